@@ -1,0 +1,39 @@
+# The two commands: `make reproduce` and `make test`. Python 3.11+ and make are all they need.
+
+PYTHON ?= python3
+VENV ?= .venv
+PROFILE ?= demo
+DATASET ?=
+SEED ?= 0
+
+.PHONY: help install reproduce test notebooks clean
+help:
+	@echo "make reproduce [PROFILE=demo|laptop|paper] [DATASET=...] [SEED=0]   install, then run everything"
+	@echo "make test                                                          install, then run the tests"
+	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/it")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+install: $(VENV)/.installed
+
+reproduce: $(VENV)/.installed
+	$(VENV)/bin/hybrid reproduce --profile '$(PROFILE)' --seed $(SEED) $(if $(DATASET),--dataset '$(DATASET)')
+
+test: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check hybrid tests
+	$(VENV)/bin/python -m pytest tests --nbval-lax notebooks
+
+notebooks: $(VENV)/.installed
+	$(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,187 @@
+"""The command line: `hybrid reproduce`, `train`, `evaluate`, `sample`, `interpolate`, `embed`, `data`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+
+from hybrid import data as datasets
+from hybrid import figures, paths
+from hybrid.checkpoint import write_atomically
+from hybrid.errors import HybridError
+from hybrid.experiment import Experiment
+from hybrid.methods import METHODS, load, method
+from hybrid.profiles import profile as find_profile
+from hybrid.reproduce import reproduce as run_all
+from hybrid.train import Clock, TimeUp
+
+STOPPED = 75  # the exit status of a run that its time limit stopped: the same command goes on (sysexits.h, EX_TEMPFAIL)
+
+
+def reproduce(
+    profile: str = "demo",
+    dataset: str | None = None,
+    seed: int = 0,
+    time_limit: float | None = None,
+    notebooks: bool = True,
+) -> None:
+    """Train, judge, draw: everything that a profile makes, then the notebooks and one HTML report.
+
+    Work that is done is not done again; a run that was stopped goes on.
+
+    Args:
+        profile: demo, laptop, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
+        dataset: digits, cifar10, cifar100, an .npz or a folder; left out: the profile's own.
+        seed: of weights, batches and samples.
+        time_limit: stop at a checkpoint after so many seconds, with exit status 75.
+        notebooks: execute the notebooks too.
+    """
+    print(f"report: {run_all(Experiment(profile, dataset, seed, Clock(time_limit)), notebooks)}")
+
+
+def train(
+    profile: str = "demo",
+    dataset: str | None = None,
+    seed: int = 0,
+    methods: tuple[str, ...] = tuple(METHODS),
+    time_limit: float | None = None,
+) -> None:
+    """Train methods, or go on where training stopped.
+
+    Args:
+        profile: as for `hybrid reproduce --help`.
+        dataset: likewise.
+        seed: of weights and batches.
+        methods: which; left out: all.
+        time_limit: stop at a checkpoint after so many seconds, with exit status 75.
+    """
+    experiment = Experiment(profile, dataset, seed, Clock(time_limit))
+    for name in methods:
+        experiment.model(name)
+        print(f"trained: {experiment.run(name).folder}")
+
+
+def evaluate(
+    profile: str = "demo", dataset: str | None = None, seed: int = 0, methods: tuple[str, ...] = tuple(METHODS)
+) -> None:
+    """Judge methods on the test set, training what is not trained, and print the numbers.
+
+    Args:
+        profile: as for `hybrid reproduce --help`.
+        dataset: likewise.
+        seed: of weights, batches and samples.
+        methods: which; left out: all.
+    """
+    experiment = Experiment(profile, dataset, seed)
+    for name in methods:
+        print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
+        for metric, value in experiment.metrics(name)["metrics"].items():
+            print(f"  {metric:24} {value:10.3f}")
+
+
+def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0) -> None:
+    """Draw new images from a trained hybrid.
+
+    Args:
+        run: a run's folder, such as runs/demo/digits/hybrid/seed0
+        out: a .png (a sheet of eight columns) or an .npz (images, uint8, N x 32 x 32 x 3).
+        count: how many.
+        steps: of the DDIM sampler.
+        eta: 0 for the deterministic sampler, 1 for the ancestral one.
+        seed: of the noise.
+    """
+    images = figures.to_uint8(load(run, _device()).sample(count, steps, eta, seed))
+    if out.suffix == ".npz":
+        figures.save(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
+    elif out.suffix == ".png":
+        _save_png(out, figures.tile(images, min(8, count)))
+    else:
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png or .npz")
+    print(f"samples: {out}")
+
+
+def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z", "y", "w"] = "z", frames: int = 9) -> None:
+    """Draw the path between two images of your own: the whole code moves, or y alone, or w alone.
+
+    Args:
+        run: a run's folder, such as runs/demo/digits/hybrid/seed0
+        start: an image file, t = 1.
+        end: an image file, t = 0.
+        out: a .png.
+        part: what moves.
+        frames: images on the path, both ends included.
+    """
+    if out.suffix != ".png":
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
+    x0, x1 = (datasets.read_image(path)[None] for path in (start, end))  # (1, 3, 32, 32)
+    path = load(run, _device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
+    _save_png(out, figures.tile(figures.to_uint8(path), frames))
+    print(f"path: {out}")
+
+
+def embed(run: Path, dataset: str, out: Path) -> None:
+    """Write the codes of a data set's images: an .npz with train_y, train_w, train_labels, test_y, test_w, test_labels.
+
+    Args:
+        run: a run's folder, such as runs/demo/digits/hybrid/seed0
+        dataset: digits, cifar10, cifar100, an .npz or a folder.
+        out: an .npz.
+    """
+    if out.suffix != ".npz":
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected .npz")
+    images, model = datasets.load(dataset, paths.data()), load(run, _device())
+    arrays = {"train_labels": images.train_labels.numpy(), "test_labels": images.test_labels.numpy()}
+    for split, pixels in (("train", images.train_images), ("test", images.test_images)):
+        y, w = model.split(model.encode(pixels))
+        arrays |= {f"{split}_y": y.cpu().numpy(), f"{split}_w": w.cpu().numpy()}
+    write_atomically(out, lambda temporary: _save_arrays(temporary, arrays))
+    print(f"codes: {out}")
+
+
+def data(dataset: str = "digits") -> None:
+    """Load a data set, downloading it where it must, and say what is in it.
+
+    Args:
+        dataset: digits, cifar10, cifar100, an .npz or a folder.
+    """
+    print(json.dumps(datasets.describe(datasets.load(dataset, paths.data())), indent=1))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; a wrong input ends with one line on standard error and status 2."""
+    logging.basicConfig(format="%(message)s")
+    commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, data)}
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
+    except TimeUp as stop:
+        print(stop, file=sys.stderr)
+        return STOPPED
+    except HybridError as error:
+        print(f"hybrid: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _save_png(path: Path, pixels: np.ndarray) -> None:
+    write_atomically(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="png"))
+
+
+def _save_arrays(path: Path, arrays: dict) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

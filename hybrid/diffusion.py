@@ -1,0 +1,114 @@
+"""Diffusion trained as in DDPM and sampled as in DDIM (Song, Meng & Ermon 2020); equation numbers are DDIM's.
+
+Time runs over 0..T: t = 0 is data, t = T is noise, and nets are trained on 1..T. `alpha` is DDIM's, the product that
+DDPM writes with a bar; alpha_0 = 1. Evaluation mode and autocast are the caller's business; the state stays float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybrid.errors import HybridError
+
+Net = Callable[[Tensor, Tensor], Tensor]  # x (N, C, H, W), t (N,) -> the noise in x
+
+
+class Diffusion(nn.Module):
+    """A diffusion of `steps` steps, T, with betas rising linearly; the defaults are DDPM's and DDIM's.
+
+    Raises HybridError unless steps >= 1 and 0 < beta_min <= beta_max < 1.
+    """
+
+    alpha: Tensor  # (T + 1,), float64: 1 - alpha would lose four digits of float32 near t = 1
+
+    def __init__(self, steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02):
+        super().__init__()
+        if steps < 1 or not 0 < beta_min <= beta_max < 1:
+            raise HybridError(
+                f"steps {steps}, betas {beta_min} to {beta_max}: give steps >= 1 and 0 < beta_min <= beta_max < 1"
+            )
+        self.steps = steps
+        beta = torch.linspace(beta_min, beta_max, steps, dtype=torch.float64)
+        self.register_buffer("alpha", F.pad((1 - beta).cumprod(0), (1, 0), value=1.0), persistent=False)
+
+    def noisy(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t drawn from q(x_t | x_0), equation (4): x0, noise (N, C, H, W), t (N,) int64 in 0..T -> (N, C, H, W)."""
+        alpha = self.alpha[t][:, None, None, None]  # (N, 1, 1, 1)
+        return alpha.sqrt().to(x0.dtype) * x0 + (1 - alpha).sqrt().to(x0.dtype) * noise
+
+    def loss(self, net: Net, x0: Tensor) -> Tensor:
+        """Squared error of the predicted noise per dimension, equation (5) with gamma = 1: x0 (N, C, H, W) -> scalar.
+
+        Every image has its own t, uniform in 1..T.
+        """
+        t = torch.randint(1, self.steps + 1, (len(x0),), device=x0.device)
+        noise = torch.randn_like(x0)
+        return F.mse_loss(net(self.noisy(x0, t, noise), t).to(x0.dtype), noise)
+
+    def timesteps(self, steps: int) -> Tensor:
+        """The subsequence tau of section 4.2, evenly spaced: int64 (steps,), from 1 up to T; one step alone is T.
+
+        Raises HybridError unless 1 <= steps <= T.
+        """
+        if not 1 <= steps <= self.steps:
+            raise HybridError(f"{steps} sampling steps; this diffusion has {self.steps}, give 1 to {self.steps}")
+        descending = torch.linspace(self.steps, 1, steps, dtype=torch.float64, device=self.alpha.device)
+        return descending.round().long().flip(0)
+
+    @torch.no_grad()
+    def sample(
+        self, net: Net, noise: Tensor, steps: int, eta: float = 0.0, clip: float | None = None, seed: int = 0
+    ) -> Tensor:
+        """x_0 from x_T, which is `noise`, by equation (12): (N, C, H, W) -> the same shape, float32.
+
+        eta: 0 is DDIM, a deterministic map; 1 is DDPM. clip: bound on the size of each prediction of x_0. seed: of the
+        noise added where eta > 0; a caller with several batches has to vary it.
+
+        Raises HybridError on eta outside [0, 1] and steps outside 1..T.
+        """
+        if not 0 <= eta <= 1:
+            raise HybridError(f"eta is {eta}; give a value from 0 (DDIM) to 1 (DDPM)")
+        times = F.pad(self.timesteps(steps), (1, 0)).flip(0)  # (steps + 1,): T, ..., 1, 0
+        alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
+        sigma = eta * ((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)).sqrt()  # equation (16)
+        generator = torch.Generator(noise.device).manual_seed(seed) if eta > 0 else None
+        return self._walk(net, noise, times, sigma, clip, generator)
+
+    @torch.no_grad()
+    def encode(self, net: Net, x0: Tensor, steps: int) -> Tensor:
+        """x_T from x_0 (N, C, H, W), by the ODE of equations (13) and (14) run from 0 to T: the same shape, float32.
+
+        `decode` in as many steps returns to x_0 with an error that falls with the steps.
+        """
+        times = F.pad(self.timesteps(steps), (1, 0))  # (steps + 1,): 0, 1, ..., T
+        return self._walk(net, x0, times, self.alpha.new_zeros(steps), None, None)
+
+    def decode(self, net: Net, noise: Tensor, steps: int) -> Tensor:
+        """x_0 from x_T, by the same ODE run from T to 0, which is `sample` with eta = 0."""
+        return self.sample(net, noise, steps)
+
+    def _walk(
+        self, net: Net, x: Tensor, times: Tensor, sigma: Tensor, clip: float | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """Equation (12) along times (steps + 1,), adding noise of deviation sigma (steps,) if there is a generator."""
+        alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
+        spread_next = (1 - alpha_next - sigma**2).clamp_min(0).sqrt()  # rounding may go below zero
+        # One table for the whole walk, made on the device, so that no step waits for the host.
+        table = torch.stack([alpha.sqrt(), (1 - alpha).sqrt(), alpha_next.sqrt(), spread_next, sigma], dim=1).float()
+        # Encoding starts at t = 0, which no net was trained on.
+        net_times = times[:-1].clamp_min(1)[:, None].expand(-1, len(x))  # (steps, N)
+        x = x.float()
+        for t, (scale, spread, scale_next, spread_next, extra) in zip(net_times, table, strict=True):
+            noise = net(x, t).float()
+            x0 = (x - spread * noise) / scale
+            if clip is not None:
+                x0 = x0.clamp(-clip, clip)
+                noise = (x - scale * x0) / spread  # what the clipped x_0 leaves of x_t, as in DDPM's posterior mean
+            x = scale_next * x0 + spread_next * noise
+            if generator is not None:
+                x = x + extra * torch.randn(x.shape, generator=generator, device=x.device)
+        return x

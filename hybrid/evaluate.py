@@ -1,0 +1,88 @@
+"""How a method is judged: reconstruction, linear classification, generation, each on the same terms for all."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+from hybrid import figures, frechet, paths
+from hybrid.data import ImageSet
+from hybrid.methods import Method
+from hybrid.model import HybridModel, as_float, batches
+from hybrid.probe import linear_probe
+from hybrid.profiles import Evaluation
+
+
+def evaluate(model: nn.Module, method: Method, images: ImageSet, config: Evaluation, seed: int) -> dict:
+    """The numbers of one trained method, those that it can have.
+
+    `metrics`: mse (test set, clipped, 1e-3 per dimension on [0, 1]); acc (percent, test set) of the representation that the
+    table judges, and acc_<name> of each; for samples against the train set fid and kid, or fd_ and kd_<network>;
+    moved_<part>, how far the decoded image moves with a part of the hybrid's code, 1e-3 per dimension. `calibration`: the same
+    distances for images of known quality. `details`: how the probes were fitted. `seconds`: the time it took.
+    """
+    started = time.monotonic()
+    metrics, calibration, details = {}, [], {}
+    if "mse" in method.metrics:
+        metrics["mse"] = reconstruction_error(model, images.test_images)
+    if "acc" in method.metrics:
+        accuracies, details["probes"] = accuracy(model, images, seed)
+        metrics |= accuracies
+    if "fid" in method.metrics:
+        distances, calibration, details["networks"] = generation(model, method, images, config, seed)
+        details["samples"] = {"count": config.samples, "steps": config.sampler_steps, "eta": config.eta}
+        metrics |= distances
+    if isinstance(model, HybridModel):
+        metrics |= {f"moved_{part}": value for part, value in figures.moved(model, images, seed).items()}
+    return {
+        "metrics": metrics,
+        "calibration": calibration,
+        "details": details,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def reconstruction_error(model: nn.Module, images: Tensor) -> float:
+    """Mean squared error in 1e-3 per dimension on [0, 1] of images (N, 3, 32, 32) uint8 and what the model makes of them."""
+    errors = [(model.reconstruct(batch) - as_float(batch)).square().mean((1, 2, 3)) for batch in batches(images)]
+    return 1e3 * torch.cat(errors).mean().item()
+
+
+def accuracy(model: nn.Module, images: ImageSet, seed: int) -> tuple[dict[str, float], dict]:
+    """Linear accuracy on the test set, in percent, of each of the model's representations; `acc` is that of the first."""
+    train, test = model.features(images.train_images), model.features(images.test_images)
+    probes = {
+        name: linear_probe(train[name], images.train_labels, test[name], images.test_labels, seed=seed) for name in train
+    }
+    accuracies = {f"acc_{name}": probe.accuracy for name, probe in probes.items()}
+    return {"acc": next(iter(accuracies.values())), **accuracies}, {name: vars(probe) for name, probe in probes.items()}
+
+
+def generation(
+    model: nn.Module, method: Method, images: ImageSet, config: Evaluation, seed: int
+) -> tuple[dict[str, float], list[dict], dict]:
+    """Distances of the model's samples to the train set; the same for images of known quality; and what became of each network.
+
+    The calibration rows are measured with as many images as there are, up to the number of samples.
+    """
+    sets = {"samples": figures.to_uint8(model.sample(config.samples, config.sampler_steps, config.eta, seed))}
+    real = images.test_images[torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))]
+    real = real[: config.samples]
+    sets |= {"real, test set": real, **frechet.degraded(real, seed)}
+    if "mse" in method.metrics:
+        sets["reconstructions of the test set"] = figures.to_uint8(model.reconstruct(real))
+    metrics, rows, status = {}, {name: {"images": name, "count": len(batch)} for name, batch in sets.items()}, {}
+    for name in ("inception", "efficientnet_lite0") if config.inception else ("efficientnet_lite0",):
+        try:
+            network = frechet.load_network(name, images.train_images.device)
+        except frechet.Unavailable as reason:
+            status[name] = str(reason)
+            continue
+        status[name] = network.key
+        reference = frechet.reference(network, images.train_images, f"{images.sha256} train", paths.cache(), seed)
+        for key, batch in sets.items():
+            rows[key] |= reference.compare(batch)
+        metrics |= {key: rows["samples"][key] for key in (network.fd_name, network.kd_name)}
+    return metrics, list(rows.values()), status

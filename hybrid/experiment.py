@@ -1,0 +1,169 @@
+"""One experiment: a profile on a data set with a seed, from images to results.
+
+Whatever is asked for is made if it is not there, out of what it needs, and read if it is: weights from `runs/`, outcomes
+from `results/`. So a notebook opened in a fresh clone shows the committed outcomes, and trains where there are none.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import types
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from hybrid import data, evaluate, figures, paths, table
+from hybrid.checkpoint import write_atomically
+from hybrid.errors import HybridError
+from hybrid.methods import METHODS, Run, method
+from hybrid.profiles import Profile, describe, profile
+from hybrid.provenance import device_in_words, provenance
+from hybrid.train import Clock, read_history
+
+
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Experiment:
+    """`Experiment("demo")`, `Experiment("laptop", "cifar10", seed=1)`. Raises HybridError for values it does not know."""
+
+    def __init__(self, profile_name: str, dataset: str | None = None, seed: int = 0, clock: Clock | None = None):
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 on")
+        self.profile: Profile = profile(profile_name)
+        self.dataset = dataset or self.profile.dataset
+        self.slug = data.slug(self.dataset)
+        self.seed = seed
+        self.clock = clock or Clock()
+        self.device = best_device()
+        self.runs = paths.runs(self.profile.name, self.slug)
+        self.results = paths.results(self.profile.name, self.slug)
+        self.outcomes = self.results / f"seed{seed}"
+        self._models: dict[str, nn.Module] = {}
+
+    @classmethod
+    def from_notebook(cls, namespace: dict) -> Experiment:
+        """The experiment that a notebook's parameters name: `Experiment.from_notebook(globals())` right after that cell.
+
+        papermill only warns of a parameter that the notebook does not have; this raises.
+        """
+        known = {"profile", "dataset", "seed"}
+        ours = {n for n, v in namespace.items() if not n.startswith("_") and not isinstance(v, types.ModuleType | type)}
+        unknown = sorted(ours - known - {"In", "Out", "get_ipython", "exit", "quit", "open"})
+        if unknown:
+            raise HybridError(f"parameter {unknown[0]!r} is unknown: this notebook takes {', '.join(sorted(known))}")
+        return cls(namespace["profile"], namespace["dataset"], namespace["seed"])
+
+    @cached_property
+    def images(self) -> data.ImageSet:
+        """The data set, on the device."""
+        return data.load(self.dataset, paths.data()).to(self.device)
+
+    def run(self, name: str) -> Run:
+        """Where and on what a method is trained."""
+        return Run(self.profile, self.images, self.seed, self.runs / name / f"seed{self.seed}", self.clock)
+
+    def model(self, name: str = "hybrid") -> nn.Module:
+        """A method's model, trained as far as it was not. Raises TimeUp when the clock runs out."""
+        if name not in self._models:
+            run = self.run(name)
+            self._models[name] = method(name).train(run)
+            for stage in method(name).stages:
+                kept = self.history_path(name, stage)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(run.folder / stage / "history.jsonl", kept)
+        return self._models[name]
+
+    def history_path(self, name: str, stage: str) -> Path:
+        return self.outcomes / f"{name}-{stage}.jsonl"
+
+    def history(self, name: str, stage: str) -> pd.DataFrame:
+        """The history of a stage's training: a row each time that it was logged."""
+        if not self.history_path(name, stage).exists():
+            self.model(name)
+        return pd.DataFrame(read_history(self.history_path(name, stage)))
+
+    def metrics(self, name: str = "hybrid") -> dict:
+        """How a method was judged: `metrics`, `calibration`, `details`, `provenance`."""
+        path, key = self.outcomes / f"{name}.json", self._key(name)
+        kept = read_json(path)
+        if kept is None or kept["key"] != key:
+            judged = evaluate.evaluate(self.model(name), method(name), self.images, self.profile.evaluation, self.seed)
+            seconds = judged.pop("seconds")
+            kept = {"key": key, **judged, "provenance": self.provenance(name, evaluation_seconds=seconds)}
+            write_json(path, kept)
+        return kept
+
+    def gallery(self) -> dict:
+        """Samples, and test images with their reconstructions, for `figures.draw_gallery`."""
+        config = self.profile.evaluation
+        return self._kept(
+            "samples", lambda: figures.gallery(self.model(), self.images, config.sampler_steps, config.eta, self.seed)
+        )
+
+    def figure(self, number: int) -> dict:
+        """The data of one of the paper's figures 2-5, for `figures.draw`."""
+        if number not in figures.PARTS:
+            raise HybridError(f"figure {number} is not drawn from data: choose one of 2, 3, 4, 5")
+        config = self.profile.evaluation
+
+        def make() -> dict:
+            chosen = figures.pairs(self.images, 2 * config.pairs, self.seed)
+            # Figures 2-4 show the same pairs, so that they compare; figure 5 shows others, as the paper's appendix does.
+            chosen = chosen[config.pairs :] if number == 5 else chosen[: config.pairs]
+            return figures.interpolations(self.model(), self.images, chosen, config.frames, figures.PARTS[number])
+
+        return self._kept(f"figure{number}", make)
+
+    def table(self) -> pd.DataFrame:
+        """Table 1, tidy, over all the methods and seeds that have been judged."""
+        measured = {name: {} for name in METHODS}
+        for path in sorted(self.results.glob("seed*/*.json")):
+            if path.stem in METHODS and (kept := read_json(path)) is not None:
+                measured[path.stem][int(path.parent.name.removeprefix("seed"))] = kept["metrics"]
+        return table.tidy(self.slug, measured)
+
+    def provenance(self, name: str, **details) -> dict:
+        stages = {stage: read_history(self.history_path(name, stage)) for stage in method(name).stages}
+        return provenance(
+            profile=describe(self.profile),
+            dataset=self.slug,
+            sha256=self.images.sha256,
+            seed=self.seed,
+            device=device_in_words(self.device),
+            training_seconds={stage: lines[-1]["seconds"] for stage, lines in stages.items() if lines},
+            **details,
+        )
+
+    def _kept(self, stem: str, make: Callable[[], dict]) -> dict:
+        """Arrays that are read where they were kept under the same key, else made and kept."""
+        path, key = self.outcomes / f"{stem}.npz", json.dumps(self._key("hybrid"), sort_keys=True)
+        kept = figures.read(path) if path.exists() else {}
+        if str(kept.get("key")) != key:
+            kept = make() | {"key": np.array(key), "provenance": np.array(json.dumps(self.provenance("hybrid")))}
+            figures.save(path, kept)
+        return kept
+
+    def _key(self, name: str) -> dict:
+        """What an outcome depends on: kept ones with another key are made anew."""
+        values = {"method": describe(getattr(self.profile, name)), "evaluation": describe(self.profile.evaluation)}
+        return json.loads(json.dumps({"dataset": self.slug, "seed": self.seed, **values}))
+
+
+def read_json(path: Path) -> dict | None:
+    """The content of a JSON file, None where there is none or it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def write_json(path: Path, value: dict) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(value, indent=1) + "\n"))

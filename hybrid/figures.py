@@ -1,0 +1,197 @@
+"""Figures 2-5 of the paper: interpolations between test images, drawn from saved data.
+
+`interpolations` computes what a figure shows, `save` and `read` keep it in an .npz, `draw` needs nothing but that file. The
+same data gives the same bytes, as PNG and as PDF.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import display
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from hybrid.checkpoint import write_atomically
+from hybrid.data import ImageSet
+from hybrid.errors import HybridError
+from hybrid.model import HybridModel
+
+PARTS = {2: ("z",), 3: ("y",), 4: ("w",), 5: ("z", "y", "w")}  # what moves in each of the paper's figures
+TITLES = {"z": "z: the whole code moves", "y": "y moves, w stays", "w": "w moves, y stays"}
+STYLE = {"savefig.dpi": 150, "figure.dpi": 100, "font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.hashsalt": "hybrid"}
+MOVED_PAIRS = 512  # pairs that the distances moved are averaged over
+
+
+def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
+    """Indices (count, 2) of test images to draw paths between, of two classes each; no image comes twice while they last."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = images.test_labels.cpu()
+    order = torch.randperm(len(labels), generator=generator)
+    starts, ends = order.chunk(2)
+    chosen = [
+        (a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=False) if labels[a] != labels[b] or images.classes == 1
+    ]
+    if len(chosen) < count:
+        raise HybridError(
+            f"{count} pairs of unlike test images were asked for, the test set gives {len(chosen)}: ask for fewer"
+        )
+    return torch.tensor(chosen[:count])
+
+
+def interpolations(model: HybridModel, images: ImageSet, indices: Tensor, frames: int, parts: tuple[str, ...]) -> dict:
+    """The data of a figure: for each part a (pairs, frames, 32, 32, 3) uint8 array of decoded images, t falling from 1 to 0."""
+    t = torch.linspace(1, 0, frames)
+    x0, x1 = images.test_images[indices[:, 0]], images.test_images[indices[:, 1]]
+    paths = {part: to_uint8(model.interpolate(x0, x1, t, part)).permute(0, 1, 3, 4, 2).cpu().numpy() for part in parts}
+    return {
+        "t": t.numpy(),
+        "start": x0.permute(0, 2, 3, 1).cpu().numpy(),
+        "end": x1.permute(0, 2, 3, 1).cpu().numpy(),
+        "indices": indices.numpy(),
+        **paths,
+    }
+
+
+def moved(model: HybridModel, images: ImageSet, seed: int) -> dict[str, float]:
+    """How far the decoded image moves from t = 1 to t = 0 for each part: mean squared change in 1e-3 per dimension."""
+    indices = pairs(images, min(MOVED_PAIRS, len(images.test_labels) // 4), seed)
+    x0, x1 = images.test_images[indices[:, 0]], images.test_images[indices[:, 1]]
+    ends = torch.tensor([1.0, 0.0])
+    result = {}
+    for part in TITLES:
+        path = model.interpolate(x0, x1, ends, part)
+        result[part] = 1e3 * (path[:, 0] - path[:, 1]).square().mean().item()
+    return result
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images in [0, 1] to uint8, rounded."""
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def draw(data: dict) -> Figure:
+    """One panel a part: each row a path from the start (left, t = 1) to the end (right, t = 0), between the two images themselves."""
+    parts = [part for part in TITLES if part in data]
+    rows, frames = data[parts[0]].shape[:2]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            len(parts),
+            1,
+            figsize=(0.62 * (frames + 2.4), len(parts) * (0.62 * rows + 0.75)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for axis, part in zip(axes[:, 0], parts, strict=True):
+            axis.imshow(_grid(data, part), interpolation="nearest")
+            axis.set_title(TITLES[part], fontsize=9)
+            centres = _centres(frames)
+            axis.set_xticks(centres, ["start", *(f"{t:.2g}" for t in data["t"]), "end"], fontsize=7)
+            axis.set_xlabel("t", fontsize=8)
+            axis.set_yticks([])
+            axis.tick_params(length=0)
+            axis.spines[:].set_visible(False)
+    return figure
+
+
+def _grid(data: dict, part: str, gap: int = 2, aside: int = 10) -> np.ndarray:
+    """Start images, the paths and end images on one white sheet (H, W, 3)."""
+    path = data[part]
+    rows, frames, size = path.shape[:3]
+    height, width = rows * (size + gap) - gap, (frames + 2) * (size + gap) - gap + 2 * aside
+    sheet = np.full((height, width, 3), 255, np.uint8)
+    columns = [data["start"], *path.swapaxes(0, 1), data["end"]]
+    for centre, column in zip(_centres(frames, size, gap, aside), columns, strict=True):
+        left = int(centre - size / 2 + 0.5)
+        for row, image in enumerate(column):
+            sheet[row * (size + gap) : row * (size + gap) + size, left : left + size] = image
+    return sheet
+
+
+def _centres(frames: int, size: int = 32, gap: int = 2, aside: int = 10) -> list[float]:
+    """Where the columns of `_grid` lie: the true images stand apart from the decoded ones."""
+    left = np.arange(frames + 2) * (size + gap)
+    left[1:] += aside
+    left[-1] += aside
+    return [float(x) + (size - 1) / 2 for x in left]
+
+
+def tile(images: np.ndarray | Tensor, columns: int) -> np.ndarray:
+    """Images (N, 3, H, W) uint8 as one sheet (rows * H, columns * W, 3); what does not fill a row is left out."""
+    array = images.cpu().numpy() if isinstance(images, Tensor) else images
+    rows = len(array) // columns
+    _, channels, height, width = array.shape
+    grid = array[: rows * columns].reshape(rows, columns, channels, height, width)
+    return grid.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
+
+
+def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
+    """Images (N, 3, H, W) uint8 as a plain picture."""
+    grid = tile(images, columns)
+    figure, axis = plt.subplots(figsize=(grid.shape[1] / 52, grid.shape[0] / 52), layout="constrained")
+    axis.imshow(grid, interpolation="nearest")
+    axis.axis("off")
+    return figure
+
+
+def gallery(model: HybridModel, images: ImageSet, steps: int, eta: float, seed: int) -> dict:
+    """64 samples, and 32 test images with their reconstructions: uint8 (N, 3, 32, 32)."""
+    chosen = pairs(images, 16, seed).flatten()
+    originals = images.test_images[chosen]
+    return {
+        "samples": to_uint8(model.sample(64, steps, eta, seed)).cpu().numpy(),
+        "originals": originals.cpu().numpy(),
+        "reconstructions": to_uint8(model.reconstruct(originals)).cpu().numpy(),
+    }
+
+
+def draw_gallery(data: dict) -> Figure:
+    """Left the samples; right test images, each row above the row of its reconstructions."""
+    both = np.stack([data["originals"].reshape(4, 8, 3, 32, 32), data["reconstructions"].reshape(4, 8, 3, 32, 32)], axis=1)
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.7), layout="constrained")
+        for axis, images, title in (
+            (left, data["samples"], "samples of the latent DDIM, decoded"),
+            (right, both.reshape(64, 3, 32, 32), "test images above their reconstructions"),
+        ):
+            axis.imshow(tile(images, 8), interpolation="nearest")
+            axis.set_title(title, fontsize=9)
+            axis.axis("off")
+    return figure
+
+
+def show(figure: Figure) -> None:
+    """Show a figure in a notebook, once, as PNG, and close it."""
+    display(figure)
+    plt.close(figure)
+
+
+def save_figure(figure: Figure, stem: Path) -> None:
+    """Write `stem`.png and `stem`.pdf without dates or versions in them, and close the figure."""
+    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"Creator": None, "Producer": None, "CreationDate": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix[1:], metadata=metadata)
+        write_atomically(stem.with_suffix(suffix), _writer(buffer.getvalue()))
+    plt.close(figure)
+
+
+def save(path: Path, data: dict) -> None:
+    """Keep the data of a figure."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **data)
+    write_atomically(path, _writer(buffer.getvalue()))
+
+
+def read(path: Path) -> dict:
+    """The data of a figure."""
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def _writer(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)

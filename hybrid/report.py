@@ -1,0 +1,72 @@
+"""One HTML file, whole in itself, with all that an experiment found."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from hybrid import table
+from hybrid.checkpoint import write_atomically
+from hybrid.experiment import Experiment
+from hybrid.methods import METHODS
+from hybrid.paths import home
+
+FIGURES = {
+    "curves": (
+        "The two bounds",
+        "Equations (2) and (3) while the first stage trains. I_CPC stays under log m; I_BA does not know that cap.",
+    ),
+    "figure2": ("Figure 2", "The whole code moves from one test image's to another's. The outermost images are the true ones."),
+    "figure3": ("Figure 3", "Only y moves. The decoder hardly uses y: the images stay close to the start."),
+    "figure4": ("Figure 4", "Only w moves. w carries most of what the decoder needs: the images go over to the end."),
+    "figure5": ("Figure 5", "The same three ways for further pairs."),
+    "samples": (
+        "Samples and reconstructions",
+        "Left: new images from the latent DDIM. Right: test images above their reconstructions.",
+    ),
+}
+
+
+def write(experiment: Experiment, notebooks: list[Path]) -> Path:
+    """Write results/<profile>/<dataset>/report.html and return its path."""
+    judged = {name: experiment.metrics(name) for name in METHODS}
+    environment = Environment(loader=PackageLoader("hybrid", ""), autoescape=select_autoescape())
+    seconds = {n: sum(j["provenance"]["training_seconds"].values()) for n, j in judged.items()}
+    page = environment.get_template("report.html").render(
+        title=f"Hybrid mutual information bounds: {experiment.profile.name} on {experiment.slug}",
+        lead=f"Seed {experiment.seed}, on {judged['hybrid']['provenance']['device']}. Training took "
+        + ", ".join(f"{s / 60:.1f} minutes ({METHODS[n].title})" for n, s in seconds.items())
+        + ".",
+        table=_html(table.for_people(experiment.table())),
+        legend=table.LEGEND,
+        parts=_html(parts(judged["hybrid"]["metrics"])),
+        figures=[
+            {"title": title, "caption": caption, "png": base64.b64encode(path.read_bytes()).decode()}
+            for stem, (title, caption) in FIGURES.items()
+            if (path := experiment.outcomes / f"{stem}.png").exists()
+        ],
+        calibration=_html(pd.DataFrame(judged["hybrid"]["calibration"]).set_index("images").round(2)),
+        notebooks=[path.relative_to(home()) if path.is_relative_to(home()) else path for path in notebooks],
+        provenance=json.dumps({name: j["provenance"] for name, j in judged.items()}, indent=1),
+    )
+    path = experiment.results / "report.html"
+    write_atomically(path, lambda temporary: temporary.write_text(page))
+    return path
+
+
+def parts(metrics: dict[str, float]) -> pd.DataFrame:
+    """What the hybrid's metrics say of y, w and z: a row each."""
+    return pd.DataFrame(
+        {
+            "linear acc., %": {part: metrics[f"acc_{part}"] for part in "ywz"},
+            "image moves by, 1e-3": {part: metrics[f"moved_{part}"] for part in "ywz"},
+        }
+    ).round(2)
+
+
+def _html(frame: pd.DataFrame) -> str:
+    return frame.to_html(border=0, index_names=False)

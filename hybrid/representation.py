@@ -1,0 +1,58 @@
+"""The hybrid's first stage: autoencoder and contrast on one encoder, trained together by equation (4)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hybrid import profiles
+from hybrid.augment import augment
+from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
+from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
+from hybrid.moco import MoCo, head
+from hybrid.train import Trainable
+
+
+class QueryNetwork(nn.Module):
+    """Images (N, 3, 32, 32) -> what the critic compares (N, dim): the encoder's y (or z, for the ablation) and a head."""
+
+    def __init__(self, encoder: Encoder, config: profiles.Representation):
+        super().__init__()
+        self.encoder = encoder
+        self.channels = encoder.y_channels if config.contrast.on == "y" else LATENT_CHANNELS
+        self.head = head(self.channels * LATENT_SIZE**2, config.contrast)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.encoder(x) if self.channels > self.encoder.y_channels else self.encoder.y(x))
+
+    def project(self, z: Tensor) -> Tensor:
+        return self.head(z[:, : self.channels])
+
+
+class Representation(Trainable):
+    """Encoder, decoder, and MoCo's key side."""
+
+    def __init__(self, config: profiles.Representation):
+        super().__init__()
+        self.config = config
+        self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
+        self.decoder = Decoder(config.autoencoder)
+        self.moco = MoCo(self.query_network, config.contrast)
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.query_network.encoder
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Minus equation (4) for images (N, 3, 32, 32) uint8: the query's view is decoded, the key's is only compared."""
+        query_view, key_view = augment(batch, self.config.augmentation), augment(batch, self.config.augmentation)
+        z = self.encoder(query_view)
+        places = self.moco.enqueue(self.moco.keys(key_view))
+        cpc = self.moco.bound(self.query_network.project(z), places)
+        decoded = self.decoder(z)
+        ba = i_ba(gaussian_log_likelihood(query_view, decoded, self.config.sigma))
+        mse = (query_view - decoded).detach().float().square().mean()
+        loss = -hybrid_bound(ba, cpc, self.config.alpha)
+        return loss, {"loss": loss, "i_ba": ba, "i_cpc": cpc, "mse": 1e3 * mse}
+
+    def after_step(self) -> None:
+        self.moco.follow(self.query_network)

@@ -1,0 +1,63 @@
+"""The whole of an experiment: every method trained and judged, the figures, the table, the notebooks, the report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from hybrid import curves, figures, paths, report, table
+from hybrid.checkpoint import write_atomically
+from hybrid.errors import HybridError
+from hybrid.experiment import Experiment, write_json
+from hybrid.methods import METHODS
+
+log = logging.getLogger(__name__)
+
+
+def reproduce(experiment: Experiment, notebooks: bool = True) -> Path:
+    """Make what is not made yet, and return where the report is. Raises TimeUp when the experiment's clock runs out."""
+    for name in METHODS:
+        experiment.model(name)
+        experiment.metrics(name)
+    for number in figures.PARTS:
+        figures.save_figure(figures.draw(experiment.figure(number)), experiment.outcomes / f"figure{number}")
+    history = experiment.history("hybrid", "representation")
+    figures.save_figure(curves.draw(history, experiment.profile), experiment.outcomes / "curves")
+    figures.save_figure(figures.draw_gallery(experiment.gallery()), experiment.outcomes / "samples")
+    write_table(experiment)
+    executed = execute_notebooks(experiment) if notebooks else []
+    return report.write(experiment, executed)
+
+
+def write_table(experiment: Experiment) -> None:
+    """Table 1 as CSV, Markdown and picture, and where it comes from."""
+    rows, stem = experiment.table(), experiment.results / "table1"
+    write_atomically(stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g"))
+    write_atomically(stem.with_suffix(".md"), lambda path: path.write_text(table.markdown(rows)))
+    figures.save_figure(table.draw(rows), stem)
+    sources = sorted(str(path.relative_to(experiment.results)) for path in experiment.results.glob("seed*/*.json"))
+    write_json(stem.with_suffix(".json"), {"computed from": sources})
+
+
+def execute_notebooks(experiment: Experiment) -> list[Path]:
+    """Execute, with papermill, each notebook that is newer than its executed copy, or whose outcomes are."""
+    folder = experiment.runs / "notebooks" / f"seed{experiment.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = [path.stat().st_mtime for path in experiment.outcomes.glob("*.json*")]
+    executed = []
+    for notebook in sorted(paths.notebooks().glob("*.ipynb")):
+        target = folder / notebook.name
+        executed.append(target)
+        if target.exists() and target.stat().st_mtime > max([notebook.stat().st_mtime, *outcomes]):
+            continue
+        parameters = {"profile": experiment.profile.name, "dataset": experiment.dataset, "seed": experiment.seed}
+        partial = folder / f".{notebook.name}"
+        try:
+            papermill.execute_notebook(notebook, partial, parameters, kernel_name="python3", progress_bar=False)
+        except PapermillExecutionError as error:
+            raise HybridError(f"notebook {notebook.name} failed ({error.ename}: {error.evalue}): see {partial}") from error
+        partial.replace(target)
+    return executed

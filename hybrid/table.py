@@ -1,0 +1,129 @@
+"""Table 1: every method by the same metrics, beside the paper's numbers.
+
+`tidy` makes one row a method and metric out of the metrics of the runs that are there. A metric that a method cannot have is
+not in it and shows as a dash; one that it can have but nobody measured has no value and shows as missing.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from hybrid.methods import METHODS, Method
+
+COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
+UNITS = {"mse": "MSE, 1e-3", "fid": "FID", "acc": "linear acc., %"}
+MISSING = "missing"
+DASH = "–"
+
+# Table 1 of the paper: MSE in 1e-3 per dimension on [0, 1], FID, linear accuracy in percent.
+PAPER = {
+    "cifar10": {
+        "hybrid": {"mse": 2.6, "fid": 34.6, "acc": 77.6},
+        "mocov2": {"acc": 78.3},
+        "nvae": {"mse": 0.25, "fid": 36.4, "acc": 18.8},
+        "ddim": {"mse": 2.5, "fid": 3.2, "acc": 22.5},
+        "biggan": {"fid": 18.6, "acc": 70.8},
+    },
+    "cifar100": {
+        "hybrid": {"mse": 3.3, "fid": 41.2, "acc": 46.7},
+        "mocov2": {"acc": 49.04},
+        "nvae": {"mse": 0.53, "fid": 42.5, "acc": 4.1},
+        "ddim": {"mse": 3.2, "fid": 13.3, "acc": 2.2},
+        "biggan": {"fid": 22.2, "acc": 43.3},
+    },
+}
+
+
+def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.DataFrame:
+    """Table 1 as tidy rows. `measured` maps method -> seed -> metric -> value; `std` is over seeds, empty for one."""
+    rows = []
+    for method in METHODS.values():
+        seeds = measured.get(method.name, {})
+        for metric in _metrics(method, measured):
+            values = pd.Series({seed: metrics[metric] for seed, metrics in seeds.items() if metric in metrics}, dtype=float)
+            rows.append(
+                {
+                    "method": method.name,
+                    "metric": metric,
+                    "value": values.mean(),
+                    "std": values.std(),
+                    "seeds": " ".join(str(seed) for seed in sorted(values.index)),
+                    "paper": PAPER.get(dataset, {}).get(method.name, {}).get(metric),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def for_people(table: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 as the paper lays it out: a row a method, and for each metric our number and the paper's."""
+    shown = pd.DataFrame(index=pd.Index([method.title for method in METHODS.values()], name="method"))
+    cells = table.set_index(["method", "metric"])
+    for metric in table["metric"].unique():
+        ours, paper = [], []
+        for method in METHODS.values():
+            if (method.name, metric) not in cells.index:
+                ours.append(DASH)
+                paper.append(DASH)
+                continue
+            row = cells.loc[(method.name, metric)]
+            ours.append(_number(row["value"], row["std"]))
+            paper.append(f"{row['paper']:g}" if pd.notna(row["paper"]) else "")
+        shown[label(metric)] = ours
+        if any(text not in ("", DASH) for text in paper):
+            shown[f"{label(metric)} (paper)"] = paper
+    return shown
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Table 1 for a README, with what its words mean."""
+    return f"{for_people(table).reset_index().to_markdown(index=False, disable_numparse=True)}\n\n{LEGEND}\n"
+
+
+LEGEND = (
+    "Mean over the seeds measured, ± their standard deviation where there are several. A dash: the method has no such number. "
+    "“missing”: it can have one, none was measured here. MSE per dimension on [0, 1]. `fd_…` and `kd_…` are distances on the "
+    "features of the network named, for want of Inception's: they are not FID and KID and compare only among themselves."
+)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Table 1 as a picture."""
+    shown = for_people(table).reset_index()
+    figure, axis = plt.subplots(figsize=(1.5 * len(shown.columns), 0.45 * (len(shown) + 1)), layout="constrained")
+    axis.axis("off")
+    drawn = axis.table(shown.values, colLabels=list(shown.columns), loc="center", cellLoc="center", edges="horizontal")
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(8)
+    drawn.auto_set_column_width(list(range(len(shown.columns))))
+    drawn.scale(1, 1.5)
+    for (row, column), cell in drawn.get_celld().items():
+        cell.set_edgecolor("0.8")
+        if row == 0 or column == 0:
+            cell.set_text_props(weight="bold")
+    return figure
+
+
+def label(metric: str) -> str:
+    """A metric as a column's heading."""
+    return UNITS.get(metric, metric)
+
+
+def _metrics(method: Method, measured: dict) -> list[str]:
+    """What the method can have: its own of mse, fid, acc, and the stand-ins of fid that any method was measured with."""
+    stand_ins = {
+        metric
+        for seeds in measured.values()
+        for metrics in seeds.values()
+        for metric in metrics
+        if metric.startswith(("fd_", "kd_", "kid"))
+    }
+    return [m for m in ("mse", "fid", "acc") if m in method.metrics] + (sorted(stand_ins) if "fid" in method.metrics else [])
+
+
+def _number(value: float, std: float) -> str:
+    if pd.isna(value):
+        return MISSING
+    digits = 2 if abs(value) < 10 else 1
+    return f"{value:.{digits}f}" + (f" ± {std:.{digits}f}" if pd.notna(std) else "")

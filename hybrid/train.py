@@ -1,0 +1,272 @@
+"""The one training loop: a `Trainable` gives parameters and a loss, the loop does the rest.
+
+Every step reseeds torch's generators from (seed, step), and the order of an epoch follows from (seed, epoch): a run that
+was killed goes on from its checkpoint exactly as if nothing had happened, with no generator's state stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hybrid import checkpoint
+from hybrid.errors import HybridError
+from hybrid.profiles import Training
+
+CHECKPOINT_SECONDS = 60.0  # work that a kill can cost, at most
+LOGS_PER_EPOCH = 4  # lines of history
+
+
+class Trainable(nn.Module):
+    """What the loop trains: a module with a loss, and optionally several players that take turns (a GAN's two)."""
+
+    players: tuple[str, ...] = ("model",)  # one optimiser step each, in this order, every step
+
+    def player(self, name: str) -> nn.Module:
+        """The module whose parameters that player's optimiser moves."""
+        return self
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise, and scalars for the history."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Called once all players have moved."""
+
+
+class TimeUp(Exception):
+    """The time limit came before the end; a checkpoint is there to go on from."""
+
+
+@dataclass
+class Clock:
+    """The time that a command may take, shared by all that it trains."""
+
+    limit: float | None = None  # seconds, None: no limit
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def up(self) -> bool:
+        return self.limit is not None and time.monotonic() - self.started > self.limit
+
+
+def train(
+    trainable: Trainable,
+    data: Tensor,
+    labels: Tensor,
+    config: Training,
+    folder: Path,
+    *,
+    seed: int,
+    about: dict,
+    clock: Clock | None = None,
+) -> Trainable:
+    """Train on `data` (N, ...), which lies on the device already, and return what to use: the trained or averaged module.
+
+    Goes on from `folder`/checkpoint.pt where there is one, and returns at once where that one is finished. Writes
+    history.jsonl there. `about` says what is trained on what (plain values); a checkpoint with another `about` is refused.
+    Raises TimeUp when the clock runs out, HybridError when the loss is no longer finite.
+    """
+    clock = clock or Clock()
+    device = data.device
+    path, history = folder / "checkpoint.pt", folder / "history.jsonl"
+    per_epoch = len(data) // config.batch
+    if per_epoch == 0:
+        raise HybridError(f"batch = {config.batch} exceeds the {len(data)} training examples: make it smaller")
+    steps, log_every = config.epochs * per_epoch, max(per_epoch // LOGS_PER_EPOCH, 1)
+
+    # Model, optimisers, averages
+    trainable.to(device=device, memory_format=torch.channels_last).train()
+    optimisers = {name: _adamw(trainable.player(name), config) for name in dict.fromkeys(trainable.players)}
+    schedules = [_schedule(optimiser, steps, config) for optimiser in optimisers.values()]
+    average = ModelEmaV3(trainable, decay=config.ema, use_warmup=True, warmup_power=0.75) if config.ema else None
+
+    # Go on from a checkpoint
+    state = checkpoint.load(path, device)
+    step, seconds = 0, 0.0
+    if state is not None:
+        _refuse_other(state["about"], about, folder)
+        trainable.load_state_dict(state["model"])
+        for name, optimiser in optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        step, seconds = state["step"], state["seconds"]
+    _cut_history(history, step)
+
+    def usable() -> Trainable:
+        return average.module if average is not None else trainable
+
+    def save() -> None:
+        checkpoint.save(
+            path,
+            {
+                "about": about,
+                "step": step,
+                "steps": steps,
+                "seconds": seconds + time.monotonic() - started,
+                "model": trainable.state_dict(),
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
+                "average": average.state_dict() if average is not None else None,
+                "weights": usable().state_dict(),
+            },
+        )
+
+    # Steps
+    started = saved = time.monotonic()
+    sums: dict[str, Tensor] = {}
+    bar = tqdm(
+        total=steps * config.batch,
+        initial=step * config.batch,
+        desc=folder.name,
+        unit=" images",
+        unit_scale=True,
+        disable=True if os.environ.get("CI") else None,  # None: where the output is no terminal
+    )
+    order, epoch = None, -1
+    with bar:
+        while step < steps:
+            if epoch != step // per_epoch:
+                epoch = step // per_epoch
+                order = torch.randperm(len(data), generator=torch.Generator().manual_seed(stream(seed, "epoch", epoch)))
+                order = order.to(device)
+            place = step % per_epoch * config.batch
+            chosen = order[place : place + config.batch]
+            batch, batch_labels = data[chosen], labels[chosen]
+            torch.manual_seed(stream(seed, "step", step))
+            for schedule in schedules:
+                schedule.step_update(step)
+            for name in trainable.players:
+                with autocast(device):
+                    loss, scalars = trainable.loss(name, batch, batch_labels)
+                optimisers[name].zero_grad()
+                loss.backward()
+                parameters = [p for group in optimisers[name].param_groups for p in group["params"]]
+                nn.utils.clip_grad_norm_(parameters, config.clip, foreach=True)
+                optimisers[name].step()
+                for key, value in scalars.items():
+                    sums[key] = sums.get(key, 0) + value.detach()
+            trainable.after_step()
+            step += 1
+            if average is not None:
+                average.update(trainable, step)
+            bar.update(config.batch)
+
+            if step % log_every == 0 or step == steps:
+                line = {key: value.item() / ((step - 1) % log_every + 1) for key, value in sums.items()}
+                sums.clear()
+                elapsed = round(seconds + time.monotonic() - started, 2)
+                _append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **line})
+                bar.set_postfix({key: f"{value:.3g}" for key, value in line.items()})
+                broken = [key for key, value in line.items() if not math.isfinite(value)]
+                if broken:
+                    raise HybridError(
+                        f"{broken[0]} is no longer finite at step {step} of {folder}: lower the learning rate "
+                        f"(lr = {config.lr}) and train again; the checkpoint from before is kept"
+                    )
+            if step == steps or clock.up or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save()
+                saved = time.monotonic()
+                if clock.up and step < steps:
+                    raise TimeUp(f"{folder}: stopped at step {step} of {steps}; the same command goes on from there")
+    return usable().eval()
+
+
+def finished(trainable: Trainable, folder: Path, about: dict) -> Trainable | None:
+    """`trainable` with the weights of a run that came to its end in `folder`, or None."""
+    device = next(trainable.parameters()).device
+    state = checkpoint.load(folder / "checkpoint.pt", device)
+    if state is None:
+        return None
+    _refuse_other(state["about"], about, folder)
+    if state["step"] < state["steps"]:
+        return None
+    trainable.load_state_dict(state["weights"])
+    return trainable.to(memory_format=torch.channels_last).eval()
+
+
+def stream(*parts: int | str) -> int:
+    """A seed of 63 bits that differs for each sequence of parts, such as (seed, "step", 7)."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware computes in it, else float32."""
+    if device.type == "cuda":
+        enabled = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        enabled = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def _adamw(module: nn.Module, config: Training) -> torch.optim.AdamW:
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training) -> CosineLRScheduler:
+    return CosineLRScheduler(
+        optimiser, t_initial=steps, warmup_t=round(config.warmup * steps), warmup_prefix=False, t_in_epochs=False
+    )
+
+
+def _append(history: Path, line: dict) -> None:
+    history.parent.mkdir(parents=True, exist_ok=True)
+    with open(history, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _cut_history(history: Path, step: int) -> None:
+    """Drop what a killed run wrote after the checkpoint: it comes again."""
+    if history.exists():
+        lines = [line for line in history.read_text().splitlines() if _step(line) <= step]
+        checkpoint.write_atomically(history, lambda path: path.write_text("".join(line + "\n" for line in lines)))
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:  # a line that the kill cut short
+        return float("inf")
+
+
+def read_history(path: Path) -> list[dict]:
+    """The lines of a history.jsonl, oldest first; none where there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _refuse_other(found: dict, wanted: dict, folder: Path) -> None:
+    flat_found, flat_wanted = _flat(found), _flat(wanted)
+    other = [k for k in flat_found | flat_wanted if flat_found.get(k) != flat_wanted.get(k)]
+    if other:
+        key = other[0]
+        raise HybridError(
+            f"{folder} was trained with {key} = {flat_found.get(key)!r}, now it is {flat_wanted.get(key)!r}: "
+            "move that folder away, or give the changed profile as name,field=value"
+        )
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,80 @@
+"""MoCo's key side: the queue is first in, first out, the contrast is equation (3), keys do not leak their batch."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hybrid.errors import HybridError
+from hybrid.moco import MoCo, head
+from hybrid.profiles import Contrast
+
+CONFIG = Contrast(queue=10, temperature=0.2, momentum=0.9, hidden=16, dim=4)
+
+
+def query_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), head(8, CONFIG))
+
+
+def unit(count, seed=0):
+    return F.normalize(torch.randn(count, 4, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_queue_is_first_in_first_out():
+    moco, arrived = MoCo(query_network(), CONFIG), []
+    for seed, count in enumerate((4, 3, 5, 10, 1)):
+        keys = unit(count, seed)
+        moco.enqueue(keys)
+        arrived += list(keys)
+    kept = {tuple(key.tolist()) for key in moco.queue}
+    assert kept == {tuple(key.tolist()) for key in arrived[-10:]}
+    assert moco.pointer.item() == 23 % 10
+
+
+def test_more_keys_than_places_are_refused():
+    with pytest.raises(HybridError, match="queue of 10"):
+        MoCo(query_network(), CONFIG).enqueue(unit(11))
+
+
+def test_bound_through_the_queue_is_equation_3():
+    moco, queries, keys = MoCo(query_network(), CONFIG), torch.randn(3, 4), unit(3, 1)
+    moco.enqueue(unit(9, 2))
+    places = moco.enqueue(keys)
+    assert places.tolist() == [9, 0, 1]
+    critic = lambda q, k: math.exp(torch.dot(q / q.norm(), k).item() / 0.2)  # noqa: E731
+    by_hand = 0.0
+    for q, k in zip(queries, keys, strict=True):
+        by_hand += math.log(10 * critic(q, k) / sum(critic(q, other) for other in moco.queue)) / 3
+    assert moco.bound(queries, places).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_a_key_does_not_depend_on_its_batch():
+    moco = MoCo(query_network(), CONFIG).train()
+    x = torch.rand(6, 3, 8, 8)
+    torch.testing.assert_close(moco.keys(x)[:2], moco.keys(x[:2]))
+    assert not any(module.training for module in moco.key_network.modules())
+    torch.testing.assert_close(moco.keys(x).norm(dim=1), torch.ones(6))
+
+
+def test_key_network_follows_with_its_statistics_and_gets_no_gradient():
+    network = query_network()
+    moco = MoCo(network, CONFIG)
+    network(torch.rand(16, 3, 8, 8) + 3).sum().backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    before = {name: value.clone() for name, value in moco.key_network.state_dict().items()}
+    moco.follow(network)
+    for name, value in moco.key_network.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.9 * before[name] + 0.1 * network.state_dict()[name])
+    assert not torch.equal(before["1.running_mean"], moco.key_network[1].running_mean)
+    assert all(p.grad is None and not p.requires_grad for p in moco.key_network.parameters())
+
+
+def test_queue_pointer_and_key_network_are_in_the_state():
+    state = MoCo(query_network(), CONFIG).state_dict()
+    assert {"queue", "pointer", "key_network.0.weight", "key_network.1.running_var"} <= set(state)

@@ -1,0 +1,186 @@
+"""The training loop: an interrupted run ends where an uninterrupted one does, and nothing is lost on the way."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from hybrid import checkpoint, profiles
+from hybrid.errors import HybridError
+from hybrid.profiles import Training, profile
+from hybrid.representation import Representation
+from hybrid.train import Clock, TimeUp, Trainable, finished, read_history, stream, train
+
+LABELS = torch.zeros(64, dtype=torch.int64)
+
+
+class StopAfter(Clock):
+    """A clock that is up after so many looks at it."""
+
+    def __init__(self, looks):
+        super().__init__()
+        self.looks = looks
+
+    @property
+    def up(self):
+        self.looks -= 1
+        return self.looks <= 0
+
+
+class Regression(Trainable):
+    """The smallest thing to train, with dropout so that every step draws."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def loss(self, player, batch, labels):
+        loss = (self.net(batch).float().squeeze(1) - batch.sum(1)).square().mean()
+        return loss, {"loss": loss}
+
+
+def numbers():
+    return torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, ema):
+    config = Training(epochs=4, batch=16, ema=ema)
+    whole = train(Regression(), numbers(), LABELS, config, tmp_path / "whole", seed=3, about={})
+    for looks in (3, 6):
+        with pytest.raises(TimeUp, match="of 16"):
+            train(Regression(), numbers(), LABELS, config, tmp_path / "cut", seed=3, about={}, clock=StopAfter(looks))
+    resumed = train(Regression(), numbers(), LABELS, config, tmp_path / "cut", seed=3, about={})
+    assert same(whole, resumed)
+    lines = [[{k: v for k, v in line.items() if k != "seconds"} for line in read_history(tmp_path / f / "history.jsonl")] for f in ("whole", "cut")]
+    assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]] == list(range(1, 17))
+    other = train(Regression(), numbers(), LABELS, config, tmp_path / "other", seed=4, about={})
+    assert not same(whole, other)
+
+
+def test_hybrid_resumes_exactly_with_queue_and_key_network(tmp_path):
+    config = profile("smoke").hybrid.representation
+    config = profiles.replace(config, training=Training(epochs=3, batch=16), contrast=profiles.Contrast(queue=40, hidden=16, dim=8))
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    def fresh():
+        torch.manual_seed(5)
+        return Representation(config)
+
+    whole = train(fresh(), images, LABELS, config.training, tmp_path / "whole", seed=0, about={})
+    with pytest.raises(TimeUp):
+        train(fresh(), images, LABELS, config.training, tmp_path / "cut", seed=0, about={}, clock=StopAfter(5))
+    cut = checkpoint.load(tmp_path / "cut" / "checkpoint.pt")["model"]
+    assert cut["moco.pointer"].item() == 5 * 16 % 40
+    resumed = train(fresh(), images, LABELS, config.training, tmp_path / "cut", seed=0, about={})
+    assert same(whole, resumed)
+
+
+def test_a_finished_run_is_loaded_not_trained(tmp_path):
+    config = Training(epochs=1, batch=16)
+    assert finished(Regression(), tmp_path, {"a": 1}) is None
+    trained = train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={"a": 1})
+    assert same(trained, finished(Regression(), tmp_path, {"a": 1}))
+    with pytest.raises(HybridError, match=r"trained with a = 1, now it is 2"):
+        finished(Regression(), tmp_path, {"a": 2})
+    with pytest.raises(HybridError, match=r"b\.c = None, now it is 3"):
+        train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={"a": 1, "b": {"c": 3}})
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(tmp_path):
+    config = Training(epochs=4, batch=16)
+    whole = train(Regression(), numbers(), LABELS, config, tmp_path / "whole", seed=0, about={})
+    for looks in (3, 4):
+        with pytest.raises(TimeUp):
+            train(Regression(), numbers(), LABELS, config, tmp_path / "cut", seed=0, about={}, clock=StopAfter(looks))
+    path = tmp_path / "cut" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:200])
+    resumed = train(Regression(), numbers(), LABELS, config, tmp_path / "cut", seed=0, about={})
+    assert same(whole, resumed)
+    assert path.with_name("checkpoint.pt.damaged").exists()
+
+
+def test_a_history_line_cut_by_a_kill_is_dropped(tmp_path):
+    config = Training(epochs=4, batch=16)
+    with pytest.raises(TimeUp):
+        train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={}, clock=StopAfter(4))
+    with open(tmp_path / "history.jsonl", "a") as file:
+        file.write(json.dumps({"step": 5, "loss": 0.0}) + '\n{"step": 6, "lo')
+    train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={})
+    lines = read_history(tmp_path / "history.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 17))
+    assert lines[4]["loss"] > 0
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_name_of_the_value(tmp_path):
+    class Broken(Regression):
+        def loss(self, player, batch, labels):
+            loss, _ = super().loss(player, batch, labels)
+            return loss * math.nan, {"loss": loss * math.nan}
+
+    with pytest.raises(HybridError, match="loss is no longer finite at step 1"):
+        train(Broken(), numbers(), LABELS, Training(epochs=1, batch=16), tmp_path, seed=0, about={})
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path):
+    with pytest.raises(HybridError, match="batch = 65 exceeds the 64"):
+        train(Regression(), numbers(), LABELS, Training(epochs=1, batch=65), tmp_path, seed=0, about={})
+
+
+def test_players_move_only_their_own_and_take_turns(tmp_path):
+    turns = []
+
+    class Two(Trainable):
+        players = ("a", "a", "b")
+
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 1), nn.Linear(4, 1)
+
+        def player(self, name):
+            return getattr(self, name)
+
+        def loss(self, player, batch, labels):
+            turns.append(player)
+            loss = (self.a(batch) + self.b(batch)).square().mean() if player == "a" else -self.b(batch).mean()
+            return loss, {f"loss_{player}": loss}
+
+    trained = train(Two(), numbers(), LABELS, Training(epochs=1, batch=32, clip=1e9), tmp_path, seed=0, about={})
+    assert turns == ["a", "a", "b"] * 2
+    assert trained.b.weight.grad is not None
+
+
+def test_learning_rate_warms_up_and_falls_to_nothing(tmp_path):
+    rates = []
+
+    class Watched(Regression):
+        def after_step(self):
+            rates.append(self.optimiser.param_groups[0]["lr"])
+
+    watched, made = Watched(), torch.optim.AdamW.__init__
+
+    def remember(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        watched.__dict__["optimiser"] = self
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "__init__", remember)
+        train(watched, numbers(), LABELS, Training(epochs=10, batch=16, lr=0.1, warmup=0.25), tmp_path, seed=0, about={})
+    assert max(rates) <= 0.1
+    assert rates[0] < 0.02
+    assert rates.index(max(rates)) in (9, 10, 11)
+    assert rates[-1] < 0.001
+    assert all(a >= b for a, b in zip(rates[11:], rates[12:], strict=False))
+
+
+def test_streams_differ():
+    seeds = {stream(seed, kind, i) for seed in range(5) for kind in ("step", "epoch") for i in range(100)}
+    assert len(seeds) == 1000
+    assert all(0 <= s < 2**63 for s in seeds)
