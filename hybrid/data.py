@@ -89,7 +89,7 @@ def load(name: str, root: Path) -> ImageSet:
 
 
 def slug(name: str) -> str:
-    """What folders of runs and results call the data set `name`: the name, or the last part of the path without .npz."""
+    """What folders of runs and results call the data set `name`: the name, or the path's last part without .npz."""
     return name if name in ("digits", *CIFAR) else Path(name).expanduser().resolve().name.removesuffix(".npz")
 
 
@@ -139,7 +139,7 @@ def _from_npz(name: str, path: Path) -> ImageSet:
             arrays = {key: archive[key] for key in (*ARRAYS, "class_names") if key in archive}
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise HybridError(
-            f"{path} cannot be read ({_in_one_line(error)}): expected an .npz file with {', '.join(ARRAYS)}; get it anew"
+            f"{path} cannot be read ({_in_one_line(error)}): expected an .npz with {', '.join(ARRAYS)}; get it anew"
         ) from None
     missing = [key for key in ARRAYS if key not in arrays]
     if missing:
@@ -166,12 +166,12 @@ def _from_folder(name: str, path: Path) -> ImageSet:
     arrays = {}
     with ThreadPoolExecutor() as pool:
         for split, folder in folders.items():
-            arrays[f"{split}_images"] = np.stack(list(pool.map(_read_image, [file for file, _ in folder.samples])))
+            arrays[f"{split}_images"] = np.stack(list(pool.map(read_image, [file for file, _ in folder.samples])))
             arrays[f"{split}_labels"] = np.array(folder.targets)
     return _image_set(name, str(path), arrays, tuple(train))
 
 
-def _read_image(file: str) -> np.ndarray:
+def read_image(file: str | Path) -> np.ndarray:
     """uint8 (32, 32, 3). Pillow's resize is antialiased."""
     try:
         with Image.open(file) as image:

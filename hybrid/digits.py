@@ -52,7 +52,7 @@ def load_digits_rgb() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def split_glyphs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Train glyphs, train labels, test glyphs, test labels: (N, 8, 8) in [0, 1] and int64 (N,), split within classes."""
+    """Train glyphs, train labels, test glyphs, test labels: (N, 8, 8) in [0, 1] and int64 (N,), split by class."""
     source = load_digits()
     labels = source.target.astype(np.int64)
     ticket = rng.random(len(labels))

@@ -146,9 +146,11 @@ PROFILES = {
             dataset="digits",
             hybrid=Hybrid(
                 representation=Representation(
-                    training=Training(epochs=10, batch=128),
+                    training=Training(epochs=14, batch=128),
                     autoencoder=Autoencoder(widths=(32, 64, 128), cells=1, decoder_width=32, decoder_cells=2),
                     contrast=Contrast(queue=2048, hidden=256, dim=64),
+                    # A digit is neither its colour nor its mirror image, and a fifth of it is no digit any more.
+                    augmentation=Augmentation(crop=0.5, flip=0.0, jitter=1.0, saturation=0.8, hue=0.5, grey=0.3),
                 ),
                 prior=Diffusion(training=Training(epochs=20, ema=0.995), channels=32),
             ),
@@ -159,7 +161,11 @@ PROFILES = {
             name="laptop",
             dataset="cifar10",
             hybrid=Hybrid(
-                representation=Representation(training=Training(epochs=60)),
+                representation=Representation(
+                    training=Training(epochs=60),
+                    autoencoder=Autoencoder(decoder_width=48, decoder_cells=2),
+                    alpha=1e-5,
+                ),
                 prior=Diffusion(training=Training(epochs=40, lr=1e-3, ema=0.999)),
             ),
             evaluation=Evaluation(samples=10_000, sampler_steps=50),

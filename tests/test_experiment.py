@@ -1,0 +1,157 @@
+"""The whole pipeline in its smallest form: images to report, once, and then again without doing anything twice."""
+
+import json
+import os
+import time
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+import torch
+from papermill.exceptions import PapermillExecutionError
+
+import hybrid
+from hybrid import checkpoint, figures, paths, reproduce
+from hybrid.cli import STOPPED, main
+from hybrid.errors import HybridError
+from hybrid.experiment import Experiment
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A home in which `smoke` was reproduced, without notebooks."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYBRID_HOME", str(home))
+        assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
+        yield home
+
+
+def test_everything_is_there(done):
+    results = done / "results" / "smoke" / "digits"
+    for name in ("table1.csv", "table1.md", "table1.png", "table1.json", "report.html"):
+        assert (results / name).stat().st_size > 0
+    for stem in ("figure2", "figure3", "figure4", "figure5"):
+        assert all((results / "seed0" / f"{stem}{suffix}").exists() for suffix in (".npz", ".png", ".pdf"))
+    rows = pd.read_csv(results / "table1.csv").set_index(["method", "metric"])
+    assert 0 < rows.loc[("hybrid", "acc"), "value"] <= 100
+    assert pd.isna(rows.loc[("hybrid", "fid"), "value"])
+    assert rows.loc[("hybrid", "fd_efficientnet_lite0"), "value"] > 0
+
+
+def test_provenance_is_whole(done):
+    kept = json.loads((done / "results/smoke/digits/seed0/hybrid.json").read_text())
+    found = kept["provenance"]
+    for key in ("command", "commit", "dirty", "date", "python", "versions", "profile", "sha256", "seed", "device"):
+        assert key in found, key
+    assert found["sha256"] == Experiment("smoke").images.sha256
+    assert set(found["training_seconds"]) == {"representation", "prior"}
+    assert {row["images"] for row in kept["calibration"]} >= {"samples", "real, test set", "real, 2x box blur"}
+
+
+def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
+    before = {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
+    started = time.monotonic()
+    monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(hybrid.methods, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
+    assert time.monotonic() - started < 30
+    assert before == {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
+
+
+def test_the_trained_hybrid_is_loaded_and_used(done):
+    model = hybrid.load(done / "runs/smoke/digits/hybrid/seed0")
+    images = Experiment("smoke").images.test_images[:4]
+    z = model.encode(images)
+    assert z.shape == (4, 6, 16, 16)
+    torch.testing.assert_close(z, Experiment("smoke").model().encode(images))
+    assert model.decode(z).shape == (4, 3, 32, 32)
+    samples = model.sample(3, steps=2, seed=1)
+    assert samples.shape == (3, 3, 32, 32)
+    assert 0 <= samples.min() <= samples.max() <= 1
+    torch.testing.assert_close(samples, model.sample(3, steps=2, seed=1))
+    assert not torch.equal(samples, model.sample(3, steps=2, seed=2))
+    with pytest.raises(HybridError, match="holds no trained hybrid"):
+        hybrid.load(done)
+
+
+def test_command_line_tools(done, tmp_path, capsys):
+    run = str(done / "runs/smoke/digits/hybrid/seed0")
+    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.png"), "--count", "4", "--steps", "2"]) == 0
+    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.npz"), "--count", "4", "--steps", "2"]) == 0
+    assert figures.read(tmp_path / "s.npz")["images"].shape == (4, 32, 32, 3)
+    ends = ["--start", str(tmp_path / "s.png"), "--end", str(tmp_path / "s.png")]
+    assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--part", "w"]) == 0
+    assert main(["embed", "--run", run, "--dataset", "digits", "--out", str(tmp_path / "z.npz")]) == 0
+    codes = figures.read(tmp_path / "z.npz")
+    assert codes["train_y"].shape[1:] == (3, 16, 16)
+    assert len(codes["test_w"]) == len(codes["test_labels"])
+    assert main(["evaluate", "--profile", "smoke"]) == 0
+    assert main(["data"]) == 0
+    assert "sha256" in capsys.readouterr().out
+    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.jpg")]) == 2
+    assert "expected .png or .npz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--profile", "desktop"], "choose one of smoke, demo, laptop, paper"),
+        (["--profile", "smoke", "--dataset", "mnist"], "digits, cifar10, cifar100"),
+        (["--profile", "smoke", "--seed", "-1"], "whole number from 0"),
+    ],
+)
+def test_wrong_values_end_with_one_line(home, capsys, arguments, says):
+    assert main(["reproduce", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_a_time_limit_stops_at_a_checkpoint_and_the_same_command_goes_on(home, capsys):
+    profile = "smoke,hybrid.representation.training.epochs=2"
+    assert main(["train", "--profile", profile, "--time-limit", "0"]) == STOPPED
+    assert "the same command goes on" in capsys.readouterr().err
+    folder = paths.runs(profile, "digits") / "hybrid/seed0/representation"
+    assert 0 < checkpoint.load(folder / "checkpoint.pt")["step"] < checkpoint.load(folder / "checkpoint.pt")["steps"]
+    assert main(["train", "--profile", profile]) == 0
+
+
+def test_a_changed_profile_is_judged_anew(done, monkeypatch):
+    experiment = Experiment("smoke")
+    path = experiment.outcomes / "hybrid.json"
+    kept = path.read_text()
+    path.write_text(kept.replace('"pairs": 2', '"pairs": 3'))
+    with pytest.raises(pytest.fail.Exception, match="judged again"):
+        monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_: pytest.fail("judged again"))
+        experiment.metrics("hybrid")
+    path.write_text(kept)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"profil": "smoke"}, "parameter 'profil' is unknown: this notebook takes dataset, profile, seed"),
+        ({"profile": "huge"}, "choose one of smoke, demo"),
+    ],
+)
+def test_notebooks_refuse_what_they_do_not_know(home, tmp_path, parameters, says):
+    with pytest.raises(PapermillExecutionError, match=says):
+        papermill.execute_notebook(
+            paths.notebooks() / "figure2.ipynb", tmp_path / "out.ipynb", parameters, kernel_name="python3", progress_bar=False
+        )
+
+
+def test_notebooks_run_from_any_folder_and_are_not_run_twice(done, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "notebooks", lambda: paths.REPOSITORY / "notebooks")
+    experiment = Experiment("smoke")
+    executed = reproduce.execute_notebooks(experiment)
+    assert {path.name for path in executed} == {path.name for path in (paths.REPOSITORY / "notebooks").glob("*.ipynb")}
+    for path in executed:
+        cells = nbformat.read(path, as_version=4).cells
+        assert all(output.output_type != "error" for cell in cells if cell.cell_type == "code" for output in cell.outputs)
+    times = [os.stat(path).st_mtime for path in executed]
+    reproduce.execute_notebooks(experiment)
+    assert times == [os.stat(path).st_mtime for path in executed]
