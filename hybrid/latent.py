@@ -30,6 +30,7 @@ class LatentDDIM(Trainable):
             config.dropout,
             LATENT_SIZE,
         )
+        self.clip = config.clip
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max)
         self.register_buffer("mean", torch.zeros(LATENT_CHANNELS, 1, 1))
         self.register_buffer("std", torch.ones(LATENT_CHANNELS, 1, 1))
@@ -53,5 +54,5 @@ class LatentDDIM(Trainable):
         """Noise (N, 6, 16, 16) -> z of the same shape, in the autoencoder's own units."""
         noise = noise.contiguous(memory_format=torch.channels_last)
         with autocast(noise.device):
-            z = self.diffusion.sample(self.net, noise, steps, eta, seed=seed)
+            z = self.diffusion.sample(self.net, noise, steps, eta, clip=self.clip, seed=seed)
         return z * self.std + self.mean

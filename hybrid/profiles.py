@@ -91,6 +91,7 @@ class Diffusion:
     steps: int = 1000  # T
     beta_min: float = 1e-4  # linear betas
     beta_max: float = 0.02
+    clip: float = 4.0  # bound on each estimate of x_0 while sampling, in deviations: an early net errs far at t = T
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ PROFILES = {
                     # A digit is neither its colour nor its mirror image, and a fifth of it is no digit any more.
                     augmentation=Augmentation(crop=0.5, flip=0.0, jitter=1.0, saturation=0.8, hue=0.5, grey=0.3),
                 ),
-                prior=Diffusion(training=Training(epochs=20, ema=0.995), channels=32),
+                prior=Diffusion(training=Training(epochs=8, batch=128, ema=0.99), channels=32),
             ),
             evaluation=Evaluation(samples=1024, sampler_steps=25, inception=False),
         ),
