@@ -45,7 +45,8 @@ def linear_probe(
         raise HybridError("the train labels are all of one class: a probe needs two or more")
     if train_features.shape[1] != test_features.shape[1]:
         raise HybridError(
-            f"train features have {train_features.shape[1]} dimensions, test features {test_features.shape[1]}: expected the same"
+            f"train features have {train_features.shape[1]} dimensions, test features {test_features.shape[1]}: "
+            "expected the same"
         )
     device = train_features.device
     labels, test_labels = train_labels.to(device), test_labels.to(device)
@@ -81,7 +82,7 @@ def _fit(
     tolerance: float,
     start: Tensor | None = None,
 ) -> tuple[Tensor, float, int]:
-    """Weights (C, D + 1), the last column the biases, that minimise the penalised loss; the largest entry of its gradient; iterations.
+    """Weights (C, D + 1), the last column the biases, that minimise the penalised loss; its largest gradient; iterations.
 
     L-BFGS runs in coordinates in which the Hessian at zero weights, second moments / C + penalty, is the identity: features
     of images are so correlated that it would else need ten times as many steps.
