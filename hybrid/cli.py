@@ -17,7 +17,7 @@ from hybrid import data as datasets
 from hybrid import figures, paths
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
-from hybrid.experiment import Experiment
+from hybrid.experiment import Experiment, best_device
 from hybrid.methods import METHODS, load, method
 from hybrid.reproduce import reproduce as run_all
 from hybrid.train import Clock, TimeUp
@@ -97,7 +97,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: of the noise.
     """
-    images = figures.to_uint8(load(run, _device()).sample(count, steps, eta, seed))
+    images = figures.to_uint8(load(run, best_device()).sample(count, steps, eta, seed))
     if out.suffix == ".npz":
         figures.save(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     elif out.suffix == ".png":
@@ -121,7 +121,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
     x0, x1 = (torch.tensor(datasets.read_image(path)).permute(2, 0, 1)[None] for path in (start, end))  # (1, 3, 32, 32)
-    path = load(run, _device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
+    path = load(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
     _save_png(out, figures.tile(figures.to_uint8(path), frames))
     print(f"path: {out}")
 
@@ -136,7 +136,7 @@ def embed(run: Path, dataset: str, out: Path) -> None:
     """
     if out.suffix != ".npz":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .npz")
-    images, model = datasets.load(dataset, paths.data()), load(run, _device())
+    images, model = datasets.load(dataset, paths.data()), load(run, best_device())
     arrays = {"train_labels": images.train_labels.numpy(), "test_labels": images.test_labels.numpy()}
     for split, pixels in (("train", images.train_images), ("test", images.test_images)):
         y, w = model.split(model.encode(pixels))
@@ -167,10 +167,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"hybrid: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hybrid import figures, frechet, paths
 from hybrid.data import ImageSet
 from hybrid.methods import Method
-from hybrid.model import HybridModel, as_float, batches
+from hybrid.model import BATCH, HybridModel, as_float
 from hybrid.probe import linear_probe
 from hybrid.profiles import Evaluation
 
@@ -46,7 +46,7 @@ def evaluate(model: nn.Module, method: Method, images: ImageSet, config: Evaluat
 
 def reconstruction_error(model: nn.Module, images: Tensor) -> float:
     """Mean squared error in 1e-3 per dimension on [0, 1] of images (N, 3, 32, 32) uint8 and what the model makes of them."""
-    errors = [(model.reconstruct(batch) - as_float(batch)).square().mean((1, 2, 3)) for batch in batches(images)]
+    errors = [(model.reconstruct(batch) - as_float(batch)).square().mean((1, 2, 3)) for batch in images.split(BATCH)]
     return 1e3 * torch.cat(errors).mean().item()
 
 

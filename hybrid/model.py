@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
@@ -80,11 +78,7 @@ class HybridModel(nn.Module):
     @torch.no_grad()
     def _in_batches(self, function, x: Tensor) -> Tensor:
         with autocast(self.device):
-            return torch.cat([function(part.to(self.device, non_blocking=True)).float() for part in batches(x)])
-
-
-def batches(x: Tensor) -> Iterator[Tensor]:
-    return iter(x.split(BATCH))
+            return torch.cat([function(part.to(self.device, non_blocking=True)).float() for part in x.split(BATCH)])
 
 
 def as_float(images: Tensor) -> Tensor:

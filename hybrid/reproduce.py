@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import papermill
@@ -13,8 +12,6 @@ from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
 from hybrid.methods import METHODS
-
-log = logging.getLogger(__name__)
 
 
 def reproduce(experiment: Experiment, notebooks: bool = True) -> Path:

@@ -89,12 +89,13 @@ def train(
     # Model, optimisers, averages
     trainable.to(device=device, memory_format=torch.channels_last).train()
     optimisers = {name: _adamw(trainable.player(name), config) for name in dict.fromkeys(trainable.players)}
+    parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in optimisers.items()}
     schedules = [_schedule(optimiser, steps, config) for optimiser in optimisers.values()]
     average = ModelEmaV3(trainable, decay=config.ema, use_warmup=True, warmup_power=0.75) if config.ema else None
 
     # Go on from a checkpoint
     state = checkpoint.load(path, device)
-    step, seconds = 0, 0.0
+    step, seconds, sums = 0, 0.0, {}  # sums: of the scalars since the last line of the history
     if state is not None:
         _refuse_other(state["about"], about, folder)
         trainable.load_state_dict(state["model"])
@@ -102,7 +103,7 @@ def train(
             optimiser.load_state_dict(state["optimisers"][name])
         if average is not None:
             average.load_state_dict(state["average"])
-        step, seconds = state["step"], state["seconds"]
+        step, seconds, sums = state["step"], state["seconds"], state["sums"]
     _cut_history(history, step)
 
     def usable() -> Trainable:
@@ -115,6 +116,7 @@ def train(
                 "about": about,
                 "step": step,
                 "steps": steps,
+                "sums": sums,
                 "seconds": seconds + time.monotonic() - started,
                 "model": trainable.state_dict(),
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
@@ -125,7 +127,6 @@ def train(
 
     # Steps
     started = saved = time.monotonic()
-    sums: dict[str, Tensor] = {}
     bar = tqdm(
         total=steps * config.batch,
         initial=step * config.batch,
@@ -152,8 +153,7 @@ def train(
                     loss, scalars = trainable.loss(name, batch, batch_labels)
                 optimisers[name].zero_grad()
                 loss.backward()
-                parameters = [p for group in optimisers[name].param_groups for p in group["params"]]
-                nn.utils.clip_grad_norm_(parameters, config.clip, foreach=True)
+                nn.utils.clip_grad_norm_(parameters[name], config.clip, foreach=True)
                 optimisers[name].step()
                 for key, value in scalars.items():
                     sums[key] = sums.get(key, 0) + value.detach()
@@ -163,22 +163,26 @@ def train(
                 average.update(trainable, step)
             bar.update(config.batch)
 
-            if step % log_every == 0 or step == steps:
-                line = {key: value.item() / ((step - 1) % log_every + 1) for key, value in sums.items()}
-                sums.clear()
-                elapsed = round(seconds + time.monotonic() - started, 2)
-                _append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **line})
-                bar.set_postfix({key: f"{value:.3g}" for key, value in line.items()})
-                broken = [key for key, value in line.items() if not math.isfinite(value)]
+            up = clock.up
+            log_now = step % log_every == 0 or step == steps
+            save_now = step == steps or up or time.monotonic() - saved > CHECKPOINT_SECONDS
+            if log_now or save_now:  # the only steps that wait for the device
+                values = {key: value.item() / ((step - 1) % log_every + 1) for key, value in sums.items()}
+                broken = [key for key, value in values.items() if not math.isfinite(value)]
                 if broken:
                     raise HybridError(
                         f"{broken[0]} is no longer finite at step {step} of {folder}: lower the learning rate "
                         f"(lr = {config.lr}) and train again; the checkpoint from before is kept"
                     )
-            if step == steps or clock.up or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if log_now:
+                elapsed = round(seconds + time.monotonic() - started, 2)
+                _append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **values})
+                bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
+                sums = {}
+            if save_now:
                 save()
                 saved = time.monotonic()
-                if clock.up and step < steps:
+                if up and step < steps:
                     raise TimeUp(f"{folder}: stopped at step {step} of {steps}; the same command goes on from there")
     return usable().eval()
 

@@ -67,6 +67,29 @@ def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, ema):
     assert not same(whole, other)
 
 
+def test_a_stop_between_two_lines_of_the_history_does_not_show_in_it(tmp_path):
+    config = Training(epochs=2, batch=2)  # 32 steps an epoch, a line every eight
+    train(Regression(), numbers(), LABELS, config, tmp_path / "whole", seed=0, about={})
+    with pytest.raises(TimeUp, match="step 5 of"):
+        train(Regression(), numbers(), LABELS, config, tmp_path / "cut", seed=0, about={}, clock=StopAfter(5))
+    train(Regression(), numbers(), LABELS, config, tmp_path / "cut", seed=0, about={})
+    lines = [[(x["step"], x["loss"]) for x in read_history(tmp_path / folder / "history.jsonl")] for folder in ("whole", "cut")]
+    assert lines[0] == lines[1]
+    assert [step for step, _ in lines[0]] == list(range(8, 65, 8))
+
+
+def test_a_broken_loss_never_reaches_a_checkpoint(tmp_path):
+    class Breaks(Regression):
+        def loss(self, player, batch, labels):
+            loss, scalars = super().loss(player, batch, labels)
+            self.count = getattr(self, "count", 0) + 1
+            return (loss * math.nan, {"loss": loss * math.nan}) if self.count == 3 else (loss, scalars)
+
+    with pytest.raises(HybridError, match="no longer finite at step 3"):
+        train(Breaks(), numbers(), LABELS, Training(epochs=1, batch=2), tmp_path, seed=0, about={}, clock=StopAfter(3))
+    assert checkpoint.load(tmp_path / "checkpoint.pt") is None
+
+
 def test_hybrid_resumes_exactly_with_queue_and_key_network(tmp_path):
     config = profile("smoke").hybrid.representation
     contrast = profiles.Contrast(queue=40, hidden=16, dim=8)
