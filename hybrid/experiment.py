@@ -6,8 +6,8 @@ from `results/`. So a notebook opened in a fresh clone shows the committed outco
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 import types
 from collections.abc import Callable
 from functools import cached_property
@@ -76,9 +76,10 @@ class Experiment:
             run = self.run(name)
             self._models[name] = method(name).train(run)
             for stage in method(name).stages:
-                kept = self.history_path(name, stage)
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(run.folder / stage / "history.jsonl", kept)
+                # Written only where it differs: a newer file would have the notebooks executed again.
+                content, kept = (run.folder / stage / "history.jsonl").read_bytes(), self.history_path(name, stage)
+                if not kept.exists() or kept.read_bytes() != content:
+                    write_atomically(kept, lambda path, content=content: path.write_bytes(content))
         return self._models[name]
 
     def history_path(self, name: str, stage: str) -> Path:
@@ -92,12 +93,12 @@ class Experiment:
 
     def metrics(self, name: str = "hybrid") -> dict:
         """How a method was judged: `metrics`, `calibration`, `details`, `provenance`."""
-        path, key = self.outcomes / f"{name}.json", self._key(name)
+        path = self.outcomes / f"{name}.json"
         kept = read_json(path)
-        if kept is None or kept["key"] != key:
+        if kept is None or kept["key"] != self._key(name):
             judged = evaluate.evaluate(self.model(name), method(name), self.images, self.profile.evaluation, self.seed)
             seconds = judged.pop("seconds")
-            kept = {"key": key, **judged, "provenance": self.provenance(name, evaluation_seconds=seconds)}
+            kept = {"key": self._key(name), **judged, "provenance": self.provenance(name, evaluation_seconds=seconds)}
             write_json(path, kept)
         return kept
 
@@ -144,17 +145,31 @@ class Experiment:
 
     def _kept(self, stem: str, make: Callable[[], dict]) -> dict:
         """Arrays that are read where they were kept under the same key, else made and kept."""
-        path, key = self.outcomes / f"{stem}.npz", json.dumps(self._key("hybrid"), sort_keys=True)
-        kept = figures.read(path) if path.exists() else {}
-        if str(kept.get("key")) != key:
-            kept = make() | {"key": np.array(key), "provenance": np.array(json.dumps(self.provenance("hybrid")))}
+        path = self.outcomes / f"{stem}.npz"
+        kept = figures.read(path)
+        if kept is None or json.loads(str(kept["key"])) != self._key("hybrid"):
+            kept = make()
+            kept["key"] = np.array(json.dumps(self._key("hybrid")))
+            kept["provenance"] = np.array(json.dumps(self.provenance("hybrid")))
             figures.save(path, kept)
         return kept
 
     def _key(self, name: str) -> dict:
-        """What an outcome depends on: kept ones with another key are made anew."""
-        values = {"method": describe(getattr(self.profile, name)), "evaluation": describe(self.profile.evaluation)}
-        return json.loads(json.dumps({"dataset": self.slug, "seed": self.seed, **values}))
+        """What an outcome depends on: kept ones with another key are made anew.
+
+        `training` tells one training from another by their histories, whose times never agree. So the outcomes in a fresh
+        clone are of the histories beside them, and give way once something is trained there.
+        """
+        histories = [self.history_path(name, stage) for stage in method(name).stages]
+        contents = b"".join(path.read_bytes() for path in histories if path.exists())
+        key = {
+            "dataset": self.slug,
+            "seed": self.seed,
+            "training": hashlib.sha256(contents).hexdigest(),
+            "method": describe(getattr(self.profile, name)),
+            "evaluation": describe(self.profile.evaluation),
+        }
+        return json.loads(json.dumps(key))  # lists for tuples, as in what was kept
 
 
 def read_json(path: Path) -> dict | None:

@@ -7,6 +7,8 @@ same data gives the same bytes, as PNG and as PDF.
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,10 +189,13 @@ def save(path: Path, data: dict) -> None:
     write_atomically(path, _writer(buffer.getvalue()))
 
 
-def read(path: Path) -> dict:
-    """The data of a figure."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+def read(path: Path) -> dict | None:
+    """The data of a figure, None where there is none or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _writer(content: bytes) -> Callable[[Path], object]:

@@ -153,9 +153,9 @@ PROFILES = {
                     # A digit is neither its colour nor its mirror image, and a fifth of it is no digit any more.
                     augmentation=Augmentation(crop=0.5, flip=0.0, jitter=1.0, saturation=0.8, hue=0.5, grey=0.3),
                 ),
-                prior=Diffusion(training=Training(epochs=8, batch=128, ema=0.99), channels=32),
+                prior=Diffusion(training=Training(epochs=6, batch=128, ema=0.99), channels=32),
             ),
-            evaluation=Evaluation(samples=1024, eta=1.0, sampler_steps=50, inception=False),
+            evaluation=Evaluation(samples=1024, eta=1.0, sampler_steps=25, inception=False),
         ),
         # Hours on two CPU cores, on CIFAR-10.
         Profile(

@@ -19,8 +19,10 @@ PACKAGES = ("torch", "torchvision", "numpy", "timm", "scikit-learn")
 
 def provenance(**details) -> dict:
     """Command, commit, device, versions and time, with `details` such as profile, seed and the data's SHA-256."""
+    program = Path(sys.argv[0]).name
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        # A kernel's own arguments name a temporary file and repeat nothing; profile, data set and seed do.
+        "command": "a notebook" if program == "ipykernel_launcher.py" else shlex.join([program, *sys.argv[1:]]),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import papermill
@@ -12,6 +13,8 @@ from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
 from hybrid.methods import METHODS
+
+NOTEBOOKS_AT_ONCE = 2  # most of a notebook's time is its imports, on one core
 
 
 def reproduce(experiment: Experiment, notebooks: bool = True) -> Path:
@@ -44,17 +47,22 @@ def execute_notebooks(experiment: Experiment) -> list[Path]:
     folder = experiment.runs / "notebooks" / f"seed{experiment.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = [path.stat().st_mtime for path in experiment.outcomes.glob("*.json*")]
-    executed = []
-    for notebook in sorted(paths.notebooks().glob("*.ipynb")):
-        target = folder / notebook.name
-        executed.append(target)
-        if target.exists() and target.stat().st_mtime > max([notebook.stat().st_mtime, *outcomes]):
-            continue
-        parameters = {"profile": experiment.profile.name, "dataset": experiment.dataset, "seed": experiment.seed}
-        partial = folder / f".{notebook.name}"
-        try:
-            papermill.execute_notebook(notebook, partial, parameters, kernel_name="python3", progress_bar=False)
-        except PapermillExecutionError as error:
-            raise HybridError(f"notebook {notebook.name} failed ({error.ename}: {error.evalue}): see {partial}") from error
-        partial.replace(target)
-    return executed
+    targets = {notebook: folder / notebook.name for notebook in sorted(paths.notebooks().glob("*.ipynb"))}
+    stale = [
+        notebook
+        for notebook, target in targets.items()
+        if not target.exists() or target.stat().st_mtime <= max([notebook.stat().st_mtime, *outcomes])
+    ]
+    parameters = {"profile": experiment.profile.name, "dataset": experiment.dataset, "seed": experiment.seed}
+    with ThreadPoolExecutor(NOTEBOOKS_AT_ONCE) as pool:
+        list(pool.map(lambda notebook: _execute(notebook, targets[notebook], parameters), stale))
+    return list(targets.values())
+
+
+def _execute(notebook: Path, target: Path, parameters: dict) -> None:
+    partial = target.with_name(f".{target.name}")
+    try:
+        papermill.execute_notebook(notebook, partial, parameters, kernel_name="python3", progress_bar=False)
+    except PapermillExecutionError as error:
+        raise HybridError(f"notebook {notebook.name} failed ({error.ename}: {error.evalue}): see {partial}") from error
+    partial.replace(target)

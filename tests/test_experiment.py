@@ -129,6 +129,15 @@ def test_a_changed_profile_is_judged_anew(done, monkeypatch):
     path.write_text(kept)
 
 
+def test_a_damaged_outcome_is_made_anew(done):
+    experiment = Experiment("smoke")
+    before = experiment.figure(2)
+    path = experiment.outcomes / "figure2.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    after = Experiment("smoke").figure(2)
+    assert (after["z"] == before["z"]).all()
+
+
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
@@ -153,5 +162,23 @@ def test_notebooks_run_from_any_folder_and_are_not_run_twice(done, tmp_path, mon
         cells = nbformat.read(path, as_version=4).cells
         assert all(output.output_type != "error" for cell in cells if cell.cell_type == "code" for output in cell.outputs)
     times = [os.stat(path).st_mtime for path in executed]
-    reproduce.execute_notebooks(experiment)
+    again = Experiment("smoke")
+    again.model()
+    reproduce.execute_notebooks(again)
     assert times == [os.stat(path).st_mtime for path in executed]
+
+
+def test_outcomes_of_another_training_are_made_anew(done, monkeypatch):
+    """As in a fresh clone: outcomes are there, weights are not. Reading trains nothing; training makes new outcomes."""
+    runs, aside = done / "runs/smoke/digits/hybrid", done / "aside"
+    os.rename(runs, aside)
+    with monkeypatch.context() as patch:
+        patch.setattr(hybrid.methods, "train", lambda *_, **__: pytest.fail("trained to read"))
+        committed = Experiment("smoke").metrics()
+        Experiment("smoke").figure(3)
+    experiment = Experiment("smoke")
+    experiment.model()
+    judged = []
+    monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_: judged.append(1) or {**committed, "seconds": 0.0})
+    experiment.metrics()
+    assert judged == [1]
