@@ -60,9 +60,7 @@ class Diffusion(nn.Module):
         return descending.round().long().flip(0)
 
     @torch.no_grad()
-    def sample(
-        self, net: Net, noise: Tensor, steps: int, eta: float = 0.0, clip: float | None = None, seed: int = 0
-    ) -> Tensor:
+    def sample(self, net: Net, noise: Tensor, steps: int, eta: float = 0.0, clip: float | None = None, seed: int = 0) -> Tensor:
         """x_0 from x_T, which is `noise`, by equation (12): (N, C, H, W) -> the same shape, float32.
 
         eta: 0 is DDIM, a deterministic map; 1 is DDPM. clip: bound on the size of each prediction of x_0. seed: of the

@@ -53,9 +53,7 @@ def reconstruction_error(model: nn.Module, images: Tensor) -> float:
 def accuracy(model: nn.Module, images: ImageSet, seed: int) -> tuple[dict[str, float], dict]:
     """Linear accuracy on the test set, in percent, of each of the model's representations; `acc` is that of the first."""
     train, test = model.features(images.train_images), model.features(images.test_images)
-    probes = {
-        name: linear_probe(train[name], images.train_labels, test[name], images.test_labels, seed=seed) for name in train
-    }
+    probes = {name: linear_probe(train[name], images.train_labels, test[name], images.test_labels, seed=seed) for name in train}
     accuracies = {f"acc_{name}": probe.accuracy for name, probe in probes.items()}
     return {"acc": next(iter(accuracies.values())), **accuracies}, {name: vars(probe) for name, probe in probes.items()}
 
