@@ -37,7 +37,7 @@ def draw() -> Figure:
     _box(axis, 12.3, 2.6, 2.2, 1.0, "queue of keys", Y)
     _arrow(axis, (0.95, 1.9), (2.7, 3.1), bend=-0.3)
     axis.text(0.15, 2.85, "another view", fontsize=8, color="0.35")
-    _arrow(axis, (5.6, 3.35), (12.3, 3.35), bend=-0.13)
+    _arrow(axis, (5.0, 3.6), (12.9, 3.6), bend=-0.1)
     _arrow(axis, (12.3, 3.05), (11.3, 3.05))
     axis.text(15.0, 3.1, "$I_{CPC}(x; y)$  ≤  log m", fontsize=10, va="center", color="#b0681a")
     axis.text(15.0, 1.05, "$I_{BA}(x; z)$,  no cap", fontsize=10, va="center", color="#2c6e97")
