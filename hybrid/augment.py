@@ -46,8 +46,8 @@ class Draw(NamedTuple):
 def augment(images: Tensor, config: Augmentation) -> Tensor:
     """One random view of each image.
 
-    images: (N, 3, H, W), uint8 or floating point in [0, 1], on any device. Returns float32 in [0, 1], same shape and
-    device, contiguous. Raises HybridError for anything else.
+    images: (N, 3, H, W), uint8 or floating point in [0, 1], on any device. Returns float32 in [0, 1], contiguous, on the same
+    device, of `config.size` pixels' height and width. Raises HybridError for anything else.
     """
     if images.ndim != 4 or images.shape[1] != 3 or not (images.dtype == torch.uint8 or images.is_floating_point()):
         raise HybridError(
@@ -55,7 +55,7 @@ def augment(images: Tensor, config: Augmentation) -> Tensor:
             "point in [0, 1]; pass a batch of colour images"
         )
     height, width = images.shape[-2:]
-    return apply(images, draw(len(images), (height, width), config, images.device))
+    return apply(images, draw(len(images), (height, width), config, images.device), config.size)
 
 
 def draw(n: int, size: tuple[int, int], config: Augmentation, device: torch.device | str) -> Draw:
@@ -80,9 +80,9 @@ def draw(n: int, size: tuple[int, int], config: Augmentation, device: torch.devi
     )
 
 
-def apply(images: Tensor, draw: Draw) -> Tensor:
-    """The views that `draw` describes, of images as in `augment`; deterministic."""
-    views = _crop_and_flip(images, draw)
+def apply(images: Tensor, draw: Draw, size: int) -> Tensor:
+    """The views that `draw` describes, of images as in `augment`, at `size` x `size`; deterministic."""
+    views = _crop_and_flip(images, draw, size)
     views = _hue(_brightness_contrast_saturation(views, draw), draw.hue)
     return views.lerp_(_grey(views), _each(draw.grey.float()))
 
@@ -110,10 +110,11 @@ def _box(chance: Tensor, size: tuple[int, int], smallest: float) -> tuple[Tensor
     return top, left, height, width
 
 
-def _crop_and_flip(images: Tensor, draw: Draw) -> Tensor:
-    """The boxes, flipped and resized to the whole image in one bilinear resampling; uint8 becomes [0, 1].
+def _crop_and_flip(images: Tensor, draw: Draw, size: int) -> Tensor:
+    """The boxes, flipped and resized to `size` x `size` in one bilinear resampling; uint8 becomes [0, 1].
 
-    A crop is never larger than the image, so that antialiasing, which torchvision applies, would change nothing.
+    Where a crop is larger than the view nothing is smoothed first, as torchvision's antialiasing would: at the sizes of use
+    a view has at least three pixels for four of the crop's.
     """
     pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
     if images.dtype == torch.uint8:
@@ -123,7 +124,7 @@ def _crop_and_flip(images: Tensor, draw: Draw) -> Tensor:
     def positions(start: Tensor, extent: Tensor, full: int) -> Tensor:
         """Where the samples along an axis lie, N x full, in grid_sample's units: -1 and 1 are the image's edges."""
         centre, half = (2 * start + extent) / full - 1, extent / full
-        unit = torch.arange(1 - full, full, 2, device=images.device) / full
+        unit = torch.arange(1 - size, size, 2, device=images.device) / size
         # Beyond the centres of the box's outer pixels their values are repeated: what lies outside the box stays out.
         return centre[:, None] + (half[:, None] * unit).clamp(-(half - 1 / full)[:, None], (half - 1 / full)[:, None])
 
@@ -131,7 +132,7 @@ def _crop_and_flip(images: Tensor, draw: Draw) -> Tensor:
     x = torch.where(draw.flip[:, None], x.flip(1), x)
     y = positions(draw.top, draw.height, height)
     # Stored as two planes, which grid_sample reads twice as fast as pairs.
-    grid = torch.stack((x[:, None].expand(n, height, width), y[:, :, None].expand(n, height, width)), 1)
+    grid = torch.stack((x[:, None].expand(n, size, size), y[:, :, None].expand(n, size, size)), 1)
     return F.grid_sample(pixels, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 

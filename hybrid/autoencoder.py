@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.cells import DecoderCell, EncoderCell, norm_swish
+from hybrid.errors import HybridError
 from hybrid.profiles import Autoencoder
 
 LATENT_CHANNELS = 6
@@ -20,18 +21,23 @@ LATENT_SIZE = 16
 
 
 class Encoder(nn.Module):
-    """f: images (N, 3, 32, 32) in [0, 1] -> z (N, 6, 16, 16); its first `y_channels` are y."""
+    """f: images (N, 3, 32, 32) in [0, 1] -> z (N, 6, 16, 16); its first `y_channels` are y. Smaller views give a smaller z.
+
+    Raises HybridError unless each of the widths has its number of cells.
+    """
 
     def __init__(self, config: Autoencoder):
         super().__init__()
         widths, cells = config.widths, config.cells
+        if len(cells) != len(widths):
+            raise HybridError(f"cells {cells} and widths {widths}: give as many of the one as of the other")
         self.y_channels = config.y_channels
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
-        self.local = nn.Sequential(*(EncoderCell(widths[0]) for _ in range(cells)))
+        self.local = nn.Sequential(*(EncoderCell(widths[0]) for _ in range(cells[0])))
         below = []
-        for narrow, wide in pairwise(widths):
+        for (narrow, wide), count in zip(pairwise(widths), cells[1:], strict=True):
             below += [norm_swish(narrow), nn.Conv2d(narrow, wide, 3, stride=2, padding=1)]
-            below += [EncoderCell(wide) for _ in range(cells)]
+            below += [EncoderCell(wide) for _ in range(count)]
         self.below = nn.Sequential(*below)
         scale = 2 ** (len(widths) - 1)
         self.to_y = nn.Sequential(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hybrid import figures, frechet, paths
 from hybrid.data import ImageSet
 from hybrid.methods import Method
-from hybrid.model import BATCH, HybridModel, as_float
+from hybrid.model import BATCH, as_float
 from hybrid.probe import linear_probe
 from hybrid.profiles import Evaluation
 
@@ -19,23 +19,22 @@ def evaluate(model: nn.Module, method: Method, images: ImageSet, config: Evaluat
     """The numbers of one trained method, those that it can have.
 
     `metrics`: mse (test set, clipped, 1e-3 per dimension on [0, 1]); acc (percent, test set) of the representation that the
-    table judges, and acc_<name> of each; for samples against the train set fid and kid, or fd_ and kd_<network>;
-    moved_<part>, how far the decoded image moves with a part of the hybrid's code, 1e-3 per dimension. `calibration`: the same
-    distances for images of known quality. `details`: how the probes were fitted. `seconds`: the time it took.
+    table judges, and acc_<name> of each; for samples against the train set fid and kid, or fd_ and kd_<network>; then the
+    method's own. `calibration`: the same distances for images of known quality. `details`: how the probes were fitted.
+    `seconds`: the time it took.
     """
     started = time.monotonic()
-    metrics, calibration, details = {}, [], {}
+    metrics, calibration, details, reconstructions = {}, [], {}, None
     if "mse" in method.metrics:
-        metrics["mse"] = reconstruction_error(model, images.test_images)
+        reconstructions = model.reconstruct(images.test_images)
+        metrics["mse"] = squared_error(reconstructions, images.test_images)
     if "acc" in method.metrics:
         accuracies, details["probes"] = accuracy(model, images, seed)
         metrics |= accuracies
     if "fid" in method.metrics:
-        distances, calibration, details["networks"] = generation(model, method, images, config, seed)
-        details["samples"] = {"count": config.samples, "steps": config.sampler_steps, "eta": config.eta}
+        distances, calibration, details["networks"] = generation(model, reconstructions, images, config, seed)
         metrics |= distances
-    if isinstance(model, HybridModel):
-        metrics |= {f"moved_{part}": value for part, value in figures.moved(model, images, seed).items()}
+    metrics |= method.own_metrics(model, images, seed)
     return {
         "metrics": metrics,
         "calibration": calibration,
@@ -44,10 +43,10 @@ def evaluate(model: nn.Module, method: Method, images: ImageSet, config: Evaluat
     }
 
 
-def reconstruction_error(model: nn.Module, images: Tensor) -> float:
-    """Mean squared error in 1e-3 per dimension on [0, 1] of images (N, 3, 32, 32) uint8 and what the model makes of them."""
-    errors = [(model.reconstruct(batch) - as_float(batch)).square().mean((1, 2, 3)) for batch in images.split(BATCH)]
-    return 1e3 * torch.cat(errors).mean().item()
+def squared_error(reconstructions: Tensor, images: Tensor) -> float:
+    """Mean squared error, in 1e-3 per dimension on [0, 1], of reconstructions (N, 3, 32, 32) and their images, uint8."""
+    pairs = zip(reconstructions.split(BATCH), images.split(BATCH), strict=True)
+    return 1e3 * torch.cat([(x - as_float(y)).square().mean((1, 2, 3)) for x, y in pairs]).mean().item()
 
 
 def accuracy(model: nn.Module, images: ImageSet, seed: int) -> tuple[dict[str, float], dict]:
@@ -59,18 +58,18 @@ def accuracy(model: nn.Module, images: ImageSet, seed: int) -> tuple[dict[str, f
 
 
 def generation(
-    model: nn.Module, method: Method, images: ImageSet, config: Evaluation, seed: int
+    model: nn.Module, reconstructions: Tensor | None, images: ImageSet, config: Evaluation, seed: int
 ) -> tuple[dict[str, float], list[dict], dict]:
     """Distances of the model's samples to the train set; the same for images of known quality; and what became of each network.
 
     The calibration rows are measured with as many images as there are, up to the number of samples.
     """
     sets = {"samples": figures.to_uint8(model.sample(config.samples, config.sampler_steps, config.eta, seed))}
-    real = images.test_images[torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))]
-    real = real[: config.samples]
+    chosen = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[: config.samples]
+    real = images.test_images[chosen]
     sets |= {"real, test set": real, **frechet.degraded(real, seed)}
-    if "mse" in method.metrics:
-        sets["reconstructions of the test set"] = figures.to_uint8(model.reconstruct(real))
+    if reconstructions is not None:
+        sets["reconstructions of the test set"] = figures.to_uint8(reconstructions[chosen])
     metrics, rows, status = {}, {name: {"images": name, "count": len(batch)} for name, batch in sets.items()}, {}
     for name in ("inception", "efficientnet_lite0") if config.inception else ("efficientnet_lite0",):
         try:

@@ -21,7 +21,7 @@ from torch import nn
 from hybrid import data, evaluate, figures, paths, table
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
-from hybrid.methods import METHODS, Run, method
+from hybrid.methods import TABLE, Run, method
 from hybrid.profiles import Profile, describe, profile
 from hybrid.provenance import device_in_words, provenance
 from hybrid.train import Clock, read_history
@@ -74,7 +74,7 @@ class Experiment:
         """A method's model, trained as far as it was not. Raises TimeUp when the clock runs out."""
         if name not in self._models:
             run = self.run(name)
-            self._models[name] = method(name).train(run)
+            self._models[name] = method(name).train(run, method(name).config(self.profile))
             for stage in method(name).stages:
                 # Written only where it differs: a newer file would have the notebooks executed again.
                 content, kept = (run.folder / stage / "history.jsonl").read_bytes(), self.history_path(name, stage)
@@ -102,12 +102,16 @@ class Experiment:
             write_json(path, kept)
         return kept
 
-    def gallery(self) -> dict:
-        """Samples, and test images with their reconstructions, for `figures.draw_gallery`."""
+    def gallery(self, name: str = "hybrid") -> dict:
+        """A method's samples, and test images with its reconstructions, those that it can have, for `figures`."""
         config = self.profile.evaluation
-        return self._kept(
-            "samples", lambda: figures.gallery(self.model(), self.images, config.sampler_steps, config.eta, self.seed)
-        )
+
+        def make() -> dict:
+            return figures.gallery(
+                self.model(name), method(name).metrics, self.images, config.sampler_steps, config.eta, self.seed
+            )
+
+        return self._kept(f"{name}-gallery", make, name)
 
     def figure(self, number: int) -> dict:
         """The data of one of the paper's figures 2-5, for `figures.draw`."""
@@ -125,9 +129,9 @@ class Experiment:
 
     def table(self) -> pd.DataFrame:
         """Table 1, tidy, over all the methods and seeds that have been judged."""
-        measured = {name: {} for name in METHODS}
+        measured = {name: {} for name in TABLE}
         for path in sorted(self.results.glob("seed*/*.json")):
-            if path.stem in METHODS and (kept := read_json(path)) is not None:
+            if path.stem in TABLE and (kept := read_json(path)) is not None:
                 measured[path.stem][int(path.parent.name.removeprefix("seed"))] = kept["metrics"]
         return table.tidy(self.slug, measured)
 
@@ -143,14 +147,14 @@ class Experiment:
             **details,
         )
 
-    def _kept(self, stem: str, make: Callable[[], dict]) -> dict:
+    def _kept(self, stem: str, make: Callable[[], dict], name: str = "hybrid") -> dict:
         """Arrays that are read where they were kept under the same key, else made and kept."""
         path = self.outcomes / f"{stem}.npz"
         kept = figures.read(path)
-        if kept is None or json.loads(str(kept["key"])) != self._key("hybrid"):
+        if kept is None or json.loads(str(kept["key"])) != self._key(name):
             kept = make()
-            kept["key"] = np.array(json.dumps(self._key("hybrid")))
-            kept["provenance"] = np.array(json.dumps(self.provenance("hybrid")))
+            kept["key"] = np.array(json.dumps(self._key(name)))
+            kept["provenance"] = np.array(json.dumps(self.provenance(name)))
             figures.save(path, kept)
         return kept
 
@@ -166,7 +170,7 @@ class Experiment:
             "dataset": self.slug,
             "seed": self.seed,
             "training": hashlib.sha256(contents).hexdigest(),
-            "method": describe(getattr(self.profile, name)),
+            "method": describe(method(name).config(self.profile)),
             "evaluation": describe(self.profile.evaluation),
         }
         return json.loads(json.dumps(key))  # lists for tuples, as in what was kept

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from IPython.display import display
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybrid.checkpoint import write_atomically
 from hybrid.data import ImageSet
@@ -61,14 +61,14 @@ def interpolations(model: HybridModel, images: ImageSet, indices: Tensor, frames
 
 
 def moved(model: HybridModel, images: ImageSet, seed: int) -> dict[str, float]:
-    """How far the decoded image moves from t = 1 to t = 0 for each part: mean squared change in 1e-3 per dimension."""
+    """How far the decoded image moves from t = 1 to t = 0, moved_<part>: mean squared change in 1e-3 per dimension."""
     indices = pairs(images, min(MOVED_PAIRS, len(images.test_labels) // 4), seed)
     x0, x1 = images.test_images[indices[:, 0]], images.test_images[indices[:, 1]]
     ends = torch.tensor([1.0, 0.0])
     result = {}
     for part in TITLES:
         path = model.interpolate(x0, x1, ends, part)
-        result[part] = 1e3 * (path[:, 0] - path[:, 1]).square().mean().item()
+        result[f"moved_{part}"] = 1e3 * (path[:, 0] - path[:, 1]).square().mean().item()
     return result
 
 
@@ -141,15 +141,19 @@ def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
     return figure
 
 
-def gallery(model: HybridModel, images: ImageSet, steps: int, eta: float, seed: int) -> dict:
-    """64 samples, and 32 test images with their reconstructions: uint8 (N, 3, 32, 32)."""
-    chosen = pairs(images, 16, seed).flatten()
-    originals = images.test_images[chosen]
-    return {
-        "samples": to_uint8(model.sample(64, steps, eta, seed)).cpu().numpy(),
-        "originals": originals.cpu().numpy(),
-        "reconstructions": to_uint8(model.reconstruct(originals)).cpu().numpy(),
-    }
+def gallery(model: nn.Module, metrics: tuple[str, ...], images: ImageSet, steps: int, eta: float, seed: int) -> dict:
+    """What a method with these metrics can show: 64 samples (fid), 32 test images and their reconstructions (mse).
+
+    uint8 (N, 3, 32, 32) each.
+    """
+    shown = {}
+    if "fid" in metrics:
+        shown["samples"] = to_uint8(model.sample(64, steps, eta, seed)).cpu().numpy()
+    if "mse" in metrics:
+        originals = images.test_images[pairs(images, 16, seed).flatten()]
+        shown["originals"] = originals.cpu().numpy()
+        shown["reconstructions"] = to_uint8(model.reconstruct(originals)).cpu().numpy()
+    return shown
 
 
 def draw_gallery(data: dict) -> Figure:
@@ -164,6 +168,28 @@ def draw_gallery(data: dict) -> Figure:
             axis.imshow(tile(images, 8), interpolation="nearest")
             axis.set_title(title, fontsize=9)
             axis.axis("off")
+    return figure
+
+
+def draw_galleries(galleries: dict[str, dict]) -> Figure:
+    """A row a method (title -> its gallery): left 36 samples, right eight test images above their reconstructions."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            len(galleries), 2, figsize=(9, 1.75 * len(galleries)), width_ratios=(12, 8), squeeze=False, layout="constrained"
+        )
+        for (left, right), (title, data) in zip(axes, galleries.items(), strict=True):
+            left.set_title(f"{title}: samples", fontsize=9)
+            right.set_title("test images above reconstructions", fontsize=9)
+            both = {"originals", "reconstructions"} <= data.keys()
+            for axis, sheet in (
+                (left, tile(data["samples"][:36], 12) if "samples" in data else None),
+                (right, tile(np.concatenate([data["originals"][:8], data["reconstructions"][:8]]), 8) if both else None),
+            ):
+                axis.axis("off")
+                if sheet is None:
+                    axis.text(0.5, 0.5, "none: it has no such path", ha="center", color="0.4", fontsize=8)
+                else:
+                    axis.imshow(sheet, interpolation="nearest")
     return figure
 
 

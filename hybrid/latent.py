@@ -30,7 +30,7 @@ class LatentDDIM(Trainable):
             config.dropout,
             LATENT_SIZE,
         )
-        self.clip = config.clip
+        self.flip, self.clip = config.flip, config.clip
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max)
         self.register_buffer("mean", torch.zeros(LATENT_CHANNELS, 1, 1))
         self.register_buffer("std", torch.ones(LATENT_CHANNELS, 1, 1))
@@ -43,7 +43,7 @@ class LatentDDIM(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The noise's squared error, per dimension, on one of the two mirror images."""
-        mirrored = torch.randint(2, (len(batch),), device=batch.device)
+        mirrored = (torch.rand(len(batch), device=batch.device) < self.flip).long()
         z = batch[torch.arange(len(batch), device=batch.device), mirrored]  # (N, 6, 16, 16)
         z = ((z - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         loss = self.diffusion.loss(self.net, z)

@@ -7,17 +7,21 @@ a module with `features`, and with `reconstruct` and `sample` where the method c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hybrid import checkpoint, profiles
+from hybrid import checkpoint, figures, profiles
+from hybrid.biggan import BigGAN
 from hybrid.data import ImageSet
 from hybrid.errors import HybridError
 from hybrid.latent import LatentDDIM
-from hybrid.model import HybridModel
+from hybrid.model import EncoderModel, HybridModel
+from hybrid.nvae import NVAE
+from hybrid.pixels import PixelDDIM
 from hybrid.profiles import Profile, describe, restore
 from hybrid.representation import Representation
 from hybrid.train import Clock, Trainable, finished, stream, train
@@ -59,16 +63,21 @@ class Method:
     title: str  # as the paper's Table 1 writes it
     metrics: tuple[str, ...]  # of mse, fid, acc: those it can have at all; the others get a dash
     stages: tuple[str, ...]  # its folders of checkpoint and history
-    train: Callable[[Run], nn.Module]  # whatever of it is not trained yet
+    config: Callable[[Profile], Any]  # what of a profile it is made by
+    train: Callable[[Run, Any], nn.Module]  # whatever of it is not trained yet
+    own_metrics: Callable[[nn.Module, ImageSet, int], dict[str, float]] = lambda model, images, seed: {}  # beyond the table's
 
 
-def train_hybrid(run: Run) -> HybridModel:
-    """Autoencoder and contrast, then the DDIM on the frozen z."""
-    config = run.profile.hybrid
+def train_representation(run: Run, config: profiles.Representation) -> EncoderModel:
+    """Autoencoder and contrast; MoCo-v2 where alpha is 0 and nothing is decoded."""
     torch.manual_seed(stream(run.seed, "representation"))
-    representation = Representation(config.representation)
-    representation = run.stage("representation", representation, config.representation, lambda: run.images.train_images)
-    model = HybridModel(representation.encoder, representation.decoder)
+    trained = run.stage("representation", Representation(config), config, lambda: run.images.train_images)
+    return EncoderModel(trained.encoder) if trained.decoder is None else HybridModel(trained.encoder, trained.decoder)
+
+
+def train_hybrid(run: Run, config: profiles.Hybrid) -> HybridModel:
+    """Autoencoder and contrast, then the DDIM on the frozen z."""
+    model = train_representation(run, config.representation)
     torch.manual_seed(stream(run.seed, "prior"))
     prior = LatentDDIM(config.prior)
 
@@ -79,15 +88,91 @@ def train_hybrid(run: Run) -> HybridModel:
         return both
 
     prior = run.stage("prior", prior, config.prior, latents, latents_of=describe(config.representation))
-    return HybridModel(representation.encoder, representation.decoder, prior)
+    return HybridModel(model.encoder, model.decoder, prior)
 
 
-STAGES = {"representation": (profiles.Representation, Representation), "prior": (profiles.Diffusion, LatentDDIM)}
+def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], nn.Module]:
+    """For a method of one stage on the images, whose trained module is its own model."""
 
-METHODS = {
+    def train_it(run: Run, config: Any) -> nn.Module:
+        torch.manual_seed(stream(run.seed, "model"))
+        return run.stage("model", build(run, config), config, lambda: run.images.train_images).requires_grad_(False)
+
+    return train_it
+
+
+def contrast_only(profile: Profile) -> profiles.Representation:
+    """The hybrid's own encoder, contrast and training without the decoder, so that the comparison is fair."""
+    return replace(profile.hybrid.representation, alpha=0.0)
+
+
+def contrast_on_z(profile: Profile) -> profiles.Representation:
+    """The hybrid's first stage with the contrast on the whole of z, which the paper says makes reconstruction worse."""
+    return replace(
+        profile.hybrid.representation, contrast=replace(profile.hybrid.representation.contrast, on="z")
+    )
+
+
+# The rows of Table 1, in its order.
+TABLE = {
     method.name: method
-    for method in (Method("hybrid", "Hybrid", ("mse", "fid", "acc"), ("representation", "prior"), train_hybrid),)
+    for method in (
+        Method(
+            "hybrid",
+            "Hybrid",
+            ("mse", "fid", "acc"),
+            ("representation", "prior"),
+            lambda profile: profile.hybrid,
+            train_hybrid,
+            figures.moved,
+        ),
+        Method("mocov2", "MoCo-v2", ("acc",), ("representation",), contrast_only, train_representation),
+        Method(
+            "nvae",
+            "NVAE-lite",
+            ("mse", "fid", "acc"),
+            ("model",),
+            lambda profile: profile.nvae,
+            train_alone(lambda run, config: NVAE(config)),
+            lambda model, images, seed: {"bits_per_dim": model.bits_per_dim(images.test_images, seed)},
+        ),
+        Method(
+            "ddim",
+            "DDIM",
+            ("mse", "fid", "acc"),
+            ("model",),
+            lambda profile: profile.ddim,
+            train_alone(lambda run, config: PixelDDIM(config)),
+            lambda model, images, seed: model.errors_by_steps(images.test_images),
+        ),
+        Method(
+            "biggan",
+            "BigGAN",
+            ("fid", "acc"),
+            ("model",),
+            lambda profile: profile.biggan,
+            train_alone(lambda run, config: BigGAN(config, run.images.classes)),
+        ),
+    )
 }
+
+# What the paper says in words, measured: the same budget, one thing changed.
+ABLATIONS = {
+    method.name: method
+    for method in (
+        Method(
+            "contrast_on_z",
+            "Contrast on z",
+            ("mse", "acc"),
+            ("representation",),
+            contrast_on_z,
+            train_representation,
+            figures.moved,
+        ),
+    )
+}
+
+METHODS = TABLE | ABLATIONS
 
 
 def method(name: str) -> Method:
@@ -95,6 +180,9 @@ def method(name: str) -> Method:
     if name not in METHODS:
         raise HybridError(f"method {name!r} is unknown: choose one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+STAGES = {"representation": (profiles.Representation, Representation), "prior": (profiles.Diffusion, LatentDDIM)}
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:

@@ -1,12 +1,10 @@
 """MoCo-v2 (He et al. 2020; Chen et al. 2020): a momentum encoder and a queue of keys for the contrast of equation (3).
 
-Batch norm lets a query and its key recognise each other by their batch's statistics. Shuffling batches over GPUs, MoCo's
-cure, does nothing on one device. Here the key network normalises by running statistics that follow the query network's
-with the same momentum as its weights (EMAN, Cai et al. 2021): a key does not depend on the batch it is computed in.
-
-Keys enter the queue before their queries are compared with it, so the other images of the batch are among the negatives.
-MoCo compares with older keys only; where the network moves fast, as in a short training, a query then tells its key by its
-age alone, and the bound falls as the learning rate does.
+Batch norm lets a query and its key recognise each other by their batch's statistics, a leak that MoCo stops by shuffling
+its batches over GPUs. On one device two things stop it here. Keys are computed in small parts of the batch, each normalised
+by itself (split batch norm): a key carries the mark of a few images, a query that of the whole batch. And keys enter the
+queue before their queries are compared with it: what all keys of the batch share, their mark as well as their age, does
+not tell a query which of them is its own.
 """
 
 from __future__ import annotations
@@ -39,15 +37,11 @@ class MoCo(nn.Module):
         self.register_buffer("queue", F.normalize(torch.randn(config.queue, config.dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
-    def train(self, mode: bool = True) -> MoCo:
-        super().train(mode)
-        self.key_network.eval()  # running statistics, always
-        return self
-
     @torch.no_grad()
     def keys(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) -> keys (N, dim) of length 1."""
-        return F.normalize(self.key_network(x).float(), dim=1)
+        """Images (N, 3, H, W), in an order of chance -> keys (N, dim) of length 1."""
+        parts = x.tensor_split(max(1, len(x) // self.config.key_batch))
+        return F.normalize(torch.cat([self.key_network(part) for part in parts]).float(), dim=1)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> Tensor:
@@ -67,7 +61,7 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def follow(self, query_network: nn.Module) -> None:
-        """Move the key network, batch norm's statistics included, a step of 1 - momentum towards the query network."""
-        own, others = self.key_network.state_dict(), query_network.state_dict()
-        names = [name for name, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[n] for n in names], [others[n] for n in names], 1 - self.config.momentum)
+        """Move the key network's weights a step of 1 - momentum towards the query network's."""
+        torch._foreach_lerp_(
+            list(self.key_network.parameters()), list(query_network.parameters()), 1 - self.config.momentum
+        )

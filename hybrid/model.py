@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,27 +16,40 @@ PARTS = ("z", "y", "w")
 BATCH = 500  # images that go through a network at once outside training
 
 
-class HybridModel(nn.Module):
-    """Encoder, decoder and latent DDIM, frozen. Images are float (N, 3, 32, 32) in [0, 1], codes float (N, 6, 16, 16)."""
+class EncoderModel(nn.Module):
+    """An encoder, frozen: all that MoCo-v2 gives. Images are float (N, 3, 32, 32) in [0, 1], codes float (N, 6, 16, 16)."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, prior: LatentDDIM | None = None):
+    def __init__(self, encoder: Encoder):
         super().__init__()
-        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.encoder = encoder
         self.eval().requires_grad_(False)
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """What the linear probe is given: y, (N, D)."""
+        return {"y": in_batches(lambda x: self.encoder.y(as_float(x)), self.device, images).flatten(1)}
+
+
+class HybridModel(EncoderModel):
+    """Encoder, decoder and latent DDIM, frozen."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, prior: LatentDDIM | None = None):
+        super().__init__(encoder)
+        self.decoder, self.prior = decoder, prior
+        self.eval().requires_grad_(False)
+
     def encode(self, images: Tensor) -> Tensor:
         """z = f(x). Takes uint8 images too."""
         if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
             raise HybridError(f"images of shape {tuple(images.shape)} cannot be encoded: expected (N, 3, 32, 32)")
-        return self._in_batches(lambda x: self.encoder(as_float(x)), images)
+        return in_batches(lambda x: self.encoder(as_float(x)), self.device, images)
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of q(x|z), clipped to [0, 1]."""
-        return self._in_batches(self.decoder, z).clamp(0, 1)
+        return in_batches(self.decoder, self.device, z).clamp(0, 1)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z -> y, w."""
@@ -75,10 +90,17 @@ class HybridModel(nn.Module):
         path = t * z0[:, None] + (1 - t) * z1[:, None]  # (N, T, 6, 16, 16)
         return self.decode(path.flatten(0, 1)).unflatten(0, path.shape[:2])
 
-    @torch.no_grad()
-    def _in_batches(self, function, x: Tensor) -> Tensor:
-        with autocast(self.device):
-            return torch.cat([function(part.to(self.device, non_blocking=True)).float() for part in x.split(BATCH)])
+
+@torch.no_grad()
+def in_batches(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
+    """function(*inputs) in float32, BATCH examples (N, ...) at a time, on `device` and in its precision."""
+    with autocast(device):
+        return torch.cat(
+            [
+                function(*(part.to(device, non_blocking=True) for part in parts)).float()
+                for parts in zip(*(x.split(BATCH) for x in inputs), strict=True)
+            ]
+        )
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ class Augmentation:
     saturation: float = 0.4  # likewise
     hue: float = 0.1  # shift drawn from [-h, h] turns of the colour wheel
     grey: float = 0.2  # probability of grey
+    # Pixels of a view's side, a multiple of the encoder's whole stride. Crops make things look larger than they are in the
+    # whole images that the encoder is used on; views of 24 undo that, and cost half of what views of 32 do.
+    size: int = 32
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,11 @@ class Training:
 
     epochs: int  # passes over the train set
     batch: int = 256  # images a step
-    lr: float = 2e-3  # peak learning rate of AdamW
+    optimiser: str = "adamw"  # or "muon" (Jordan et al. 2024): orthogonalised steps for weights, AdamW's for the rest
+    lr: float = 2e-3  # peak learning rate
     weight_decay: float = 1e-4  # decoupled, on weights of two dimensions or more
     warmup: float = 0.05  # share of the steps in which the rate rises from 0; then it falls along a cosine to 0
-    betas: tuple[float, float] = (0.9, 0.999)  # AdamW's
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.0  # decay of the averaged weights that are kept for use; 0: the last weights are used
 
@@ -46,7 +50,7 @@ class Autoencoder:
     """x (3 x 32 x 32) -> z (6 x 16 x 16) -> x', in NVAE's manner with fewer cells."""
 
     widths: tuple[int, ...] = (48, 96, 192)  # channels at 16 x 16, 8 x 8, 4 x 4 ...: y comes from the last, w from the first
-    cells: int = 2  # residual cells a resolution in the encoder
+    cells: tuple[int, ...] = (2, 2, 2)  # residual cells of the encoder at each of these
     decoder_width: int = 64  # channels of the decoder at 16 x 16
     decoder_cells: int = 3  # residual cells of the decoder
     expansion: int = 2  # widening inside a decoder cell, where its depthwise convolution works
@@ -61,6 +65,7 @@ class Contrast:
     queue: int = 4096  # keys kept: m of equation (3)
     temperature: float = 0.1  # of the critic g = exp(q . k / temperature)
     momentum: float = 0.99  # of the key encoder
+    key_batch: int = 32  # keys that share batch norm's statistics: a batch is split, so that none carries the whole's mark
     hidden: int = 512  # width of the two-layer head
     dim: int = 128  # dimensions of queries and keys
     on: str = "y"  # what is contrasted: "y", or "z" for the ablation
@@ -91,7 +96,41 @@ class Diffusion:
     steps: int = 1000  # T
     beta_min: float = 1e-4  # linear betas
     beta_max: float = 0.02
+    flip: float = 0.5  # probability that an image is seen mirrored
     clip: float = 4.0  # bound on each estimate of x_0 while sampling, in deviations: an early net errs far at t = T
+    patch: int = 1  # pixels of a side that the pixel DDIM folds into channels, for CPUs; 1 is the paper's
+    encoding_steps: int = 50  # S of the ODE that carries an image to x_T, the pixel DDIM's representation
+
+
+@dataclass(frozen=True)
+class NVAE:
+    """NVAE (Vahdat & Kautz 2020) with few groups and cells."""
+
+    training: Training
+    channels: int = 48  # width at 16 x 16; it doubles with each coarser resolution, to four times at most
+    groups: tuple[int, ...] = (1, 1, 2, 2)  # groups of latents at each resolution, from coarse to fine; the last is 16 x 16
+    latents: int = 4  # channels of each group
+    cells: int = 1  # residual cells a group, in the encoder and again in the decoder
+    expansion: int = 2  # widening inside a decoder cell
+    kernel: int = 3  # of its depthwise convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
+    kl_warmup: float = 0.3  # share of the training in which the KL's weight rises from 0 to 1, its groups balanced
+    spectral: float = 1e-2  # weight of the sum of largest singular values, against nats per image
+    temperature: float = 1.0  # of samples: scales the prior's standard deviations
+    flip: float = 0.5  # probability that an image is shown mirrored
+
+
+@dataclass(frozen=True)
+class BigGAN:
+    """BigGAN (Brock et al. 2018) without attention, and DiffAugment."""
+
+    training: Training  # its batch is shared out among the discriminator's steps
+    noise: int = 128  # dimensions of the noise that an image is drawn from
+    generator_channels: int = 64  # width at 16 x 16; twice that at 8 x 8, four times at 4 x 4
+    discriminator_channels: int = 64  # likewise; its features have four times as many dimensions
+    discriminator_steps: int = 1  # for each of the generator's
+    conditional: bool = False  # whether both networks are told the class; D's features have then seen the labels
+    diffaugment: float = 1.0  # spread of its draws: 1 as published, 0 none
+    flip: float = 0.5  # probability that a real image is shown mirrored
 
 
 @dataclass(frozen=True)
@@ -120,7 +159,10 @@ class Profile:
 
     name: str
     dataset: str  # the data set it is meant for, taken where none is named
-    hybrid: Hybrid
+    hybrid: Hybrid  # MoCo-v2 and the ablation are made by its values too, one thing changed
+    nvae: NVAE
+    ddim: Diffusion  # in pixels
+    biggan: BigGAN
     evaluation: Evaluation
 
 
@@ -134,11 +176,16 @@ PROFILES = {
             hybrid=Hybrid(
                 representation=Representation(
                     training=Training(epochs=1, batch=512),
-                    autoencoder=Autoencoder(widths=(8, 8, 16), cells=1, decoder_width=8, decoder_cells=1),
+                    autoencoder=Autoencoder(widths=(8, 8, 16), cells=(1, 1, 1), decoder_width=8, decoder_cells=1),
                     contrast=Contrast(queue=512, hidden=32, dim=16),
                 ),
                 prior=Diffusion(training=Training(epochs=1, batch=512, ema=0.9), channels=8),
             ),
+            nvae=NVAE(training=Training(epochs=1, batch=512), channels=8, groups=(1, 1), latents=2),
+            ddim=Diffusion(
+                training=Training(epochs=1, batch=512), channels=8, attention=(), steps=100, patch=8, encoding_steps=2
+            ),
+            biggan=BigGAN(training=Training(epochs=1, batch=512, ema=0.9), generator_channels=8, discriminator_channels=8),
             evaluation=Evaluation(samples=64, sampler_steps=2, inception=False, pairs=2, frames=5),
         ),
         # Minutes on two CPU cores, on the embedded digits.
@@ -148,12 +195,23 @@ PROFILES = {
             hybrid=Hybrid(
                 representation=Representation(
                     training=Training(epochs=14, batch=128),
-                    autoencoder=Autoencoder(widths=(32, 64, 128), cells=1, decoder_width=32, decoder_cells=2),
+                    autoencoder=Autoencoder(widths=(32, 64, 128), cells=(1, 1, 1), decoder_width=32, decoder_cells=2),
                     contrast=Contrast(queue=2048, hidden=256, dim=64),
                     # A digit is neither its colour nor its mirror image, and a fifth of it is no digit any more.
                     augmentation=Augmentation(crop=0.5, flip=0.0, jitter=1.0, saturation=0.8, hue=0.5, grey=0.3),
                 ),
-                prior=Diffusion(training=Training(epochs=6, batch=128, ema=0.99), channels=32),
+                prior=Diffusion(training=Training(epochs=6, batch=128, ema=0.99), channels=32, flip=0.0),
+            ),
+            nvae=NVAE(training=Training(epochs=8, batch=64, lr=3e-3), channels=32, groups=(1, 1, 1, 1), flip=0.0),
+            ddim=Diffusion(
+                training=Training(epochs=11, batch=128, ema=0.99), channels=32, flip=0.0, patch=4, encoding_steps=10
+            ),
+            biggan=BigGAN(
+                training=Training(epochs=8, batch=64, lr=1e-3, betas=(0.0, 0.999), weight_decay=0.0, ema=0.99),
+                noise=64,
+                generator_channels=24,
+                discriminator_channels=24,
+                flip=0.0,
             ),
             evaluation=Evaluation(samples=1024, eta=1.0, sampler_steps=25, inception=False),
         ),
@@ -163,11 +221,18 @@ PROFILES = {
             dataset="cifar10",
             hybrid=Hybrid(
                 representation=Representation(
-                    training=Training(epochs=60),
-                    autoencoder=Autoencoder(decoder_width=48, decoder_cells=2),
-                    alpha=1e-5,
+                    training=Training(epochs=60, optimiser="muon", lr=3e-3),
+                    autoencoder=Autoencoder(widths=(32, 128, 256), cells=(1, 2, 1), decoder_width=48, decoder_cells=2),
+                    augmentation=Augmentation(size=24),
                 ),
                 prior=Diffusion(training=Training(epochs=40, lr=1e-3, ema=0.999)),
+            ),
+            nvae=NVAE(training=Training(epochs=24, ema=0.999)),
+            ddim=Diffusion(training=Training(epochs=28, batch=128, lr=1e-3, ema=0.999), patch=2, encoding_steps=10),
+            biggan=BigGAN(
+                training=Training(epochs=30, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, ema=0.999),
+                generator_channels=48,
+                discriminator_channels=48,
             ),
             evaluation=Evaluation(samples=10_000, sampler_steps=50),
         ),
@@ -179,7 +244,7 @@ PROFILES = {
                 representation=Representation(
                     training=Training(epochs=1000, batch=512),
                     autoencoder=Autoencoder(
-                        widths=(256, 384, 512), cells=4, decoder_width=256, decoder_cells=8, expansion=6, kernel=5
+                        widths=(256, 384, 512), cells=(4, 4, 4), decoder_width=256, decoder_cells=8, expansion=6, kernel=5
                     ),
                     contrast=Contrast(queue=65_536, hidden=2048),
                 ),
@@ -191,6 +256,31 @@ PROFILES = {
                     attention=(16,),
                     dropout=0.1,
                 ),
+            ),
+            # A quarter of NVAE's groups for CIFAR-10, and its optimiser's rates.
+            nvae=NVAE(
+                training=Training(epochs=400, batch=128, lr=1e-3, ema=0.9999),
+                channels=128,
+                groups=(2, 2, 4),
+                latents=20,
+                cells=2,
+                expansion=6,
+                kernel=5,
+            ),
+            ddim=Diffusion(
+                training=Training(epochs=2000, batch=128, lr=2e-4, weight_decay=0.0, ema=0.9999),
+                channels=128,
+                multipliers=(1, 2, 2, 2),
+                blocks=2,
+                attention=(16,),
+                dropout=0.1,
+            ),
+            # BigGAN's own settings for CIFAR-10 but for its batch of 50, shared here among four steps of D.
+            biggan=BigGAN(
+                training=Training(epochs=500, batch=256, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, ema=0.9999),
+                generator_channels=64,
+                discriminator_channels=64,
+                discriminator_steps=4,
             ),
             evaluation=Evaluation(),
         ),

@@ -16,6 +16,10 @@ from hybrid.methods import METHODS
 from hybrid.paths import home
 
 FIGURES = {
+    "claim": (
+        "Who classifies and reconstructs, who classifies and generates",
+        "Up and right is better. A method of which accuracy alone is known is a line across.",
+    ),
     "curves": (
         "The two bounds",
         "Equations (2) and (3) while the first stage trains. I_CPC stays under log m; I_BA does not know that cap.",
@@ -28,12 +32,13 @@ FIGURES = {
         "Samples and reconstructions",
         "Left: new images from the latent DDIM. Right: test images above their reconstructions.",
     ),
+    "baselines": ("All methods", "Samples of each, and the same test images above its reconstructions."),
 }
 
 
-def write(experiment: Experiment, notebooks: list[Path]) -> Path:
-    """Write results/<profile>/<dataset>/report.html and return its path."""
-    judged = {name: experiment.metrics(name) for name in METHODS}
+def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path]) -> Path:
+    """Write results/<profile>/<dataset>/report.html, of the hybrid and others, and return its path."""
+    judged = {name: experiment.metrics(name) for name in methods}
     environment = Environment(loader=PackageLoader("hybrid", ""), autoescape=select_autoescape())
     seconds = {n: sum(j["provenance"]["training_seconds"].values()) for n, j in judged.items()}
     page = environment.get_template("report.html").render(
@@ -47,9 +52,11 @@ def write(experiment: Experiment, notebooks: list[Path]) -> Path:
         figures=[
             {"title": title, "caption": caption, "png": base64.b64encode(path.read_bytes()).decode()}
             for stem, (title, caption) in FIGURES.items()
-            if (path := experiment.outcomes / f"{stem}.png").exists()
+            for path in (experiment.outcomes / f"{stem}.png", experiment.results / f"{stem}.png")
+            if path.exists()
         ],
-        calibration=_html(pd.DataFrame(judged["hybrid"]["calibration"]).set_index("images").round(2)),
+        verdict=verdict(judged["hybrid"]["metrics"], judged["contrast_on_z"]["metrics"]) if "contrast_on_z" in judged else None,
+        calibration=_html(calibration(judged)),
         notebooks=[path.relative_to(home()) if path.is_relative_to(home()) else path for path in notebooks],
         provenance=json.dumps({name: j["provenance"] for name, j in judged.items()}, indent=1),
     )
@@ -66,6 +73,27 @@ def parts(metrics: dict[str, float]) -> pd.DataFrame:
             "image moves by, 1e-3": {part: metrics[f"moved_{part}"] for part in "ywz"},
         }
     ).round(2)
+
+
+def calibration(judged: dict[str, dict]) -> pd.DataFrame:
+    """Distances of images of known quality, and of each method's samples and reconstructions."""
+    own = ("samples", "reconstructions of the test set")
+    rows = [row for row in judged["hybrid"]["calibration"] if row["images"] not in own]
+    for name, result in judged.items():
+        rows += [
+            row | {"images": f"{METHODS[name].title}: {row['images']}"} for row in result["calibration"] if row["images"] in own
+        ]
+    return pd.DataFrame(rows).set_index("images").round(2)
+
+
+def verdict(on_y: dict[str, float], on_z: dict[str, float]) -> str:
+    """What the ablation says of the paper's claim that a contrast on the whole of z makes reconstruction worse."""
+    ratio = on_z["mse"] / on_y["mse"]
+    agrees = "as the paper says" if ratio > 1.05 else "which the paper does not say" if ratio < 0.95 else "no clear difference"
+    return (
+        f"With the contrast on the whole of z the test error is {on_z['mse']:.2f}, with the contrast on y {on_y['mse']:.2f}: "
+        f"{ratio:.2f} times as large, {agrees}. The probe on z gives {on_z['acc_z']:.1f} % and {on_y['acc_z']:.1f} %."
+    )
 
 
 def _html(frame: pd.DataFrame) -> str:

@@ -6,20 +6,20 @@ from torch import Tensor, nn
 
 from hybrid import profiles
 from hybrid.augment import augment
-from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
+from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
 from hybrid.moco import MoCo, head
 from hybrid.train import Trainable
 
 
 class QueryNetwork(nn.Module):
-    """Images (N, 3, 32, 32) -> what the critic compares (N, dim): the encoder's y (or z, for the ablation) and a head."""
+    """Views (N, 3, S, S) -> what the critic compares (N, dim): the encoder's y (or z, for the ablation) and a head."""
 
     def __init__(self, encoder: Encoder, config: profiles.Representation):
         super().__init__()
         self.encoder = encoder
         self.channels = encoder.y_channels if config.contrast.on == "y" else LATENT_CHANNELS
-        self.head = head(self.channels * LATENT_SIZE**2, config.contrast)
+        self.head = head(self.channels * (config.augmentation.size // 2) ** 2, config.contrast)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.encoder(x) if self.channels > self.encoder.y_channels else self.encoder.y(x))
@@ -29,13 +29,13 @@ class QueryNetwork(nn.Module):
 
 
 class Representation(Trainable):
-    """Encoder, decoder, and MoCo's key side."""
+    """Encoder, decoder, and MoCo's key side. Where alpha is 0 there is no decoder, and this is MoCo-v2."""
 
     def __init__(self, config: profiles.Representation):
         super().__init__()
         self.config = config
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
-        self.decoder = Decoder(config.autoencoder)
+        self.decoder = Decoder(config.autoencoder) if config.alpha else None
         self.moco = MoCo(self.query_network, config.contrast)
 
     @property
@@ -48,6 +48,8 @@ class Representation(Trainable):
         z = self.encoder(query_view)
         places = self.moco.enqueue(self.moco.keys(key_view))
         cpc = self.moco.bound(self.query_network.project(z), places)
+        if self.decoder is None:
+            return -cpc, {"loss": -cpc, "i_cpc": cpc}
         decoded = self.decoder(z)
         ba = i_ba(gaussian_log_likelihood(query_view, decoded, self.config.sigma))
         mse = (query_view - decoded).detach().float().square().mean()

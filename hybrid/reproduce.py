@@ -8,46 +8,64 @@ from pathlib import Path
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from hybrid import curves, figures, paths, report, table
+from hybrid import compare, curves, figures, paths, report, table
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
-from hybrid.methods import METHODS
+from hybrid.methods import METHODS, TABLE
 
 NOTEBOOKS_AT_ONCE = 2  # most of a notebook's time is its imports, on one core
+NEEDS = {"baselines": set(TABLE), "ablations": {"hybrid", "contrast_on_z"}}  # a notebook's methods; other ones' is the hybrid
 
 
-def reproduce(experiment: Experiment, notebooks: bool = True) -> Path:
-    """Make what is not made yet, and return where the report is. Raises TimeUp when the experiment's clock runs out."""
-    for name in METHODS:
+def reproduce(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), notebooks: bool = True) -> Path:
+    """Make what is not made yet of the hybrid and the other `methods`, and return where the report is.
+
+    Raises TimeUp when the experiment's clock runs out.
+    """
+    methods = tuple(name for name in METHODS if name == "hybrid" or name in methods)
+    for name in methods:
         experiment.model(name)
         experiment.metrics(name)
+    _draw_hybrid(experiment)
+    shown = [name for name in methods if name in TABLE and "fid" in TABLE[name].metrics]
+    galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})
+    figures.save_figure(galleries, experiment.outcomes / "baselines")
+    write_table(experiment)
+    executed = execute_notebooks(experiment, methods) if notebooks else []
+    return report.write(experiment, methods, executed)
+
+
+def _draw_hybrid(experiment: Experiment) -> None:
+    """Figures 2-5, the bounds while training, samples and reconstructions."""
     for number in figures.PARTS:
         figures.save_figure(figures.draw(experiment.figure(number)), experiment.outcomes / f"figure{number}")
     history = experiment.history("hybrid", "representation")
     figures.save_figure(curves.draw(history, experiment.profile), experiment.outcomes / "curves")
     figures.save_figure(figures.draw_gallery(experiment.gallery()), experiment.outcomes / "samples")
-    write_table(experiment)
-    executed = execute_notebooks(experiment) if notebooks else []
-    return report.write(experiment, executed)
 
 
 def write_table(experiment: Experiment) -> None:
-    """Table 1 as CSV, Markdown and picture, and where it comes from."""
+    """Table 1 as CSV, Markdown and picture, the methods by what they can do, and where it comes from."""
     rows, stem = experiment.table(), experiment.results / "table1"
     write_atomically(stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g"))
     write_atomically(stem.with_suffix(".md"), lambda path: path.write_text(table.markdown(rows)))
     figures.save_figure(table.draw(rows), stem)
+    figures.save_figure(compare.draw(rows), experiment.results / "claim")
     sources = sorted(str(path.relative_to(experiment.results)) for path in experiment.results.glob("seed*/*.json"))
     write_json(stem.with_suffix(".json"), {"computed from": sources})
 
 
-def execute_notebooks(experiment: Experiment) -> list[Path]:
-    """Execute, with papermill, each notebook that is newer than its executed copy, or whose outcomes are."""
+def execute_notebooks(experiment: Experiment, methods: tuple[str, ...]) -> list[Path]:
+    """Execute, with papermill, each of these methods' notebooks that is newer than its executed copy, or whose outcomes are."""
     folder = experiment.runs / "notebooks" / f"seed{experiment.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = [path.stat().st_mtime for path in experiment.outcomes.glob("*.json*")]
-    targets = {notebook: folder / notebook.name for notebook in sorted(paths.notebooks().glob("*.ipynb"))}
+    targets = {
+        notebook: folder / notebook.name
+        for notebook in sorted(paths.notebooks().glob("*.ipynb"))
+        if set(methods) >= set(NEEDS.get(notebook.stem, {"hybrid"}))
+    }
     stale = [
         notebook
         for notebook, target in targets.items()

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from hybrid.methods import METHODS, Method
+from hybrid.methods import TABLE, Method
 
 COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
 UNITS = {"mse": "MSE, 1e-3", "fid": "FID", "acc": "linear acc., %"}
@@ -39,7 +39,7 @@ PAPER = {
 def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.DataFrame:
     """Table 1 as tidy rows. `measured` maps method -> seed -> metric -> value; `std` is over seeds, empty for one."""
     rows = []
-    for method in METHODS.values():
+    for method in TABLE.values():
         seeds = measured.get(method.name, {})
         for metric in _metrics(method, measured):
             values = pd.Series({seed: metrics[metric] for seed, metrics in seeds.items() if metric in metrics}, dtype=float)
@@ -58,11 +58,11 @@ def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.D
 
 def for_people(table: pd.DataFrame) -> pd.DataFrame:
     """Table 1 as the paper lays it out: a row a method, and for each metric our number and the paper's."""
-    shown = pd.DataFrame(index=pd.Index([method.title for method in METHODS.values()], name="method"))
+    shown = pd.DataFrame(index=pd.Index([method.title for method in TABLE.values()], name="method"))
     cells = table.set_index(["method", "metric"])
     for metric in table["metric"].unique():
         ours, paper = [], []
-        for method in METHODS.values():
+        for method in TABLE.values():
             if (method.name, metric) not in cells.index:
                 ours.append(DASH)
                 paper.append(DASH)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from timm.optim import Muon
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -31,7 +32,8 @@ LOGS_PER_EPOCH = 4  # lines of history
 class Trainable(nn.Module):
     """What the loop trains: a module with a loss, and optionally several players that take turns (a GAN's two)."""
 
-    players: tuple[str, ...] = ("model",)  # one optimiser step each, in this order, every step
+    players: tuple[str, ...] = ("model",)  # one optimiser step each, in this order, every step; a name may come again
+    progress: float = 0.0  # share of the training that is done, in [0, 1); the loop sets it before every step
 
     def player(self, name: str) -> nn.Module:
         """The module whose parameters that player's optimiser moves."""
@@ -88,7 +90,7 @@ def train(
 
     # Model, optimisers, averages
     trainable.to(device=device, memory_format=torch.channels_last).train()
-    optimisers = {name: _adamw(trainable.player(name), config) for name in dict.fromkeys(trainable.players)}
+    optimisers = {name: _optimiser(trainable.player(name), config) for name in dict.fromkeys(trainable.players)}
     parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in optimisers.items()}
     schedules = [_schedule(optimiser, steps, config) for optimiser in optimisers.values()]
     average = ModelEmaV3(trainable, decay=config.ema, use_warmup=True, warmup_power=0.75) if config.ema else None
@@ -148,6 +150,7 @@ def train(
             torch.manual_seed(stream(seed, "step", step))
             for schedule in schedules:
                 schedule.step_update(step)
+            trainable.progress = step / steps
             for name in trainable.players:
                 with autocast(device):
                     loss, scalars = trainable.loss(name, batch, batch_labels)
@@ -155,8 +158,9 @@ def train(
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters[name], config.clip, foreach=True)
                 optimisers[name].step()
+                turns = trainable.players.count(name)
                 for key, value in scalars.items():
-                    sums[key] = sums.get(key, 0) + value.detach()
+                    sums[key] = sums.get(key, 0) + value.detach() / turns
             trainable.after_step()
             step += 1
             if average is not None:
@@ -215,13 +219,15 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def _adamw(module: nn.Module, config: Training) -> torch.optim.AdamW:
+def _optimiser(module: nn.Module, config: Training) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+    weights = {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay}
+    others = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW([weights, others], lr=config.lr, betas=config.betas, fused=True)
+    if config.optimiser == "muon":  # its steps are as large as AdamW's at the same rate, and AdamW moves what is no matrix
+        return Muon([weights, others | {"use_fallback": True}], lr=config.lr, betas=config.betas, nesterov=True)
+    raise HybridError(f"optimiser {config.optimiser!r} is unknown: choose adamw or muon")
 
 
 def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training) -> CosineLRScheduler:

@@ -21,10 +21,10 @@ def random_images(n: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> to
     return (noise * torch.rand(n, 3, 1, 1, generator=generator)).to(torch.uint8)
 
 
-def torchvision_view(image: torch.Tensor, one: Draw) -> torch.Tensor:
+def torchvision_view(image: torch.Tensor, one: Draw, size: int) -> torch.Tensor:
     """What `one` describes, applied to one float image by torchvision."""
     box = [int(side) for side in (one.top, one.left, one.height, one.width)]
-    image = tv.resized_crop(image, *box, size=list(image.shape[-2:]), antialias=True)
+    image = tv.resized_crop(image, *box, size=[size, size], antialias=size >= max(image.shape))
     image = tv.horizontal_flip(image) if one.flip else image
     image = tv.adjust_brightness(image, one.brightness)
     image = tv.adjust_contrast(image, one.contrast)
@@ -40,17 +40,18 @@ def torchvision_view(image: torch.Tensor, one: Draw) -> torch.Tensor:
         Augmentation(),
         Augmentation(crop=0.01, jitter=1.0, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.5),
         Augmentation(jitter=0.0, grey=0.0),
+        Augmentation(size=24),
     ],
-    ids=["default", "extreme", "crop and flip"],
+    ids=["default", "extreme", "crop and flip", "smaller"],
 )
 def test_views_are_those_of_torchvision(size, config):
     torch.manual_seed(1)
     images = random_images(48, size)
     drawn = draw(len(images), size, config, "cpu")
     each = [Draw(*(value[i].item() for value in drawn)) for i in range(len(images))]
-    expected = torch.stack([torchvision_view(image, one) for image, one in zip(images / 255, each, strict=True)])
+    expected = torch.stack([torchvision_view(image, one, config.size) for image, one in zip(images / 255, each, strict=True)])
     # At a width of 45 both lie 3e-6 from a resampling in float64, and three factors of up to 2 magnify that.
-    torch.testing.assert_close(apply(images, drawn), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(apply(images, drawn, config.size), expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -134,14 +135,14 @@ def test_types_and_memory_formats_agree():
     images = random_images(32)
     torch.manual_seed(8)
     drawn = draw(32, (32, 32), Augmentation(), "cpu")
-    expected = apply(images, drawn)
+    expected = apply(images, drawn, 32)
     assert expected.dtype == torch.float32
     for same in (images / 255, images.double() / 255, images.contiguous(memory_format=torch.channels_last)):
-        views = apply(same, drawn)
+        views = apply(same, drawn, 32)
         torch.testing.assert_close(views, expected, atol=1e-6, rtol=0)
         assert views.is_contiguous()
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(apply(images, drawn), expected)
+        assert torch.equal(apply(images, drawn, 32), expected)
 
 
 def test_views_lie_in_the_unit_interval_and_grey_stays_grey():

@@ -5,9 +5,10 @@ import torch
 
 from hybrid.autoencoder import Decoder, Encoder
 from hybrid.cells import DecoderCell, EncoderCell
+from hybrid.errors import HybridError
 from hybrid.profiles import PROFILES, Autoencoder
 
-SMALL = Autoencoder(widths=(8, 8, 16), cells=1, decoder_width=8, decoder_cells=1)
+SMALL = Autoencoder(widths=(8, 8, 16), cells=(1, 1, 1), decoder_width=8, decoder_cells=1)
 
 
 def test_shapes_and_the_split():
@@ -17,6 +18,9 @@ def test_shapes_and_the_split():
     assert z.shape == (2, 6, 16, 16)
     assert decoder(z).shape == x.shape
     torch.testing.assert_close(encoder.y(x), z[:, :3])
+    assert encoder(torch.rand(2, 3, 24, 24)).shape == (2, 6, 12, 12)
+    with pytest.raises(HybridError, match="give as many of the one"):
+        Encoder(Autoencoder(widths=(8, 8, 16), cells=(1, 1)))
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -32,7 +36,7 @@ def test_every_profile_has_the_papers_code(name):
 def seen_from_the_corner(part):
     """Which input pixels move the top left value of a part of z; batch norm in training mode would mix images, not pixels."""
     torch.manual_seed(0)
-    encoder = Encoder(Autoencoder(widths=(8, 8, 16), cells=2)).eval()
+    encoder = Encoder(Autoencoder(widths=(8, 8, 16), cells=(2, 2, 2))).eval()
     for cell in encoder.modules():
         if isinstance(cell, EncoderCell):
             torch.nn.init.normal_(cell.branch[-2].weight, std=0.3)  # as training would

@@ -96,11 +96,11 @@ def test_the_sheet_shows_the_images_themselves(model, image_set):
 
 def test_moved_is_the_mean_squared_change(model, image_set):
     moved = figures.moved(model, image_set, seed=0)
-    assert set(moved) == {"z", "y", "w"}
+    assert set(moved) == {"moved_z", "moved_y", "moved_w"}
     indices = figures.pairs(image_set, 10, seed=0)
     x0, x1 = image_set.test_images[indices[:, 0]], image_set.test_images[indices[:, 1]]
     by_hand = (model.reconstruct(x0) - model.reconstruct(x1)).square().mean().item() * 1e3
-    assert moved["z"] == pytest.approx(by_hand, rel=0.05)
+    assert moved["moved_z"] == pytest.approx(by_hand, rel=0.05)
 
 
 def test_tile():

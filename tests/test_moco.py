@@ -1,6 +1,7 @@
 """MoCo's key side: the queue is first in, first out, the contrast is equation (3), keys do not leak their batch."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,27 +52,37 @@ def test_bound_through_the_queue_is_equation_3():
     assert moco.bound(queries, places).item() == pytest.approx(by_hand, rel=1e-4)
 
 
-def test_a_key_does_not_depend_on_its_batch():
-    moco = MoCo(query_network(), CONFIG).train()
-    x = torch.rand(6, 3, 8, 8)
-    torch.testing.assert_close(moco.keys(x)[:2], moco.keys(x[:2]))
-    assert not any(module.training for module in moco.key_network.modules())
-    torch.testing.assert_close(moco.keys(x).norm(dim=1), torch.ones(6))
+def test_a_key_depends_on_its_own_part_of_the_batch_alone():
+    moco = MoCo(query_network(), replace(CONFIG, key_batch=4)).train()
+    x = torch.rand(12, 3, 8, 8)
+    keys, changed = moco.keys(x), moco.keys(torch.cat([x[:4], torch.rand(8, 3, 8, 8) + 1]))
+    torch.testing.assert_close(keys.norm(dim=1), torch.ones(12))
+    torch.testing.assert_close(keys[:4], changed[:4])
+    own_part = moco.keys(torch.cat([x[:1], torch.rand(11, 3, 8, 8) + 1]))
+    assert (own_part[0] - keys[0]).abs().max() > 0.01
+    assert len(moco.keys(x[:3])) == 3
 
 
-def test_key_network_follows_with_its_statistics_and_gets_no_gradient():
+def test_what_the_keys_of_a_batch_share_does_not_help_to_find_ones_own():
+    """A mark on every key and query of a batch: alone against older keys it is all it takes, here it is worth log(m / n)."""
+    config = replace(CONFIG, queue=64, temperature=0.05)
+    moco, mark = MoCo(query_network(), config), F.normalize(torch.ones(4), dim=0)
+    moco.enqueue(unit(64))
+    places = moco.enqueue(mark.expand(16, 4))
+    assert moco.bound(mark.expand(16, 4), places).item() <= math.log(64 / 16) + 1e-4
+
+
+def test_key_network_follows_and_gets_no_gradient():
     network = query_network()
     moco = MoCo(network, CONFIG)
     network(torch.rand(16, 3, 8, 8) + 3).sum().backward()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
-    before = {name: value.clone() for name, value in moco.key_network.state_dict().items()}
+    before = {name: value.clone() for name, value in moco.key_network.named_parameters()}
     moco.follow(network)
-    for name, value in moco.key_network.state_dict().items():
-        if value.is_floating_point():
-            torch.testing.assert_close(value, 0.9 * before[name] + 0.1 * network.state_dict()[name])
-    assert not torch.equal(before["1.running_mean"], moco.key_network[1].running_mean)
+    for name, value in moco.key_network.named_parameters():
+        torch.testing.assert_close(value, 0.9 * before[name] + 0.1 * network.get_parameter(name))
     assert all(p.grad is None and not p.requires_grad for p in moco.key_network.parameters())
 
 

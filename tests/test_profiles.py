@@ -30,7 +30,7 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,hybrid.prior.channels=many", "expected int, as in hybrid.prior.channels=32"),
         ("demo,evaluation.inception=perhaps", "expected bool"),
         ("demo,hybrid.prior.multipliers=1-x", "numbers joined by '-'"),
-        ("demo,name=x", "choose one of hybrid, evaluation"),
+        ("demo,name=x", "choose one of hybrid, nvae, ddim, biggan, evaluation"),
         ("", "'' is unknown"),
     ],
 )

@@ -51,9 +51,9 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, ema):
-    config = Training(epochs=4, batch=16, ema=ema)
+@pytest.mark.parametrize(("ema", "optimiser"), [(0.0, "adamw"), (0.9, "adamw"), (0.0, "muon")])
+def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, ema, optimiser):
+    config = Training(epochs=4, batch=16, ema=ema, optimiser=optimiser)
     whole = train(Regression(), numbers(), LABELS, config, tmp_path / "whole", seed=3, about={})
     for looks in (3, 6):
         with pytest.raises(TimeUp, match="of 16"):
@@ -76,6 +76,65 @@ def test_a_stop_between_two_lines_of_the_history_does_not_show_in_it(tmp_path):
     lines = [[(x["step"], x["loss"]) for x in read_history(tmp_path / folder / "history.jsonl")] for folder in ("whole", "cut")]
     assert lines[0] == lines[1]
     assert [step for step, _ in lines[0]] == list(range(8, 65, 8))
+
+
+def test_a_step_of_muon_is_orthogonal_and_as_long_as_one_of_adamw(tmp_path):
+    """Rates mean the same for both: a matrix moves by lr * 0.2 * sqrt(its larger side) in every direction."""
+
+    class Matrix(Trainable):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(8, 32))
+            self.bias = nn.Parameter(torch.zeros(8))
+
+        def loss(self, player, batch, labels):
+            loss = (batch @ self.weight.T + self.bias - batch[:, :8] * torch.arange(1, 9)).square().mean()
+            return loss, {"loss": loss}
+
+    data = torch.randn(64, 32, generator=torch.Generator().manual_seed(1))
+    config = Training(epochs=1, batch=64, optimiser="muon", lr=1e-2, weight_decay=0.0, warmup=0.0, clip=1e9)
+    moved = train(Matrix(), data, LABELS, config, tmp_path, seed=0, about={})
+    lengths = torch.linalg.svdvals(moved.weight.detach()) / (config.lr * 0.2 * 32**0.5)
+    assert lengths.min() > 0.5 and lengths.max() < 1.3
+    torch.testing.assert_close(moved.bias.abs(), torch.full((8,), 1.9 * config.lr), rtol=0.01, atol=0)  # NAdam's first step
+    with pytest.raises(HybridError, match="'sgd' is unknown: choose adamw or muon"):
+        train(Matrix(), data, LABELS, replace(config, optimiser="sgd"), tmp_path / "other", seed=0, about={})
+
+
+def test_a_player_may_come_twice_and_the_loop_tells_how_far_it_is(tmp_path):
+    class Game(Regression):
+        players = ("net", "net", "bias")
+
+        def __init__(self):
+            super().__init__()
+            self.bias, self.seen = nn.Linear(4, 1), []
+
+        def player(self, name):
+            return getattr(self, name)
+
+        def loss(self, player, batch, labels):
+            self.seen.append((player, self.progress))
+            loss = getattr(self, player)(batch).square().mean()
+            return loss, {player: torch.tensor(float(len(self.seen)))}
+
+    game = train(Game(), numbers(), LABELS, Training(epochs=1, batch=16), tmp_path, seed=0, about={})
+    assert [player for player, _ in game.seen] == ["net", "net", "bias"] * 4
+    assert [progress for _, progress in game.seen[::3]] == [0.0, 0.25, 0.5, 0.75]
+    assert [line["net"] for line in read_history(tmp_path / "history.jsonl")] == [1.5, 4.5, 7.5, 10.5]
+
+
+def test_without_alpha_nothing_is_decoded_and_the_contrast_is_the_hybrids():
+    config = replace(profile("smoke").hybrid.representation, contrast=profiles.Contrast(queue=40, hidden=16, dim=8))
+    images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    hybrid, contrast = (Representation(replace(config, alpha=alpha)).train() for alpha in (config.alpha, 0.0))
+    contrast.load_state_dict({name: v for name, v in hybrid.state_dict().items() if not name.startswith("decoder.")})
+    found = []
+    for made in (hybrid, contrast):
+        torch.manual_seed(6)
+        found.append(made.loss("model", images, LABELS)[1])
+    assert contrast.decoder is None and set(found[1]) == {"loss", "i_cpc"}
+    torch.testing.assert_close(found[0]["i_cpc"], found[1]["i_cpc"])
+    torch.testing.assert_close(found[1]["loss"], -found[1]["i_cpc"])
 
 
 def test_a_broken_loss_never_reaches_a_checkpoint(tmp_path):
