@@ -202,7 +202,8 @@ class BigGAN(Trainable):
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """What the linear probe is given: D's last features, summed over the image, (N, 4 channels)."""
-        return {"discriminator": in_batches(lambda x: self.discriminator.features(_inside(x)), self.device, images)}
+        name = "discriminator_told_the_labels" if self.config.conditional else "discriminator"
+        return {name: in_batches(lambda x: self.discriminator.features(_inside(x)), self.device, images)}
 
     def sample(self, count: int, steps: int = 1, eta: float = 0.0, seed: int = 0) -> Tensor:
         """`count` new images, (N, 3, 32, 32) in [0, 1], of classes drawn uniformly. G has no steps and no eta."""

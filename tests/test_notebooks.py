@@ -29,4 +29,4 @@ def test_stored_as_they_should_be(path):
 
 
 def test_there_are_all():
-    assert {path.stem for path in NOTEBOOKS} >= {"method", "table1", "figure2", "figure3", "figure4", "figure5"}
+    assert {path.stem for path in NOTEBOOKS} >= {"method", "table1", "figure2", "figure3", "figure4", "figure5", "baselines", "ablations"}

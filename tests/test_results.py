@@ -7,21 +7,52 @@ import pytest
 
 from hybrid import figures, paths
 from hybrid.experiment import Experiment
+from hybrid.methods import METHODS, TABLE
 
 RESULTS = paths.REPOSITORY / "results" / "demo" / "digits"
 
 
+
+def outcome(name):
+    return json.loads((RESULTS / "seed0" / f"{name}.json").read_text())
+
+
 @pytest.fixture
 def judged():
-    return json.loads((RESULTS / "seed0" / "hybrid.json").read_text())
+    return outcome("hybrid")
 
 
-def test_they_are_of_the_profile_as_it_stands(judged):
-    key = Experiment("demo")._key("hybrid")
-    assert judged["key"] == key
-    for stem in ("figure2", "figure3", "figure4", "figure5", "samples"):
+@pytest.mark.parametrize("name", METHODS)
+def test_they_are_of_the_profile_as_it_stands(name):
+    key = Experiment("demo")._key(name)
+    assert outcome(name)["key"] == key
+    assert outcome(name)["provenance"]["sha256"] == Experiment("demo").images.sha256
+    stems = {"hybrid": ["hybrid-gallery", "figure2", "figure3", "figure4", "figure5"], "mocov2": [], "contrast_on_z": []}
+    for stem in stems.get(name, [f"{name}-gallery"]):
         assert json.loads(str(figures.read(RESULTS / "seed0" / f"{stem}.npz")["key"])) == key
-    assert judged["provenance"]["sha256"] == Experiment("demo").images.sha256
+
+
+def test_the_pattern_of_table_1():
+    """The hybrid classifies like MoCo-v2 and reconstructs; NVAE and DDIM reconstruct and classify badly."""
+    metrics = {name: outcome(name)["metrics"] for name in TABLE}
+    assert metrics["hybrid"]["acc"] > metrics["mocov2"]["acc"] - 5
+    assert metrics["hybrid"]["acc"] > metrics["nvae"]["acc"] + 10
+    assert metrics["hybrid"]["acc"] > metrics["ddim"]["acc"] + 10
+    assert max(metrics[name]["mse"] for name in ("hybrid", "nvae", "ddim")) < 10
+    assert {"mse"} <= metrics["nvae"].keys() and "mse" not in metrics["mocov2"].keys() | metrics["biggan"].keys()
+
+
+def test_the_pixel_ddims_error_falls_with_the_steps():
+    errors = [outcome("ddim")["metrics"][f"mse_s{steps}"] for steps in (10, 20, 50, 100)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 2 * errors[-1]
+
+
+def test_baselines_samples_are_nearer_to_the_data_than_noise_is():
+    noise = next(row for row in outcome("hybrid")["calibration"] if row["images"] == "real, noise of sd 0.1")
+    for name in ("nvae", "ddim", "biggan"):
+        metrics = outcome(name)["metrics"]
+        assert metrics["kd_efficientnet_lite0"] < 2 * noise["kd_efficientnet_lite0"], name
 
 
 def test_y_classifies_and_z_reconstructs(judged):
