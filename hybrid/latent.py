@@ -21,15 +21,7 @@ class LatentDDIM(Trainable):
 
     def __init__(self, config: profiles.Diffusion):
         super().__init__()
-        self.net = UNet(
-            LATENT_CHANNELS,
-            config.channels,
-            config.multipliers,
-            config.blocks,
-            config.attention,
-            config.dropout,
-            LATENT_SIZE,
-        )
+        self.net = UNet.of(config, LATENT_CHANNELS, LATENT_SIZE)
         self.flip, self.clip = config.flip, config.clip
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max)
         self.register_buffer("mean", torch.zeros(LATENT_CHANNELS, 1, 1))

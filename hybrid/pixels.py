@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hybrid import profiles
@@ -26,26 +25,11 @@ CLIP = 1.0  # bound on each estimate of x_0 while sampling: that of the data
 
 
 class PixelDDIM(Trainable):
-    """A model of images. Where `config.patch` is p > 1, the U-Net sees 3 p^2 channels at 32 / p, for CPUs; 1 is the paper's.
-
-    `config.clip` is a bound for latents and not used. Raises HybridError where p does not divide 32.
-    """
+    """A model of images; `config.clip` is a bound for latents and not used."""
 
     def __init__(self, config: profiles.Diffusion):
         super().__init__()
-        channels, size, _ = SHAPE
-        if config.patch < 1 or size % config.patch:
-            raise HybridError(f"patch is {config.patch}; give a divisor of {size}, the images' side")
-        self.patch = config.patch
-        self.net = UNet(
-            channels * config.patch**2,
-            config.channels,
-            config.multipliers,
-            config.blocks,
-            config.attention,
-            config.dropout,
-            size // config.patch,
-        )
+        self.net = UNet.of(config, SHAPE[0], SHAPE[1])
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max)
         self.flip, self.encoding_steps = config.flip, config.encoding_steps
 
@@ -53,24 +37,19 @@ class PixelDDIM(Trainable):
     def device(self) -> torch.device:
         return self.diffusion.alpha.device
 
-    def noise(self, x: Tensor, t: Tensor) -> Tensor:
-        """The noise in x (N, 3, 32, 32) at t (N,), as the U-Net predicts it: the same shape."""
-        patches = F.pixel_unshuffle(x, self.patch)  # (N, 3 p^2, 32 / p, 32 / p)
-        return F.pixel_shuffle(self.net(patches, t), self.patch)
-
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The noise's squared error, per dimension, on uint8 images (N, 3, 32, 32), each flipped by a draw of its own."""
         x = 2 * as_float(batch) - 1
         flipped = torch.rand(len(x), device=x.device) < self.flip
         x = torch.where(flipped[:, None, None, None], x.flip(3), x)
-        loss = self.diffusion.loss(self.noise, x)
+        loss = self.diffusion.loss(self.net, x)
         return loss, {"loss": loss}
 
     def encode(self, images: Tensor, steps: int) -> Tensor:
         """x_T of images (N, 3, 32, 32), uint8 or float in [0, 1], by the ODE in `steps` steps: the same shape, float32."""
         if images.shape[1:] != SHAPE:
             raise HybridError(f"images of shape {tuple(images.shape)} cannot be encoded: expected (N, 3, 32, 32)")
-        return in_batches(lambda x: self.diffusion.encode(self.noise, 2 * as_float(x) - 1, steps), self.device, images)
+        return in_batches(lambda x: self.diffusion.encode(self.net, 2 * as_float(x) - 1, steps), self.device, images)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """What the linear probe is given: x_T (N, 3072), in `config.encoding_steps` steps."""
@@ -80,14 +59,14 @@ class PixelDDIM(Trainable):
         """Images, to x_T and back in `steps` steps each: float (N, 3, 32, 32) in [0, 1]."""
         x_T = self.encode(images, steps)
         # Nothing is clipped on the way: the way there was not, and this one is to undo it.
-        x0 = in_batches(lambda x: self.diffusion.decode(self.noise, x, steps), self.device, x_T)
+        x0 = in_batches(lambda x: self.diffusion.decode(self.net, x, steps), self.device, x_T)
         return ((x0 + 1) / 2).clamp(0, 1)
 
     def sample(self, count: int, steps: int = STEPS, eta: float = 0.0, seed: int = 0) -> Tensor:
         """`count` new images: float (count, 3, 32, 32) in [0, 1]."""
         noise = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
         seeds = itertools.count(seed)  # a batch's own, as in the hybrid
-        x0 = in_batches(lambda x: self.diffusion.sample(self.noise, x, steps, eta, CLIP, next(seeds)), self.device, noise)
+        x0 = in_batches(lambda x: self.diffusion.sample(self.net, x, steps, eta, CLIP, next(seeds)), self.device, noise)
         return ((x0 + 1) / 2).clamp(0, 1)
 
     def errors_by_steps(self, images: Tensor, steps: tuple[int, ...] = (10, 20, 50, 100)) -> dict[str, float]:

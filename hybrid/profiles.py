@@ -91,14 +91,14 @@ class Diffusion:
     channels: int = 48  # width at the highest resolution
     multipliers: tuple[int, ...] = (1, 2)  # widths at each resolution, times channels
     blocks: int = 1  # residual blocks a resolution
-    attention: tuple[int, ...] = (8,)  # resolutions with self-attention
+    attention: tuple[int, ...] = (8,)  # resolutions with self-attention, after folding
     dropout: float = 0.0
     steps: int = 1000  # T
     beta_min: float = 1e-4  # linear betas
     beta_max: float = 0.02
     flip: float = 0.5  # probability that an image is seen mirrored
     clip: float = 4.0  # bound on each estimate of x_0 while sampling, in deviations: an early net errs far at t = T
-    patch: int = 1  # pixels of a side that the pixel DDIM folds into channels, for CPUs; 1 is the paper's
+    patch: int = 1  # pixels of a side that the net folds into channels, for CPUs; 1 is the paper's
     encoding_steps: int = 50  # S of the ODE that carries an image to x_T, the pixel DDIM's representation
 
 

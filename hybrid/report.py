@@ -89,7 +89,7 @@ def calibration(judged: dict[str, dict]) -> pd.DataFrame:
 def verdict(on_y: dict[str, float], on_z: dict[str, float]) -> str:
     """What the ablation says of the paper's claim that a contrast on the whole of z makes reconstruction worse."""
     ratio = on_z["mse"] / on_y["mse"]
-    agrees = "as the paper says" if ratio > 1.05 else "which the paper does not say" if ratio < 0.95 else "no clear difference"
+    agrees = "as the paper says" if ratio > 1.05 else "against what the paper says" if ratio < 0.95 else "no clear difference"
     return (
         f"With the contrast on the whole of z the test error is {on_z['mse']:.2f}, with the contrast on y {on_y['mse']:.2f}: "
         f"{ratio:.2f} times as large, {agrees}. The probe on z gives {on_z['acc_z']:.1f} % and {on_y['acc_z']:.1f} %."

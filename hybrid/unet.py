@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hybrid import profiles
 from hybrid.errors import HybridError
 
 
@@ -101,11 +102,26 @@ class UNet(nn.Module):
     channels_in: channels of x and of the prediction. channels: width at full resolution, an even number. multipliers:
     width of each level, in units of `channels`; each level has half the resolution of the one before. blocks: residual
     blocks per level on the way down, one more on the way up. attention: resolutions with self-attention; the middle
-    always has it. dropout: in [0, 1). size: height and width of x.
+    always has it. dropout: in [0, 1). size: height and width of x. patch: pixels of a side folded into channels before all
+    else and unfolded at the end, for CPUs; the full resolution is then size / patch.
 
     DDPM's net for CIFAR-10 is UNet(3, 128, (1, 2, 2, 2), 2, (16,), 0.1, 32). Raises HybridError where the size does not
     halve often enough, no level has a resolution of `attention`, or `channels` is odd.
     """
+
+    @classmethod
+    def of(cls, config: profiles.Diffusion, channels_in: int, size: int) -> UNet:
+        """The net that a profile asks for."""
+        return cls(
+            channels_in,
+            config.channels,
+            config.multipliers,
+            config.blocks,
+            config.attention,
+            config.dropout,
+            size,
+            config.patch,
+        )
 
     def __init__(
         self,
@@ -116,8 +132,13 @@ class UNet(nn.Module):
         attention: tuple[int, ...],
         dropout: float,
         size: int,
+        patch: int = 1,
     ):
         super().__init__()
+        if patch < 1 or size % patch:
+            raise HybridError(f"patch is {patch}; give a divisor of {size}, the side of x")
+        self.shape, self.patch = (channels_in, size, size), patch
+        channels_in, size = channels_in * patch**2, size // patch
         levels = len(multipliers)
         sizes = [size // 2**level for level in range(levels)]
         widths = [channels * multiplier for multiplier in multipliers]
@@ -127,7 +148,6 @@ class UNet(nn.Module):
             raise HybridError(f"size {size} does not halve {levels - 1} times; shorten the multipliers {multipliers}")
         if not set(attention) <= set(sizes):
             raise HybridError(f"attention at {attention}; choose among the resolutions of the levels, {tuple(sizes)}")
-        self.shape = (channels_in, size, size)
         self.channels = channels
 
         time_channels = 4 * channels
@@ -175,6 +195,7 @@ class UNet(nn.Module):
         if tuple(x.shape[1:]) != self.shape:
             raise HybridError(f"x has the shape {tuple(x.shape)}; give this net images of the shape {self.shape}")
         embedding = self.time(time_embedding(t, self.channels))  # (N, 4 channels)
+        x = F.pixel_unshuffle(x, self.patch)  # (N, channels_in patch^2, size / patch, size / patch)
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         skips = [h]
         for level, stages in enumerate(self.down):
@@ -191,4 +212,4 @@ class UNet(nn.Module):
                 h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
             if level < len(self.grow):
                 h = self.grow[level](h)
-        return self.last(F.silu(self.norm(h)))
+        return F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)

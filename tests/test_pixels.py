@@ -77,9 +77,8 @@ def test_an_untrained_net_only_scales(images):
     assert made.loss("model", images, images)[0].item() == pytest.approx(1, abs=0.03)  # the noise's own square
 
 
-@pytest.mark.parametrize("patch", [1, 2])
-def test_gaussian_data_is_carried_to_noise_and_back_the_better_the_more_steps(patch):
-    made = gaussian(replace(CONFIG, patch=patch, steps=1000, beta_max=0.02))
+def test_gaussian_data_is_carried_to_noise_and_back_the_better_the_more_steps():
+    made = gaussian(replace(CONFIG, steps=1000, beta_max=0.02))
     noise = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     images = ((MEAN + STD * noise + 1) / 2).clamp(0, 1)
     errors = made.errors_by_steps(images)
@@ -97,30 +96,6 @@ def test_samples_of_gaussian_data_have_its_moments():
     samples = gaussian(replace(CONFIG, steps=1000, beta_max=0.02)).sample(20, steps=200)
     assert samples.mean().item() == pytest.approx((MEAN + 1) / 2, abs=0.01)
     assert samples.std().item() == pytest.approx(STD / 2, abs=0.01)
-
-
-def test_patches_lose_nothing():
-    """Whatever the patch, an elementwise net gives the same prediction, loss and samples; the patches are whole images."""
-    whole, patched = gaussian(replace(CONFIG, patch=1)), gaussian(CONFIG)
-    assert tuple(PixelDDIM(CONFIG).net.shape) == (48, 8, 8)
-    assert tuple(PixelDDIM(replace(CONFIG, patch=1)).net.shape) == (3, 32, 32)
-    x, t = torch.randn(4, 3, 32, 32), torch.tensor([1, 20, 50, 100])
-    assert torch.equal(whole.noise(x, t), patched.noise(x, t))
-    torch.testing.assert_close(whole.sample(3, 5), patched.sample(3, 5), rtol=0, atol=0)
-    seen = []
-    patched.net.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
-    patched.noise(x, t)
-    assert torch.equal(seen[0][:, :16, 2, 3].unflatten(1, (4, 4)), x[:, 0, 8:12, 12:16])  # a patch is one pixel's channels
-
-
-def test_loss_does_not_depend_on_the_order_of_its_dimensions(images):
-    """A mean over dimensions: with a net that looks at each alone, patches are another order of the same terms."""
-    losses = []
-    for patch in (1, 2, 8):
-        made = gaussian(replace(CONFIG, patch=patch))
-        torch.manual_seed(3)
-        losses.append(made.loss("model", images, torch.zeros(8))[0].item())
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
 
 def test_each_image_has_its_own_flip(monkeypatch):
@@ -170,8 +145,6 @@ def test_ranges_shapes_and_determinism(images):
 
 
 def test_what_does_not_fit_is_told(images):
-    with pytest.raises(HybridError, match=r"patch is 3; give a divisor of 32"):
-        PixelDDIM(replace(CONFIG, patch=3))
     with pytest.raises(HybridError, match=r"\(8, 3, 28, 28\).*expected \(N, 3, 32, 32\)"):
         ddim().features(images[..., :28, :28])
 

@@ -223,12 +223,23 @@ def test_training_lowers_the_loss():
     assert losses[-1] < 0.4 * losses[0]
 
 
+def test_patches_are_pixels_folded_into_channels():
+    """The net of patch 2 is that of patch 1 on what pixel_unshuffle makes of x."""
+    patched = trained(patch=2, attention=(4,))
+    plain = trained(channels_in=24, size=8, attention=(4,))
+    plain.load_state_dict(patched.state_dict())
+    x, t = latents()
+    torch.testing.assert_close(patched(x, t), F.pixel_shuffle(plain(F.pixel_unshuffle(x, 2), t), 2))
+    assert patched(x, t).shape == x.shape
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"size": 18, "multipliers": (1, 2, 2), "attention": ()}, "size 18 does not halve 2 times"),
         ({"attention": (7,)}, r"attention at \(7,\)"),
         ({"channels": 33}, "channels is 33"),
+        ({"patch": 3}, "patch is 3; give a divisor of 16"),
     ],
 )
 def test_wrong_arguments_are_told(changes, match):
