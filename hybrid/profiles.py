@@ -225,7 +225,7 @@ PROFILES = {
                     autoencoder=Autoencoder(widths=(32, 128, 256), cells=(1, 2, 1), decoder_width=48, decoder_cells=2),
                     augmentation=Augmentation(size=24),
                 ),
-                prior=Diffusion(training=Training(epochs=40, lr=1e-3, ema=0.999)),
+                prior=Diffusion(training=Training(epochs=40, batch=128, lr=1e-3, ema=0.999), channels=64, patch=2),
             ),
             nvae=NVAE(training=Training(epochs=24, ema=0.999)),
             ddim=Diffusion(training=Training(epochs=28, batch=128, lr=1e-3, ema=0.999), patch=2, encoding_steps=10),
