@@ -194,23 +194,24 @@ PROFILES = {
             dataset="digits",
             hybrid=Hybrid(
                 representation=Representation(
-                    training=Training(epochs=14, batch=128),
+                    training=Training(epochs=10, batch=128, optimiser="muon", lr=3e-3),
                     autoencoder=Autoencoder(widths=(32, 64, 128), cells=(1, 1, 1), decoder_width=32, decoder_cells=2),
                     contrast=Contrast(queue=2048, hidden=256, dim=64),
                     # A digit is neither its colour nor its mirror image, and a fifth of it is no digit any more.
-                    augmentation=Augmentation(crop=0.5, flip=0.0, jitter=1.0, saturation=0.8, hue=0.5, grey=0.3),
+                    augmentation=Augmentation(crop=0.5, flip=0.0, jitter=1.0, saturation=0.8, hue=0.5, grey=0.3, size=24),
                 ),
-                prior=Diffusion(training=Training(epochs=6, batch=128, ema=0.99), channels=32, flip=0.0),
+                prior=Diffusion(training=Training(epochs=10, batch=128, ema=0.99), channels=48, flip=0.0, patch=2),
             ),
             nvae=NVAE(training=Training(epochs=8, batch=64, lr=3e-3), channels=32, groups=(1, 1, 1, 1), flip=0.0),
             ddim=Diffusion(
                 training=Training(epochs=11, batch=128, ema=0.99), channels=32, flip=0.0, patch=4, encoding_steps=10
             ),
             biggan=BigGAN(
-                training=Training(epochs=8, batch=64, lr=1e-3, betas=(0.0, 0.999), weight_decay=0.0, ema=0.99),
+                training=Training(epochs=8, batch=32, lr=1e-3, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.99),
                 noise=64,
                 generator_channels=24,
                 discriminator_channels=24,
+                diffaugment=0.0,
                 flip=0.0,
             ),
             evaluation=Evaluation(samples=1024, eta=1.0, sampler_steps=25, inception=False),
@@ -221,16 +222,16 @@ PROFILES = {
             dataset="cifar10",
             hybrid=Hybrid(
                 representation=Representation(
-                    training=Training(epochs=60, optimiser="muon", lr=3e-3),
+                    training=Training(epochs=50, optimiser="muon", lr=3e-3),
                     autoencoder=Autoencoder(widths=(32, 128, 256), cells=(1, 2, 1), decoder_width=48, decoder_cells=2),
                     augmentation=Augmentation(size=24),
                 ),
-                prior=Diffusion(training=Training(epochs=40, batch=128, lr=1e-3, ema=0.999), channels=64, patch=2),
+                prior=Diffusion(training=Training(epochs=30, batch=128, lr=1e-3, ema=0.999), channels=64, patch=2),
             ),
-            nvae=NVAE(training=Training(epochs=24, ema=0.999)),
-            ddim=Diffusion(training=Training(epochs=28, batch=128, lr=1e-3, ema=0.999), patch=2, encoding_steps=10),
+            nvae=NVAE(training=Training(epochs=20, ema=0.999)),
+            ddim=Diffusion(training=Training(epochs=20, batch=128, lr=1e-3, ema=0.999), patch=2, encoding_steps=10),
             biggan=BigGAN(
-                training=Training(epochs=30, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, ema=0.999),
+                training=Training(epochs=20, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.999),
                 generator_channels=48,
                 discriminator_channels=48,
             ),
@@ -277,7 +278,7 @@ PROFILES = {
             ),
             # BigGAN's own settings for CIFAR-10 but for its batch of 50, shared here among four steps of D.
             biggan=BigGAN(
-                training=Training(epochs=500, batch=256, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, ema=0.9999),
+                training=Training(epochs=500, batch=256, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.9999),
                 generator_channels=64,
                 discriminator_channels=64,
                 discriminator_steps=4,
