@@ -89,7 +89,8 @@ def bench(
             rows.append(compare(pair, setting, seconds))
             print(line(rows[-1]), flush=True)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    stem = out / re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
+    # A quick look never takes the place of a measurement.
+    stem = out / re.sub(r"[^a-z0-9]+", "-", f"{machine}{' quick' * quick}".lower()).strip("-")
     write_atomically(stem.with_name(f"{stem.name}.csv"), lambda path: table.to_csv(path, index=False, float_format="%.6g"))
     about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
     origin = provenance(**about, counts=profiles.describe(counts), peers={name: _version(name) for name in VERSIONS})

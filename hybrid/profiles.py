@@ -201,6 +201,7 @@ PROFILES = {
                     contrast=Contrast(queue=2048, hidden=256, dim=64),
                     # A digit is neither its colour nor its mirror image, and a fifth of it is no digit any more.
                     augmentation=Augmentation(crop=0.5, flip=0.0, jitter=1.0, saturation=0.8, hue=0.5, grey=0.3, size=24),
+                    alpha=1e-4,
                 ),
                 prior=Diffusion(
                     training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, ema=0.98),
@@ -216,6 +217,7 @@ PROFILES = {
             ddim=Diffusion(
                 training=Training(epochs=4, batch=128, optimiser="muon", lr=5e-3, ema=0.98),
                 channels=48,
+                attention=(),
                 predict="v",
                 flip=0.0,
                 patch=4,
