@@ -6,10 +6,11 @@ PROFILE ?= demo
 DATASET ?=
 SEED ?= 0
 
-.PHONY: help install reproduce test notebooks clean
+.PHONY: help install reproduce test bench notebooks clean
 help:
 	@echo "make reproduce [PROFILE=demo|laptop|paper] [DATASET=...] [SEED=0]   install, then run everything"
 	@echo "make test                                                          install, then run the tests"
+	@echo "make bench                                                         install the peers, then measure against them"
 	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"
 
 $(VENV)/.installed: pyproject.toml
@@ -31,6 +32,13 @@ reproduce: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check hybrid tests
 	$(VENV)/bin/python -m pytest tests --nbval-lax notebooks
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+bench: $(VENV)/.installed-bench
+	$(VENV)/bin/hybrid bench
 
 notebooks: $(VENV)/.installed
 	$(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

@@ -1,4 +1,4 @@
-"""The command line: `hybrid reproduce`, `train`, `evaluate`, `sample`, `interpolate`, `embed`, `data`."""
+"""The command line: `hybrid reproduce`, `train`, `evaluate`, `sample`, `interpolate`, `embed`, `data`, `bench`."""
 
 from __future__ import annotations
 
@@ -158,10 +158,27 @@ def data(dataset: str = "digits") -> None:
     print(json.dumps(datasets.describe(datasets.load(dataset, paths.data())), indent=1))
 
 
+def bench(
+    out: Path | None = None, seconds: float = 30.0, pairs: tuple[str, ...] = (), profile: str = "laptop", quick: bool = False
+) -> None:
+    """Measure this package against what people would use instead, and write a table and a plot.
+
+    Args:
+        out: a folder; left out: results/bench.
+        seconds: for each pair, about.
+        pairs: which; left out: all.
+        profile: whose networks and batches.
+        quick: run every line on next to nothing; the numbers mean nothing.
+    """
+    from hybrid.bench import bench as measure  # imports its peers' parts
+
+    print(f"table: {measure(out or paths.home() / 'results' / 'bench', seconds, pairs, profile, quick=quick)}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a wrong input ends with one line on standard error and status 2."""
     logging.basicConfig(format="%(message)s")
-    commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, data)}
+    commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, data, bench)}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
     except TimeUp as stop:
