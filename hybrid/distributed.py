@@ -81,9 +81,13 @@ def share(x: Tensor, dim: int = 0) -> Tensor:
     return x if world() == 1 else x.tensor_split(world(), dim)[rank()]
 
 
-def gather(x: Tensor) -> Tensor:
-    """x (N, ...) of all processes, (world N, ...), in their order; no gradient. All have the same shape."""
-    return x if world() == 1 else torch.cat(_gather(x))
+def gather(x: Tensor) -> list[Tensor]:
+    """x of each process, in their order, without gradients. All have the same shape."""
+    if world() == 1:
+        return [x]
+    gathered = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world())]
+    dist.all_gather(gathered, x.contiguous())
+    return gathered
 
 
 def mean(x: Tensor) -> Tensor:
@@ -100,13 +104,11 @@ def spread(function: Callable[..., Tensor], parts: list[tuple[Tensor, ...]]) -> 
     own = torch.cat([function(*part) for part in runs[rank()]])
     counts = [sum(len(part[0]) for part in run) for run in runs]
     padded = torch.cat([own, own.new_zeros(max(counts) - len(own), *own.shape[1:])])
-    return torch.cat([x[:count] for x, count in zip(_gather(padded), counts, strict=True)])
+    return torch.cat([x[:count] for x, count in zip(gather(padded), counts, strict=True)])
 
 
 def averaged(loss: Callable[..., T], module: nn.Module) -> Callable[..., T]:
-    """`loss`, whose backward pass leaves in the module's parameters the gradient's mean over the processes.
-
-    """
+    """`loss`, whose backward pass leaves in the module's parameters the gradient's mean over the processes."""
     return loss if world() == 1 else DistributedDataParallel(_Loss(loss, module))
 
 
@@ -136,9 +138,3 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
         return _Mean.forward(ctx, gradient)
-
-
-def _gather(x: Tensor) -> list[Tensor]:
-    gathered = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world())]
-    dist.all_gather(gathered, x.contiguous())
-    return gathered

@@ -54,7 +54,7 @@ class MoCo(nn.Module):
 
         Several processes put the keys of all of them, in their order, and each gets the places of its own.
         """
-        keys = distributed.gather(keys)
+        keys = torch.cat(distributed.gather(keys))
         size, count = len(self.queue), len(keys)
         if count > size:
             raise HybridError(f"a batch of {count} keys does not fit a queue of {size}: lengthen the queue or cut the batch")
