@@ -20,13 +20,19 @@ Net = Callable[[Tensor, Tensor], Tensor]  # x (N, C, H, W), t (N,) -> the noise 
 class Diffusion(nn.Module):
     """A diffusion of `steps` steps, T, with betas rising linearly; the defaults are DDPM's and DDIM's.
 
-    Raises HybridError unless steps >= 1 and 0 < beta_min <= beta_max < 1.
+    `predict` says what nets give: the "noise", or "v" = sqrt(alpha) noise - sqrt(1 - alpha) x_0 (Salimans & Ho 2022), of which
+    the noise is sqrt(1 - alpha) x_t + sqrt(alpha) v. A net that gives v = 0 knows the noise of Gaussian data already.
+
+    Raises HybridError unless steps >= 1 and 0 < beta_min <= beta_max < 1, and for another `predict`.
     """
 
     alpha: Tensor  # (T + 1,), float64: 1 - alpha would lose four digits of float32 near t = 1
 
-    def __init__(self, steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02):
+    def __init__(self, steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02, predict: str = "noise"):
         super().__init__()
+        if predict not in ("noise", "v"):
+            raise HybridError(f"predict is {predict!r}; give noise or v")
+        self.predict = predict
         if steps < 1 or not 0 < beta_min <= beta_max < 1:
             raise HybridError(
                 f"steps {steps}, betas {beta_min} to {beta_max}: give steps >= 1 and 0 < beta_min <= beta_max < 1"
@@ -41,13 +47,17 @@ class Diffusion(nn.Module):
         return alpha.sqrt().to(x0.dtype) * x0 + (1 - alpha).sqrt().to(x0.dtype) * noise
 
     def loss(self, net: Net, x0: Tensor) -> Tensor:
-        """Squared error of the predicted noise per dimension, equation (5) with gamma = 1: x0 (N, C, H, W) -> scalar.
+        """Squared error of what is predicted, per dimension: x0 (N, C, H, W) -> scalar.
 
-        Every image has its own t, uniform in 1..T.
+        Equation (5) with gamma = 1 for the noise, 1 / alpha_t for v. Every image has its own t, uniform in 1..T.
         """
         t = torch.randint(1, self.steps + 1, (len(x0),), device=x0.device)
         noise = torch.randn_like(x0)
-        return F.mse_loss(net(self.noisy(x0, t, noise), t).to(x0.dtype), noise)
+        target = noise
+        if self.predict == "v":
+            alpha = self.alpha[t][:, None, None, None]
+            target = alpha.sqrt().to(x0.dtype) * noise - (1 - alpha).sqrt().to(x0.dtype) * x0
+        return F.mse_loss(net(self.noisy(x0, t, noise), t).to(x0.dtype), target)
 
     def timesteps(self, steps: int) -> Tensor:
         """The subsequence tau of section 4.2, evenly spaced: int64 (steps,), from 1 up to T; one step alone is T.
@@ -95,13 +105,19 @@ class Diffusion(nn.Module):
         """Equation (12) along times (steps + 1,), adding noise of deviation sigma (steps,) if there is a generator."""
         alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
         spread_next = (1 - alpha_next - sigma**2).clamp_min(0).sqrt()  # rounding may go below zero
-        # One table for the whole walk, made on the device, so that no step waits for the host.
-        table = torch.stack([alpha.sqrt(), (1 - alpha).sqrt(), alpha_next.sqrt(), spread_next, sigma], dim=1).float()
         # Encoding starts at t = 0, which no net was trained on.
-        net_times = times[:-1].clamp_min(1)[:, None].expand(-1, len(x))  # (steps, N)
+        net_times = times[:-1].clamp_min(1)
+        # What the net gives is turned into the noise by a share of x_t and a factor.
+        v = self.predict == "v"
+        share = (1 - self.alpha[net_times]).sqrt() * v
+        factor = self.alpha[net_times].sqrt() if v else torch.ones_like(share)
+        # One table for the whole walk, made on the device, so that no step waits for the host.
+        table = [alpha.sqrt(), (1 - alpha).sqrt(), alpha_next.sqrt(), spread_next, sigma, share, factor]
+        table = torch.stack(table, dim=1).float()
+        net_times = net_times[:, None].expand(-1, len(x))  # (steps, N)
         x = x.float()
-        for t, (scale, spread, scale_next, spread_next, extra) in zip(net_times, table, strict=True):
-            noise = net(x, t).float()
+        for t, (scale, spread, scale_next, spread_next, extra, share, factor) in zip(net_times, table, strict=True):
+            noise = share * x + factor * net(x, t).float()
             x0 = (x - spread * noise) / scale
             if clip is not None:
                 x0 = x0.clamp(-clip, clip)

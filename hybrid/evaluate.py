@@ -15,12 +15,15 @@ from hybrid.probe import Probe, linear_probe
 from hybrid.profiles import Evaluation
 
 
-def evaluate(model: nn.Module, method: Method, images: ImageSet, config: Evaluation, seed: int) -> dict:
+def evaluate(
+    model: nn.Module, method: Method, images: ImageSet, config: Evaluation, seed: int, calibrate: bool = True
+) -> dict:
     """The numbers of one trained method, those that it can have.
 
     `metrics`: mse (test set, clipped, 1e-3 per dimension on [0, 1]); acc (percent, test set) of the representation that the
     table judges, and acc_<name> of each; for samples against the train set fid and kid, or fd_ and kd_<network>; then the
-    method's own. `calibration`: the same distances for images of known quality. `details`: how the probes were fitted.
+    method's own. `calibration`: the same distances for its reconstructions and, if `calibrate`, for real images and worse ones,
+    which are the same for all methods. `details`: how the probes were fitted.
     `seconds`: the time it took.
     """
     started = time.monotonic()
@@ -32,7 +35,7 @@ def evaluate(model: nn.Module, method: Method, images: ImageSet, config: Evaluat
         accuracies, details["probes"] = accuracy(model, images, seed)
         metrics |= accuracies
     if "fid" in method.metrics:
-        distances, calibration, details["networks"] = generation(model, reconstructions, images, config, seed)
+        distances, calibration, details["networks"] = generation(model, reconstructions, images, config, seed, calibrate)
         metrics |= distances
     metrics |= method.own_metrics(model, images, seed)
     return {
@@ -63,16 +66,22 @@ def accuracy(model: nn.Module, images: ImageSet, seed: int) -> tuple[dict[str, f
 
 
 def generation(
-    model: nn.Module, reconstructions: Tensor | None, images: ImageSet, config: Evaluation, seed: int
+    model: nn.Module,
+    reconstructions: Tensor | None,
+    images: ImageSet,
+    config: Evaluation,
+    seed: int,
+    calibrate: bool,
 ) -> tuple[dict[str, float], list[dict], dict]:
-    """Distances of the model's samples to the train set; the same for images of known quality; and what became of each network.
+    """Distances of samples to the train set; of reconstructions and images of known quality; what became of each network.
 
-    The calibration rows are measured with as many images as there are, up to the number of samples.
+    These rows are measured with as many images as there are, up to the number of samples.
     """
     sets = {"samples": figures.to_uint8(model.sample(config.samples, config.sampler_steps, config.eta, seed))}
     chosen = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[: config.samples]
-    real = images.test_images[chosen]
-    sets |= {"real, test set": real, **frechet.degraded(real, seed)}
+    if calibrate:
+        real = images.test_images[chosen]
+        sets |= {"real, test set": real, **frechet.degraded(real, seed)}
     if reconstructions is not None:
         sets["reconstructions of the test set"] = figures.to_uint8(reconstructions[chosen])
     return distributed.from_first(lambda: distances(sets, images, config, seed))

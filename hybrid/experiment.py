@@ -99,7 +99,14 @@ class Experiment:
         path = self.outcomes / f"{name}.json"
         kept, key = distributed.from_first(lambda: (read_json(path), self._key(name)))
         if kept is None or kept["key"] != key:
-            judged = evaluate.evaluate(self.model(name), method(name), self.images, self.profile.evaluation, self.seed)
+            judged = evaluate.evaluate(
+                self.model(name),
+                method(name),
+                self.images,
+                self.profile.evaluation,
+                self.seed,
+                calibrate=name == "hybrid",
+            )
             seconds = judged.pop("seconds")
             kept = {"key": self._key(name), **judged, "provenance": self.provenance(name, evaluation_seconds=seconds)}
             write_json(path, kept)

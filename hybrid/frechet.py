@@ -14,6 +14,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.error import URLError
 
@@ -113,29 +114,35 @@ class Statistics:
         features = features.double()
         return cls(features.mean(0), torch.cov(features.T), len(features))
 
+    @cached_property
+    def root(self) -> Tensor:
+        """R (D, D) with R R^T = the covariance."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return vectors * values.clamp_min(0).sqrt()
+
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """|m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Dowson & Landau 1982), also where a covariance is singular."""
-    values, vectors = torch.linalg.eigh(a.covariance)
-    root = vectors * values.clamp_min(0).sqrt()  # root @ root.T = S_a
-    # S_a S_b has the eigenvalues of the symmetric root.T S_b root.
-    shared = torch.linalg.eigvalsh(root.T @ b.covariance @ root).clamp_min(0).sqrt().sum()
+    # S_a S_b has the eigenvalues of the symmetric R_b^T S_a R_b.
+    shared = torch.linalg.eigvalsh(b.root.T @ a.covariance @ b.root).clamp_min(0).sqrt().sum()
     distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * shared
     return max(distance.item(), 0.0)
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
+def kernel_distance(a: Tensor, b: Tensor, within_b: float | None = None) -> float:
     """KID: the squared MMD of features (N, D) and (M, D) with the kernel (x . y / D + 1)^3, unbiased, so at times below 0."""
-    a, b = a.double(), b.double()
+    within_b = _kernel_within(b) if within_b is None else within_b
+    return _kernel_within(a) + within_b - 2 * _kernel_sum(a, b) / (len(a) * len(b))
 
-    def kernel_sum(x: Tensor, y: Tensor) -> Tensor:
-        return sum((part @ y.T / x.shape[1] + 1).pow(3).sum() for part in x.split(2000))
 
-    def within(x: Tensor) -> Tensor:
-        itself = (x.square().sum(1) / x.shape[1] + 1).pow(3).sum()
-        return (kernel_sum(x, x) - itself) / (len(x) * (len(x) - 1))
+def _kernel_sum(x: Tensor, y: Tensor) -> float:
+    return sum((part.double() @ y.double().T / x.shape[1] + 1).pow(3).sum().item() for part in x.split(2000))
 
-    return (within(a) + within(b) - 2 * kernel_sum(a, b) / (len(a) * len(b))).item()
+
+def _kernel_within(x: Tensor) -> float:
+    """The kernel's mean over pairs of two different rows of x."""
+    itself = (x.double().square().sum(1) / x.shape[1] + 1).pow(3).sum().item()
+    return (_kernel_sum(x, x) - itself) / (len(x) * (len(x) - 1))
 
 
 @dataclass(frozen=True)
@@ -146,12 +153,17 @@ class Reference:
     statistics: Statistics
     features: Tensor  # (at most KERNEL_IMAGES, D)
 
+    @cached_property
+    def within(self) -> float:
+        return _kernel_within(self.features)
+
     def compare(self, images: Tensor) -> dict[str, float]:
         """Both distances of images (N, 3, H, W) uint8 to the reference, by name."""
         features = self.network(images)
+        some = features[:KERNEL_IMAGES]
         return {
             self.network.fd_name: frechet_distance(Statistics.of(features), self.statistics),
-            self.network.kd_name: kernel_distance(features[:KERNEL_IMAGES], self.features),
+            self.network.kd_name: kernel_distance(some, self.features, self.within),
         }
 
 

@@ -23,7 +23,7 @@ class LatentDDIM(Trainable):
         super().__init__()
         self.net = UNet.of(config, LATENT_CHANNELS, LATENT_SIZE)
         self.flip, self.clip = config.flip, config.clip
-        self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max)
+        self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
         self.register_buffer("mean", torch.zeros(LATENT_CHANNELS, 1, 1))
         self.register_buffer("std", torch.ones(LATENT_CHANNELS, 1, 1))
 

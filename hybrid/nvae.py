@@ -9,6 +9,7 @@ Written from the paper, without its flows, and with z added to the state and one
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,8 @@ class NVAE(Trainable):
         """Minus the ELBO of images (N, 3, 32, 32) uint8, half of them mirrored, and the penalties: in nats per dimension."""
         mirrored = torch.rand(len(batch), 1, 1, 1, device=batch.device) < self.config.flip
         x = as_float(torch.where(mirrored, batch.flip(3), batch))
-        mean, log_likelihood, kl, _ = self._elbo(x, torch.randn(len(x), sum(self.dims), device=x.device))
+        opened = open_groups(len(self.dims), self.progress, self.config.kl_warmup)
+        mean, log_likelihood, kl, _ = self._elbo(x, torch.randn(len(x), sum(self.dims), device=x.device), opened)
         # Batch norm's scales too, by their largest entry: they undo what the penalty does to the weight before them.
         scales = sum(m.weight.abs().max() for m in self.modules() if isinstance(m, BatchNorm))
         penalty = self.spectral(self._conv_weights()) + scales
@@ -150,26 +152,31 @@ class NVAE(Trainable):
         """`count` new images: the decoder's mean at draws from the prior. `steps` and `eta` mean nothing here."""
         noise = torch.randn(count, sum(self.dims), generator=torch.Generator().manual_seed(seed))
         noise *= self.config.temperature
-        return in_batches(lambda x: self._descend(x, None)[0], self.start.device, noise).clamp(0, 1)
+        return in_batches(lambda x: self._descend(x, [])[0], self.start.device, noise).clamp(0, 1)
 
-    def _elbo(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _elbo(
+        self, x: Tensor, noise: Tensor | None = None, opened: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Images -> the decoder's mean; log p(x|z) (N,) and the groups' KLs (N, L) in nats; z (N, D).
 
-        Without noise z are the posterior means.
+        Without noise z are the posterior means. Groups after the first `opened` are their priors' means.
         """
         noise = x.new_zeros(len(x), sum(self.dims)) if noise is None else noise
         h, features = self.stem(2 * x - 1), []
         for stage in reversed(self.up):
             h = stage(h)
             features.insert(0, h)
+        if opened is not None:
+            features, place = features[:opened], sum(self.dims[:opened])
+            noise = F.pad(noise[:, :place], (0, noise.shape[1] - place))
         mean, log_scale, kl, z = self._descend(noise, features)
         return mean, logistic_log_likelihood(x, mean, log_scale).flatten(1).sum(1), kl, z
 
-    def _descend(self, noise: Tensor, features: list[Tensor] | None) -> tuple[Tensor, ...]:
-        """Noise (N, D) -> the logistic's mean and log scale (N, 3, 32, 32), KLs (N, L), z (N, D)."""
+    def _descend(self, noise: Tensor, features: list[Tensor]) -> tuple[Tensor, ...]:
+        """Noise (N, D), features for the first groups -> the logistic's mean and log scale, KLs (N, L), z (N, D)."""
         h, zs, kls = self.start.expand(len(noise), -1, -1, -1), [], []
-        for i, (group, part) in enumerate(zip(self.down, noise.split(self.dims, 1), strict=True)):
-            h, z, kl = group(h, part, None if features is None else features[i])
+        for group, part, seen in zip_longest(self.down, noise.split(self.dims, 1), features):
+            h, z, kl = group(h, part, seen)
             zs.append(z)
             kls.append(kl)
         mean, log_scale = self.tail(h).float().chunk(2, 1)
@@ -188,6 +195,14 @@ def soft_clamp(x: Tensor) -> Tensor:
 def residual_kl(log_sigma: Tensor, delta_mean: Tensor, delta_log_sigma: Tensor) -> Tensor:
     """KL(q || p) in nats, elementwise, of q = N(mu + delta mu, sigma delta sigma) and p = N(mu, sigma) (section 3.2)."""
     return 0.5 * ((delta_mean / log_sigma.exp()).square() + torch.expm1(2 * delta_log_sigma)) - delta_log_sigma
+
+
+def open_groups(groups: int, progress: float, warmup: float) -> int:
+    """How many groups see the image: one more from time to time during the warm-up, the coarsest first (Li et al. 2020).
+
+    All at once, a short training would tell everything to the finest group, and nothing to those that its prior builds on.
+    """
+    return groups if progress >= warmup else 1 + int(progress / warmup * groups)
 
 
 def kl_weights(kl: Tensor, dims: list[int], progress: float, warmup: float) -> Tensor:

@@ -145,6 +145,25 @@ def test_loss_of_the_best_net_is_the_posterior_variance():
     assert loss.item() == pytest.approx(expected.item(), rel=0.03)
 
 
+def test_a_net_of_v_is_one_of_the_noise():
+    """Made into each other, they walk the same way; for standard Gaussian data v is 0, and its loss is 1."""
+    by_noise, by_v = Diffusion(), Diffusion(predict="v")
+    net = gaussian_net(by_noise)
+
+    def net_of_v(x: Tensor, t: Tensor) -> Tensor:
+        alpha = by_v.alpha[t][:, None, None, None].float()
+        return (net(x, t) - (1 - alpha).sqrt() * x) / alpha.sqrt()
+
+    x = pixels()
+    torch.testing.assert_close(by_v.sample(net_of_v, x, 20), by_noise.sample(net, x, 20), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(by_v.encode(net_of_v, x, 20), by_noise.encode(net, x, 20), rtol=1e-3, atol=1e-3)
+    nothing = lambda x, t: torch.zeros_like(x)  # noqa: E731
+    assert by_v.loss(nothing, pixels(500)).item() == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(by_v.sample(nothing, x, 1000), x, rtol=0, atol=0.02)
+    with pytest.raises(HybridError, match="predict is 'x'; give noise or v"):
+        Diffusion(predict="x")
+
+
 def test_loss_draws_a_time_for_each_image():
     torch.manual_seed(0)
     seen = []

@@ -57,7 +57,7 @@ def test_provenance_is_whole(done):
 def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
     before = {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
     started = time.monotonic()
-    monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_, **__: pytest.fail("judged again"))
     monkeypatch.setattr(hybrid.methods, "train", lambda *_, **__: pytest.fail("trained again"))
     assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
     assert time.monotonic() - started < 30
@@ -129,7 +129,7 @@ def test_a_changed_profile_is_judged_anew(done, monkeypatch):
     kept = path.read_text()
     path.write_text(kept.replace('"pairs": 2', '"pairs": 3'))
     with pytest.raises(pytest.fail.Exception, match="judged again"):
-        monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_: pytest.fail("judged again"))
+        monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_, **__: pytest.fail("judged again"))
         experiment.metrics("hybrid")
     path.write_text(kept)
 
@@ -184,6 +184,6 @@ def test_outcomes_of_another_training_are_made_anew(done, monkeypatch):
     experiment = Experiment("smoke")
     experiment.model()
     judged = []
-    monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_: judged.append(1) or {**committed, "seconds": 0.0})
+    monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_, **__: judged.append(1) or {**committed, "seconds": 0.0})
     experiment.metrics()
     assert judged == [1]

@@ -1,0 +1,307 @@
+"""The benchmark: what this package does against what people would use instead, and against what the machine can do.
+
+Both sides of a pair take turns in one process, so that a machine that slows down slows both. What is reported is the median
+of the ratios of neighbouring turns, the peer's seconds over ours. The pairs are those of `hybrid.peers` and, here, the
+training step against its own convolutions.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import re
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from hybrid import figures, peers, profiles
+from hybrid.checkpoint import write_atomically
+from hybrid.errors import HybridError
+from hybrid.experiment import best_device, write_json
+from hybrid.peers import Counts, Pair, Setting, Sides, digits, representation, training_steps
+from hybrid.provenance import device_in_words, provenance
+from hybrid.representation import Representation
+from hybrid.train import autocast
+
+COLUMNS = (
+    "pair",
+    "peer",
+    "ours_seconds",  # median of a turn
+    "peer_seconds",
+    "ratio_median",  # of the turns' ratios, peer over ours
+    "ratio_min",
+    "ratio_max",
+    "runs",  # turns of each side
+    "images",  # that a turn works on
+    "ours_accuracy",  # percent
+    "peer_accuracy",
+    "note",
+)
+VERSIONS = ("torchvision", "kornia", "lightly", "diffusers", "pytorch-fid", "scipy", "scikit-learn")
+QUICK = Counts(images=8, steps=1, latents=2, sampler_steps=2, fid_images=4, fid_dims=64, features=300)
+QUICK_PROFILE = "smoke,hybrid.representation.training.batch=8"
+SHARE = "hybrid_step"  # the pair whose ratio is a share, at most 1
+
+
+def bench(
+    out: Path,
+    seconds: float = 30.0,
+    pairs: tuple[str, ...] = (),
+    profile: str = "laptop",
+    fid_images: int = 5000,
+    quick: bool = False,
+) -> Path:
+    """Measure the `pairs` (none named: all) for about `seconds` each, and return the CSV, `out`/<machine>.csv.
+
+    Beside it lie <machine>.json, where the numbers come from, and <machine>.png and .pdf. `profile` names the networks
+    and batches, `fid_images` the count of images whose Fréchet distance is measured, the longest turn by far. `quick`
+    runs every line on next to nothing, and its numbers mean nothing.
+
+    Raises HybridError for names it does not know and for values that are not positive.
+    """
+    if seconds <= 0 or fid_images < 2:
+        raise HybridError(f"seconds = {seconds}, fid_images = {fid_images}: expected seconds above 0 and two images or more")
+    names = list(dict.fromkeys(pair.name for pair in PAIRS))
+    for name in pairs:
+        if name not in names:
+            raise HybridError(f"pair {name!r} is unknown: choose among {', '.join(names)}")
+    counts = QUICK if quick else Counts(fid_images=fid_images)
+    setting = Setting(profiles.profile(QUICK_PROFILE if quick else profile), best_device(), counts)
+    machine = device_in_words(setting.device)
+    print(f"{machine}: seconds of a turn, and how many times as long the peer takes [least, most]")
+    rows = []
+    for pair in PAIRS:
+        if not pairs or pair.name in pairs:
+            rows.append(compare(pair, setting, seconds))
+            print(line(rows[-1]), flush=True)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    # A quick look never takes the place of a measurement.
+    stem = out / re.sub(r"[^a-z0-9]+", "-", f"{machine}{' quick' * quick}".lower()).strip("-")
+    write_atomically(stem.with_name(f"{stem.name}.csv"), lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+    about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
+    origin = provenance(**about, counts=profiles.describe(counts), peers={name: _version(name) for name in VERSIONS})
+    write_json(stem.with_name(f"{stem.name}.json"), origin)
+    figures.save_figure(draw(table, machine), stem)
+    return stem.with_name(f"{stem.name}.csv")
+
+
+def compare(pair: Pair, setting: Setting, seconds: float) -> dict:
+    """One row of the table; one without numbers where the peer is not installed."""
+    row = {"pair": pair.name, "peer": pair.peer}
+    for seed in (random.seed, np.random.seed, torch.manual_seed):  # a peer may draw from any
+        seed(0)
+    try:
+        with pair.sides(setting) as sides:
+            measured = measure(sides, seconds, finish=torch.cuda.synchronize if setting.device.type == "cuda" else _nothing)
+    except ImportError as error:
+        return row | {"note": f"not installed: pip install '{pair.requires}' ({error})"}
+    ours, peer = (statistics.median(side) for side in (measured.ours, measured.peer))
+    row |= {
+        "ours_seconds": ours,
+        "peer_seconds": peer,
+        "ratio_median": statistics.median(measured.ratios),
+        "ratio_min": min(measured.ratios),
+        "ratio_max": max(measured.ratios),
+        "runs": len(measured.ratios),
+        "images": sides.images,
+        "note": f"{sides.images / ours:.4g} and {sides.images / peer:.4g} images a second; {sides.note}",
+    }
+    if sides.gives == "accuracy":
+        row |= {"ours_accuracy": measured.gave[0], "peer_accuracy": measured.gave[1]}
+    if sides.gives == "distance":
+        row["note"] += "; distances {:.6g} and {:.6g}".format(*measured.gave)
+    return row
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of each turn, and what the last two gave, ours and the peer's."""
+
+    ours: tuple[float, ...]
+    peer: tuple[float, ...]
+    gave: tuple[object, object]
+
+    @property
+    def ratios(self) -> list[float]:
+        """The peer's seconds over ours, turn by turn: above 1 we are ahead."""
+        return [peer / ours for ours, peer in zip(self.ours, self.peer, strict=True)]
+
+
+def _nothing() -> None:
+    pass
+
+
+def measure(
+    sides: Sides, seconds: float, clock: Callable[[], float] = time.perf_counter, finish: Callable[[], None] = _nothing
+) -> Measured:
+    """Turn by turn (ours, the peer's, ours, ...) until `seconds` are over, each side once at least.
+
+    The first two turns warm up and do not count, unless they took all the time by themselves. `finish` waits for the device.
+    """
+
+    def timed(turn: Callable[[], object]) -> tuple[float, object]:
+        finish()
+        started = clock()
+        gave = turn()
+        finish()
+        return clock() - started, gave
+
+    started, turns = clock(), [(timed(sides.ours), timed(sides.peer))]
+    if clock() - started < seconds:
+        turns = []
+    while not turns or clock() - started < seconds:
+        turns.append((timed(sides.ours), timed(sides.peer)))
+    ours, peer = zip(*turns, strict=True)
+    return Measured(tuple(t for t, _ in ours), tuple(t for t, _ in peer), (ours[-1][1], peer[-1][1]))
+
+
+def line(row: dict) -> str:
+    """One row for people."""
+    name = f"{row['pair']:17} {row['peer']:32}"
+    if "ratio_median" not in row:
+        return f"{name} {row['note']}"
+    accuracy = f"  {row['ours_accuracy']:.1f} % and {row['peer_accuracy']:.1f} %" if "ours_accuracy" in row else ""
+    seconds = f"{row['ours_seconds']:10.4f} {row['peer_seconds']:10.4f}"
+    return f"{name} {seconds} {row['ratio_median']:8.2f} [{row['ratio_min']:.2f}, {row['ratio_max']:.2f}]{accuracy}"
+
+
+def draw(table: pd.DataFrame, machine: str) -> Figure:
+    """The medians as points, the least and the largest ratios as whiskers, on a logarithmic axis with a line at 1."""
+    shown = table.dropna(subset="ratio_median").reset_index(drop=True)
+    shown["label"] = shown["pair"].str.replace("_", " ") + "\n" + shown["peer"]
+    shown["ratio"] = (shown["pair"] == SHARE).map({False: "peer's time over ours", True: "roofline share, at most 1"})
+    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
+        figure, axis = plt.subplots(figsize=(6.5, 0.42 * len(shown) + 1.3), layout="constrained")
+        axis.hlines(range(len(shown)), shown["ratio_min"], shown["ratio_max"], color="0.6", linewidth=1.5, zorder=1)
+        sns.scatterplot(shown, x="ratio_median", y="label", hue="ratio", style="ratio", s=45, ax=axis, zorder=2)
+        for place, ratio in enumerate(shown["ratio_median"]):
+            axis.annotate(f"{ratio:.2f}", (ratio, place), (0, 5), textcoords="offset points", ha="center", color="0.3")
+        axis.axvline(1, color="0.3", linewidth=1)
+        axis.set(xscale="log", xlabel="median of the turns' ratios; right of 1 we are ahead", ylabel="", title=machine)
+        axis.xaxis.set_major_formatter("{x:g}")
+        if len(shown):
+            axis.get_legend().remove()
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+        sns.despine(figure, left=True)
+    return figure
+
+
+@dataclass(frozen=True)
+class Call:
+    """A convolution or linear layer as a training step calls it. Two calls are equal that are the same work."""
+
+    layer: str  # its repr, which says its sizes
+    shape: tuple[int, ...]  # of its input: (N, C, H, W) or (N, ..., D)
+    input_gradient: bool
+    weight_gradient: bool
+    module: nn.Conv2d | nn.Linear = field(compare=False, repr=False)
+
+    @property
+    def flops(self) -> int:
+        """Forward and backward, a multiplication and an addition as two: each gradient costs what the output does."""
+        outputs = math.prod(self.shape[1:-1])
+        if isinstance(self.module, nn.Conv2d):
+            m, outputs = self.module, 1
+            for side, pad, kernel, stride in zip(self.shape[2:], m.padding, m.kernel_size, m.stride, strict=True):
+                outputs *= (side + 2 * pad - kernel) // stride + 1
+        return 2 * self.shape[0] * outputs * self.module.weight.numel() * (1 + self.input_gradient + self.weight_gradient)
+
+
+@contextmanager
+def recorded(model: nn.Module) -> Iterator[Counter[Call]]:
+    """How often each call is made of a convolution or linear layer of `model` while the context lasts."""
+    found: Counter[Call] = Counter()
+
+    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        x, learns = arguments[0], torch.is_grad_enabled() and module.weight.requires_grad
+        found[Call(repr(module), tuple(x.shape), x.requires_grad, learns, module)] += 1
+
+    hooks = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def calls(model: Representation, images: Tensor) -> Counter[Call]:
+    """Those of one training step on images (N, 3, 32, 32) uint8: encoder, head, decoder, key network."""
+    with recorded(model) as found, autocast(images.device):
+        model.loss("model", images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
+    return found
+
+
+def alone(found: Counter[Call], device: torch.device) -> Callable[[], None]:
+    """All of these calls, forward and backward, one after the other and nothing else.
+
+    Inputs, weights and gradients lie ready in autocast's type and channels_last, so no cast or copy is among the work.
+    """
+    with autocast(device):
+        enabled = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if enabled else torch.float32
+    work = []
+    for call, count in found.items():
+        layer = copy.deepcopy(call.module).requires_grad_(call.weight_gradient)
+        layer.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        layout = torch.channels_last if len(call.shape) == 4 else torch.contiguous_format
+        x = torch.randn(call.shape, device=device, dtype=dtype).contiguous(memory_format=layout)
+        x.requires_grad_(call.input_gradient)
+        wanted = [x] * call.input_gradient + list(layer.parameters()) * call.weight_gradient
+        with torch.no_grad():
+            work.append((count, layer, x, wanted, torch.randn_like(layer(x))))
+
+    def turn() -> None:
+        for count, layer, x, wanted, gradient in work:
+            for _ in range(count):
+                y = layer(x)
+                if wanted:
+                    torch.autograd.grad(y, wanted, gradient)
+
+    return turn
+
+
+@contextmanager
+def roofline(setting: Setting) -> Iterator[Sides]:
+    """The hybrid's training step against its own convolutions.
+
+    The ratio is the roofline share: the seconds that this machine needs for every Conv2d and Linear of a step run alone (see
+    `calls` and `alone`: query encoder, head and decoder forward and backward, key network forward), over the seconds of
+    a whole step with its augmentation, norms, losses, optimiser and momentum update. 1 would be a step of nothing but
+    convolutions, at the rate that they have alone.
+    """
+    model = representation(setting)
+    batch, steps = model.config.training.batch, setting.counts.steps
+    found = calls(model, digits()[:batch].to(setting.device))
+    flops = sum(call.flops * count for call, count in found.items())
+    convolutions = alone(found, setting.device)
+
+    def peer() -> None:
+        for _ in range(steps):
+            convolutions()
+
+    note = f"{steps} steps a turn, batch {batch}; the roofline share: {found.total()} calls, {flops / 1e9:.4g} GFLOP a step"
+    yield Sides(training_steps(setting, model), peer, batch * steps, note)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+PAIRS = (*peers.PAIRS, Pair(SHARE, "its convolutions alone", "", roofline))

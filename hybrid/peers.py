@@ -1,0 +1,452 @@
+"""What people would use instead, set up to do the same work as ours: the pairs that `hybrid.bench` measures.
+
+A pair is made by a context that yields its two sides, each a call that does one turn of the work. Making it (imports,
+models, files, worker processes) is not timed. Where the two cannot be made equal, the note says how they differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_fid import fid_score, inception
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from hybrid import profiles
+from hybrid.augment import ASPECT, augment
+from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
+from hybrid.digits import load_digits_rgb
+from hybrid.frechet import Statistics, frechet_distance, load_network
+from hybrid.latent import LatentDDIM
+from hybrid.probe import PENALTIES, VALIDATION, linear_probe
+from hybrid.representation import Representation
+from hybrid.train import _optimiser, autocast
+from hybrid.unet import GroupNorm
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much work one turn is."""
+
+    images: int = 256  # of an augmented batch
+    steps: int = 4  # batches, or training steps
+    latents: int = 64  # sampled at once
+    sampler_steps: int = 20  # of the DDIM
+    fid_images: int = 5000  # whose distance is measured
+    fid_dims: int = 2048  # of Inception's features: 2048 is FID's
+    features: int = 10_000  # examples that the probe is fitted to
+
+
+@dataclass(frozen=True)
+class Setting:
+    profile: profiles.Profile  # of the networks, batches and optimisers
+    device: torch.device
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Sides:
+    ours: Callable[[], object]
+    peer: Callable[[], object]
+    images: int  # that either side works on in a turn
+    note: str
+    gives: str = ""  # what a turn returns: "accuracy" (percent), "distance", or nothing of interest
+
+
+@dataclass(frozen=True)
+class Pair:
+    name: str
+    peer: str
+    requires: str  # what pip installs for the peer
+    sides: Callable[[Setting], AbstractContextManager[Sides]]
+
+
+@cache
+def digits() -> Tensor:
+    """The embedded digits and their mirror images: uint8 (N, 3, 32, 32), N about 12,000, in an order of chance."""
+    train, _, test, _ = load_digits_rgb()
+    images = torch.cat([train, test, train.flip(3)])
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
+
+
+# Augmentation: a peer is made by a function of uint8 images, recipe and count of batches, and gives the batches of a turn.
+
+Batches = Callable[[], Iterable[Tensor]]
+
+
+@contextmanager
+def augmentation(make: Callable[[Tensor, profiles.Augmentation, int], Batches], how: str, setting: Setting) -> Iterator[Sides]:
+    """uint8 images to float32 views, both 32 x 32, where torchvision's antialiasing, which ours leaves out, has no effect."""
+    config, steps, device = profiles.Augmentation(), setting.counts.steps, setting.device
+    images = digits()[: setting.counts.images].to(device)
+    batches = make(images, config, steps)
+
+    def ours() -> None:
+        for _ in range(steps):
+            augment(images, config)
+
+    def peer() -> None:
+        for views in batches():
+            views.to(device)
+
+    yield Sides(ours, peer, steps * len(images), f"{steps} batches of {len(images)} a turn; theirs: {how}")
+
+
+def pil_images(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
+    recipe, pictures = _torchvision(config, [v2.PILToTensor()]), _pictures(images)
+    return lambda: (torch.stack([recipe(picture) for picture in pictures]) for _ in range(steps))
+
+
+def tensors(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
+    recipe, images = _torchvision(config, []), images.cpu()
+    return lambda: (torch.stack([recipe(image) for image in images]) for _ in range(steps))
+
+
+def pil_loader(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
+    loader = _loader(_pictures(images) * steps, _torchvision(config, [v2.PILToTensor()]), len(images))
+    return lambda: loader
+
+
+def kornia(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
+    import kornia.augmentation as K
+
+    ratio, mode = (1 / ASPECT, ASPECT), "resample"  # of the whole batch at once; the default cuts one image after another
+    recipe = K.AugmentationSequential(
+        K.RandomResizedCrop((config.size, config.size), scale=(config.crop, 1.0), ratio=ratio, cropping_mode=mode),
+        K.RandomHorizontalFlip(p=config.flip),
+        K.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue, p=config.jitter),
+        K.RandomGrayscale(p=config.grey),
+        data_keys=["input"],
+        same_on_batch=False,
+    )
+    return lambda: (recipe(images.float() / 255) for _ in range(steps))
+
+
+def _torchvision(config: profiles.Augmentation, last: list[nn.Module]) -> v2.Compose:
+    """Our recipe as torchvision has it, for one image: a batch would share one draw. Pixels stay uint8 until the end."""
+    jitter = v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue)
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(config.size, scale=(config.crop, 1.0), ratio=(1 / ASPECT, ASPECT)),
+            v2.RandomHorizontalFlip(config.flip),
+            v2.RandomApply([jitter], config.jitter),
+            v2.RandomGrayscale(config.grey),
+            *last,
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+    )
+
+
+class Pictures(Dataset):
+    """PIL images, transformed as they are taken."""
+
+    def __init__(self, pictures: list[Image.Image], transform: Callable):
+        self.pictures, self.transform = pictures, transform
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int):
+        return self.transform(self.pictures[index])
+
+
+def _pictures(images: Tensor) -> list[Image.Image]:
+    """uint8 (N, 3, H, W) as PIL images."""
+    return [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy().copy(order="C")]
+
+
+def _loader(pictures: list[Image.Image], transform: Callable, batch: int) -> DataLoader:
+    """A process for each of torch's threads. They live on from turn to turn but rest in between: a turn is an epoch."""
+    return DataLoader(
+        Pictures(pictures, transform),
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=max(2, torch.get_num_threads()),
+        persistent_workers=True,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+# Training steps
+
+
+def representation(setting: Setting, alpha: float | None = None) -> Representation:
+    """The profile's first stage, ready to train; `alpha` 0 makes it MoCo-v2."""
+    config = setting.profile.hybrid.representation
+    model = Representation(config if alpha is None else replace(config, alpha=alpha))
+    return model.to(device=setting.device, memory_format=torch.channels_last).train()
+
+
+def training_steps(setting: Setting, model: Representation) -> Callable[[], None]:
+    """A turn of steps as `hybrid.train` takes them: batch, views, loss, gradient, optimiser, key network."""
+    config, device = model.config.training, setting.device
+    optimiser, images = _optimiser(model, config), digits().to(device)
+    labels = torch.zeros(config.batch, dtype=torch.int64, device=device)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def turn() -> None:
+        for _ in range(setting.counts.steps):
+            batch = images[torch.randint(len(images), (config.batch,), device=device)]
+            with autocast(device):
+                loss, _ = model.loss("model", batch, labels)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, config.clip, foreach=True)
+            optimiser.step()
+            model.after_step()
+
+    return turn
+
+
+@contextmanager
+def lightly_moco(setting: Setting) -> Iterator[Sides]:
+    """A MoCo-v2 step of lightly's parts, put together as in its documentation, on our query network."""
+    from lightly.loss import NTXentLoss
+    from lightly.models.utils import deactivate_requires_grad, update_momentum
+    from lightly.transforms import MoCoV2Transform
+
+    model, device = representation(setting, alpha=0.0), setting.device
+    training, contrast, views = model.config.training, model.config.contrast, model.config.augmentation
+    transform = MoCoV2Transform(
+        input_size=views.size,
+        cj_prob=views.jitter,
+        cj_bright=views.brightness,
+        cj_contrast=views.contrast,
+        cj_sat=views.saturation,
+        cj_hue=views.hue,
+        min_scale=views.crop,
+        random_gray_scale=views.grey,
+        hf_prob=views.flip,
+        gaussian_blur=0.0,
+        normalize=None,
+    )
+    count = setting.counts.steps * training.batch
+    loader = _loader(_pictures(digits()[torch.arange(count) % len(digits())]), transform, training.batch)
+    network, key_network = copy.deepcopy(model.query_network), copy.deepcopy(model.query_network)
+    deactivate_requires_grad(key_network)
+    criterion = NTXentLoss(contrast.temperature, memory_bank_size=(contrast.queue, contrast.dim)).to(device)
+    optimiser = _optimiser(network, training)
+
+    def peer() -> None:
+        for batch in loader:
+            query_view, key_view = (view.to(device, non_blocking=True) for view in batch)
+            update_momentum(network, key_network, m=contrast.momentum)
+            with autocast(device):
+                query = network(query_view)
+                with torch.no_grad():
+                    key = key_network(key_view)
+                loss = criterion(query, key)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    note = (
+        f"{setting.counts.steps} steps a turn, batch {training.batch}; network, queue, optimiser, autocast the same. "
+        f"Theirs: {loader.num_workers} worker processes, keys in one pass (ours {contrast.key_batch} at a time), no clipping"
+    )
+    yield Sides(training_steps(setting, model), peer, count, note)
+
+
+# Sampling
+
+
+def unet2d(prior: profiles.Diffusion) -> nn.Module:
+    """diffusers' UNet2DModel of the prior's sizes, on z as our net has it after folding: the same parameters and operations."""
+    from diffusers import UNet2DModel
+
+    size, channels = LATENT_SIZE // prior.patch, LATENT_CHANNELS * prior.patch**2
+    kinds = ["Attn" if size // 2**level in prior.attention else "" for level in range(len(prior.multipliers))]
+    return UNet2DModel(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=tuple(prior.channels * multiplier for multiplier in prior.multipliers),
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+        layers_per_block=prior.blocks,
+        dropout=prior.dropout,
+        norm_num_groups=GroupNorm(prior.channels).num_groups,
+        attention_head_dim=None,  # one head
+        freq_shift=1,
+        flip_sin_to_cos=False,
+    )
+
+
+@contextmanager
+def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
+    """diffusers' DDIMPipeline. Ours folds z before every evaluation of the net and unfolds after it, theirs starts folded."""
+    from diffusers import DDIMPipeline, DDIMScheduler
+
+    prior, count, device = setting.profile.hybrid.prior, setting.counts, setting.device
+    model, unet = LatentDDIM(prior).to(device).eval(), unet2d(prior).eval()
+    scheduler = DDIMScheduler(prior.steps, prior.beta_min, prior.beta_max, clip_sample_range=prior.clip)
+    pipeline = DDIMPipeline(unet, scheduler).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def ours() -> None:
+        noise = torch.randn(count.latents, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, device=device)
+        model.sample(noise, count.sampler_steps, eta=0.0, seed=0)
+
+    def peer() -> None:
+        with autocast(device):
+            pipeline(count.latents, num_inference_steps=count.sampler_steps, use_clipped_model_output=True, output_type="pt")
+
+    own, their = (sum(p.numel() for p in net.parameters()) for net in (model.net, unet))
+    sizes = f"{own:,} parameters, theirs {their:,}, z folded by {prior.patch} in both"
+    note = f"{count.sampler_steps} steps, autocast the same; {sizes}"
+    yield Sides(ours, peer, count.latents, note)
+
+
+# Fréchet distance
+
+
+@contextmanager
+def pytorch_fid(setting: Setting) -> Iterator[Sides]:
+    """pytorch-fid's command on a folder of PNG files and stored reference statistics; its start and the files are not timed.
+
+    Both sides build Inception anew in each turn, as a command does, with random weights: the time does not depend on them.
+    The reference is a Gaussian of random moments, so that only one set of images has to go through the network.
+    """
+    count, dims, device = setting.counts.fid_images, setting.counts.fid_dims, setting.device
+    images = digits()[torch.arange(count) % len(digits())]
+    noise = torch.randn(dims, 2 * dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean, covariance = torch.full((dims,), 0.5, dtype=torch.float64), torch.cov(noise)
+    moments = mean.to(device), covariance.to(device)
+    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+
+    with TemporaryDirectory() as folder, _random_inception(dims), _old_sqrtm() as patched:
+        for index, picture in enumerate(_pictures(images)):
+            picture.save(Path(folder, f"{index:06}.png"))
+        stored = Path(folder, "reference.npz")
+        np.savez(stored, mu=mean.numpy(), sigma=covariance.numpy())
+
+        def ours() -> float:
+            reference = Statistics(*moments, 2 * dims)  # anew: it keeps the root of its covariance
+            return frechet_distance(Statistics.of(load_network("inception", device)(images)), reference)
+
+        def peer() -> float:
+            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # bars and remarks
+                return float(fid_score.calculate_fid_given_paths([folder, str(stored)], 50, device, dims, workers))
+
+        note = f"random weights, {dims} features, stored reference; theirs: PNG files, {workers} worker processes"
+        yield Sides(ours, peer, count, note + patched, gives="distance")
+
+
+@contextmanager
+def _random_inception(dims: int) -> Iterator[None]:
+    """pytorch-fid's Inception with seeded weights that keep the features' scale, instead of the published ones."""
+    build = inception._inception_v3
+
+    def with_random_weights(*args, **kwargs) -> nn.Module:
+        net = build(*args, **kwargs)
+
+        def load_state_dict(state: dict) -> None:
+            seeded = torch.Generator().manual_seed(0)
+            for kernel in (p for p in net.parameters() if p.ndim == 4):
+                nn.init.kaiming_normal_(kernel, nonlinearity="relu", generator=seeded)
+
+        net.load_state_dict = load_state_dict
+        return net
+
+    # Less than FID's 2048 features, for a quick look, come from an earlier block: ours then has to end there too.
+    blocks = {2048: inception.InceptionV3.BLOCK_INDEX_BY_DIM[dims]}
+    with (
+        mock.patch.object(inception, "_inception_v3", with_random_weights),
+        mock.patch.object(inception, "load_state_dict_from_url", lambda *args, **kwargs: {}),
+        mock.patch.dict(inception.InceptionV3.BLOCK_INDEX_BY_DIM, blocks),
+    ):
+        yield
+
+
+@contextmanager
+def _old_sqrtm() -> Iterator[str]:
+    """SciPy's sqrtm with the argument `disp` that pytorch-fid 0.3 gives it; a remark where it had to be given back."""
+    root = fid_score.linalg.sqrtm
+    if "disp" in inspect.signature(root).parameters:
+        yield ""
+        return
+    with mock.patch.object(fid_score.linalg, "sqrtm", lambda a, disp=True: root(a) if disp else (root(a), np.nan)):
+        yield "; scipy.linalg.sqrtm patched to take disp=, which SciPy 1.18 removed"
+
+
+# Linear probe
+
+
+@contextmanager
+def sklearn_probe(how: str, setting: Setting) -> Iterator[Sides]:
+    """scikit-learn's LogisticRegression (L-BFGS, its own tolerance) on the same standardised features.
+
+    It minimises C times the sum of the losses plus half the squared weights: ours, where C = 1 / (penalty N). "one fit" is
+    told the penalty that ours chose; "same job" chooses it as ours does, each fit starting from the one before.
+    """
+    x, labels, test, test_labels = _features(setting.counts.features)
+    on_device = [array.to(setting.device) for array in (x, labels, test, test_labels)]
+    penalty, held = linear_probe(*on_device).penalty, round(VALIDATION * len(x))
+    x, labels, test, test_labels = (array.numpy() for array in (x, labels, test, test_labels))
+
+    def peer() -> float:
+        model, best = LogisticRegression(max_iter=1000, warm_start=True), penalty
+        if how == "same job":
+            scores = {}
+            for candidate in PENALTIES:
+                model.set_params(C=1 / (candidate * (len(x) - held))).fit(x[held:], labels[held:])
+                scores[candidate] = model.score(x[:held], labels[:held])
+            best = max(PENALTIES, key=lambda candidate: (scores[candidate], candidate))
+        model.set_params(C=1 / (best * len(x))).fit(x, labels)
+        return 100 * model.score(test, test_labels)
+
+    jobs = {
+        "same job": f"both choose among {len(PENALTIES)} penalties",
+        "one fit": f"ours is {len(PENALTIES) + 1} fits and chooses the penalty, theirs is one fit that is told it",
+    }
+    note = f"{len(x):,} x {x.shape[1]} features, ours chose penalty {penalty:g}; {jobs[how]}"
+    yield Sides(lambda: linear_probe(*on_device).accuracy, peer, len(x), note, gives="accuracy")
+
+
+@torch.no_grad()
+def _features(count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Standardised features (N, 768) of digits by a random convolutional net, correlated as those of images are."""
+    train, labels, test, test_labels = load_digits_rgb()
+    train, labels = torch.cat([train, train.flip(3)]), labels.repeat(2)
+    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:count]
+    first, second = (nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in ((3, 32), (32, 48)))
+    net = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten())  # 48 x 4 x 4
+    features, test_features = (torch.cat([net(part / 255) for part in x.split(1000)]) for x in (train[chosen], test))
+    std, mean = torch.std_mean(features, dim=0)
+    std = std.clamp_min(1e-6)
+    return (features - mean) / std, labels[chosen], (test_features - mean) / std, test_labels
+
+
+PAIRS = (
+    *(
+        Pair("augmentation", peer, requires, partial(augmentation, make, how))
+        for peer, requires, make, how in (
+            ("torchvision v2, PIL", "torchvision", pil_images, "image by image in one process"),
+            ("torchvision v2, tensors", "torchvision", tensors, "image by image in one process"),
+            ("torchvision v2, PIL, DataLoader", "torchvision", pil_loader, "as many worker processes as torch has threads"),
+            ("kornia", "kornia>=0.9", kornia, "on the batch; its colour jitter differs from torchvision's"),
+        )
+    ),
+    Pair("moco_step", "lightly", "lightly>=1.6", lightly_moco),
+    Pair("ddim_sampling", "diffusers", "diffusers>=0.32", diffusers_ddim),
+    Pair("frechet_distance", "pytorch-fid", "pytorch-fid>=0.3", pytorch_fid),
+    Pair("linear_probe", "scikit-learn, same job", "scikit-learn>=1.5", partial(sklearn_probe, "same job")),
+    Pair("linear_probe", "scikit-learn, one fit", "scikit-learn>=1.5", partial(sklearn_probe, "one fit")),
+)
