@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybrid import distributed
 from hybrid.errors import HybridError
 from hybrid.profiles import Augmentation
 
@@ -59,8 +60,11 @@ def augment(images: Tensor, config: Augmentation) -> Tensor:
 
 
 def draw(n: int, size: tuple[int, int], config: Augmentation, device: torch.device | str) -> Draw:
-    """Parameters of `n` views of images of `size` (height, width), from the device's global generator."""
-    chance = torch.rand(2 * TRIES + 9, n, device=device)
+    """Parameters of `n` views of images of `size` (height, width), from the device's global generator.
+
+    Several processes, seeded alike, each draw for the images of all and take their own.
+    """
+    chance = distributed.share(torch.rand(2 * TRIES + 9, n * distributed.world(), device=device), dim=1)
     place, (u_flip, u_jitter, u_grey), factors = chance.split((2 * TRIES + 2, 3, 4))
     jittered = u_jitter < config.jitter
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hybrid import profiles
+from hybrid.batchnorm import BatchNorm
 from hybrid.diffaugment import diffaugment
 from hybrid.errors import HybridError
 from hybrid.model import as_float, in_batches
@@ -66,7 +67,7 @@ def conv(channels_in: int, channels_out: int, kernel: int) -> nn.Module:
     return spectral(nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2))
 
 
-class Norm(nn.BatchNorm2d):
+class Norm(BatchNorm):
     """Batch norm; where there are classes, with a gain and an offset for each of them."""
 
     def __init__(self, channels: int, classes: int):
@@ -121,7 +122,7 @@ class Generator(nn.Module):
         super().__init__()
         self.first = spectral(nn.Linear(noise, 4 * channels * 4 * 4))
         self.blocks = nn.ModuleList([UpBlock(4 * channels, 2 * channels, classes), UpBlock(2 * channels, channels, classes)])
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = BatchNorm(channels)
         self.last = conv(channels, 3 * 2 * 2, 3)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from timm.layers import SqueezeExcite
 from torch import Tensor, nn
 
+from hybrid.batchnorm import BatchNorm
+
 
 class Cell(nn.Module):
     """x + branch(x): (N, C, H, W) -> (N, C, H, W)."""
@@ -25,10 +27,10 @@ class EncoderCell(Cell):
     def __init__(self, channels: int):
         super().__init__()
         self.branch = nn.Sequential(
-            nn.BatchNorm2d(channels),
+            BatchNorm(channels),
             nn.SiLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm(channels),
             nn.SiLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             squeeze_excite(channels),
@@ -43,15 +45,15 @@ class DecoderCell(Cell):
         super().__init__()
         wide = channels * expansion
         self.branch = nn.Sequential(
-            nn.BatchNorm2d(channels),
+            BatchNorm(channels),
             nn.Conv2d(channels, wide, 1, bias=False),
-            nn.BatchNorm2d(wide),
+            BatchNorm(wide),
             nn.SiLU(inplace=True),
             nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=False),
-            nn.BatchNorm2d(wide),
+            BatchNorm(wide),
             nn.SiLU(inplace=True),
             nn.Conv2d(wide, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm(channels),
             squeeze_excite(channels),
         )
         nn.init.zeros_(self.branch[-2].weight)
@@ -64,4 +66,4 @@ def squeeze_excite(channels: int) -> SqueezeExcite:
 
 def norm_swish(channels: int) -> nn.Sequential:
     """BN and swish, which close a chain of pre-activation cells."""
-    return nn.Sequential(nn.BatchNorm2d(channels), nn.SiLU(inplace=True))
+    return nn.Sequential(BatchNorm(channels), nn.SiLU(inplace=True))

@@ -1,7 +1,7 @@
 """The one checkpoint format: plain values and tensors, written atomically, the last but one kept beside the last.
 
 A kill or a full disk while writing leaves the older file as it was. A file that cannot be read is set aside, never
-deleted, and the one before it is used.
+deleted, and the one before it is used. Of several processes the first writes and reads, for all.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from pathlib import Path
 
 import torch
 
+from hybrid import distributed
 from hybrid.errors import HybridError
 
 log = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill a temporary file beside `path`, then put it in its place. Raises HybridError when the disk is full."""
+    """Have `write` fill a temporary file beside `path`, then put it in its place. Raises HybridError when the disk is full.
+
+    Only the first of several processes does.
+    """
+    if distributed.rank() > 0:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -37,27 +43,35 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def save(path: Path, state: dict) -> None:
     """Write `state` to `path`, keeping the checkpoint that was there as the last but one."""
-    written = path.with_name(f"{path.name}.new")
-    write_atomically(written, lambda temporary: torch.save(state, temporary))
-    if path.exists():
-        os.replace(path, previous(path))
-    os.replace(written, path)
+
+    def write() -> None:
+        written = path.with_name(f"{path.name}.new")
+        write_atomically(written, lambda temporary: torch.save(state, temporary))
+        if path.exists():
+            os.replace(path, previous(path))
+        os.replace(written, path)
+
+    distributed.from_first(write)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict | None:
-    """The newest readable checkpoint at `path`, or None when there is none."""
-    for candidate in (path, previous(path)):
-        if not candidate.exists():
-            continue
-        try:
-            return torch.load(candidate, map_location=device, weights_only=True)
-        except Exception as error:
-            aside = candidate.with_name(f"{candidate.name}.damaged")
-            os.replace(candidate, aside)
-            log.warning("%s cannot be read (%s): set aside as %s", candidate, type(error).__name__, aside.name)
-    return None
+def load(path: Path) -> dict | None:
+    """The newest readable checkpoint at `path`, its tensors on the CPU, or None when there is none."""
+    return distributed.from_first(lambda: _newest(path))
 
 
 def previous(path: Path) -> Path:
     """Where the last but one checkpoint of `path` lies."""
     return path.with_name(f"{path.name}.previous")
+
+
+def _newest(path: Path) -> dict | None:
+    for candidate in (path, previous(path)):
+        if not candidate.exists():
+            continue
+        try:
+            return torch.load(candidate, map_location="cpu", weights_only=True)
+        except Exception as error:
+            aside = candidate.with_name(f"{candidate.name}.damaged")
+            os.replace(candidate, aside)
+            log.warning("%s cannot be read (%s): set aside as %s", candidate, type(error).__name__, aside.name)
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -14,7 +15,7 @@ import tyro
 from PIL import Image
 
 from hybrid import data as datasets
-from hybrid import figures, paths
+from hybrid import distributed, figures, paths
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, best_device
@@ -176,17 +177,25 @@ def bench(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; a wrong input ends with one line on standard error and status 2."""
+    """Run the command line; a wrong input ends with one line on standard error and status 2.
+
+    Of several processes, which torchrun starts, the first speaks.
+    """
     logging.basicConfig(format="%(message)s")
     commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, data, bench)}
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
+        distributed.start()
+        with contextlib.redirect_stdout(None) if distributed.rank() else contextlib.nullcontext():
+            tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
     except TimeUp as stop:
-        print(stop, file=sys.stderr)
+        if distributed.rank() == 0:
+            print(stop, file=sys.stderr)
         return STOPPED
     except HybridError as error:
         print(f"hybrid: {error}", file=sys.stderr)
         return 2
+    finally:
+        distributed.stop()
     return 0
 
 

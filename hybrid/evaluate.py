@@ -7,11 +7,11 @@ import time
 import torch
 from torch import Tensor, nn
 
-from hybrid import figures, frechet, paths
+from hybrid import distributed, figures, frechet, paths
 from hybrid.data import ImageSet
 from hybrid.methods import Method
 from hybrid.model import BATCH, as_float
-from hybrid.probe import linear_probe
+from hybrid.probe import Probe, linear_probe
 from hybrid.profiles import Evaluation
 
 
@@ -55,7 +55,12 @@ def squared_error(reconstructions: Tensor, images: Tensor) -> float:
 def accuracy(model: nn.Module, images: ImageSet, seed: int) -> tuple[dict[str, float], dict]:
     """Linear accuracy on the test set, in percent, of each of the model's representations; `acc` is that of the first."""
     train, test = model.features(images.train_images), model.features(images.test_images)
-    probes = {name: linear_probe(train[name], images.train_labels, test[name], images.test_labels, seed=seed) for name in train}
+
+    def fit() -> dict[str, Probe]:
+        labels = images.train_labels, images.test_labels
+        return {name: linear_probe(train[name], labels[0], test[name], labels[1], seed=seed) for name in train}
+
+    probes = distributed.from_first(fit)
     accuracies = {f"acc_{name}": probe.accuracy for name, probe in probes.items()}
     return {"acc": next(iter(accuracies.values())), **accuracies}, {name: vars(probe) for name, probe in probes.items()}
 
@@ -79,6 +84,11 @@ def generation(
         sets |= {"real, test set": real, **frechet.degraded(real, seed)}
     if reconstructions is not None:
         sets["reconstructions of the test set"] = figures.to_uint8(reconstructions[chosen])
+    return distributed.from_first(lambda: distances(sets, images, config, seed))
+
+
+def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation, seed: int) -> tuple[dict, list[dict], dict]:
+    """What `generation` returns, of named sets of images, uint8 (N, 3, 32, 32), the samples among them."""
     metrics, rows, status = {}, {name: {"images": name, "count": len(batch)} for name, batch in sets.items()}, {}
     for name in ("inception", "efficientnet_lite0") if config.inception else ("efficientnet_lite0",):
         try:

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from hybrid import data, evaluate, figures, paths, table
+from hybrid import data, distributed, evaluate, figures, paths, table
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.methods import TABLE, Run, method
@@ -64,7 +64,7 @@ class Experiment:
     @cached_property
     def images(self) -> data.ImageSet:
         """The data set, on the device."""
-        return data.load(self.dataset, paths.data()).to(self.device)
+        return distributed.from_first(lambda: data.load(self.dataset, paths.data())).to(self.device)
 
     def run(self, name: str) -> Run:
         """Where and on what a method is trained."""
@@ -75,12 +75,15 @@ class Experiment:
         if name not in self._models:
             run = self.run(name)
             self._models[name] = method(name).train(run, method(name).config(self.profile))
-            for stage in method(name).stages:
-                # Written only where it differs: a newer file would have the notebooks executed again.
-                content, kept = (run.folder / stage / "history.jsonl").read_bytes(), self.history_path(name, stage)
-                if not kept.exists() or kept.read_bytes() != content:
-                    write_atomically(kept, lambda path, content=content: path.write_bytes(content))
+            distributed.from_first(lambda: self._keep_histories(name, run.folder))
         return self._models[name]
+
+    def _keep_histories(self, name: str, folder: Path) -> None:
+        for stage in method(name).stages:
+            # Written only where it differs: a newer file would have the notebooks executed again.
+            content, kept = (folder / stage / "history.jsonl").read_bytes(), self.history_path(name, stage)
+            if not kept.exists() or kept.read_bytes() != content:
+                write_atomically(kept, lambda path, content=content: path.write_bytes(content))
 
     def history_path(self, name: str, stage: str) -> Path:
         return self.outcomes / f"{name}-{stage}.jsonl"
@@ -94,8 +97,8 @@ class Experiment:
     def metrics(self, name: str = "hybrid") -> dict:
         """How a method was judged: `metrics`, `calibration`, `details`, `provenance`."""
         path = self.outcomes / f"{name}.json"
-        kept = read_json(path)
-        if kept is None or kept["key"] != self._key(name):
+        kept, key = distributed.from_first(lambda: (read_json(path), self._key(name)))
+        if kept is None or kept["key"] != key:
             judged = evaluate.evaluate(
                 self.model(name),
                 method(name),

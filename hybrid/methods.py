@@ -193,7 +193,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     device = torch.device(device)
     stages = {}
     for name, (config, build) in STAGES.items():
-        state = checkpoint.load(Path(path) / name / "checkpoint.pt", device)
+        state = checkpoint.load(Path(path) / name / "checkpoint.pt")
         if state is not None and state["step"] == state["steps"]:
             stage = build(restore(config, state["about"]["config"]))
             stage.load_state_dict(state["weights"])

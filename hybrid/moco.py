@@ -4,7 +4,7 @@ Batch norm lets a query and its key recognise each other by their batch's statis
 its batches over GPUs. On one device two things stop it here. Keys are computed in small parts of the batch, each normalised
 by itself (split batch norm): a key carries the mark of a few images, a query that of the whole batch. And keys enter the
 queue before their queries are compared with it: what all keys of the batch share, their mark as well as their age, does
-not tell a query which of them is its own.
+not tell a query which of them is its own. Several processes gather the keys of all into the queue, which is the same in each.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hybrid import distributed
+from hybrid.batchnorm import BatchNorm
 from hybrid.bounds import i_cpc
 from hybrid.errors import HybridError
 from hybrid.profiles import Contrast
@@ -34,6 +36,9 @@ class MoCo(nn.Module):
         super().__init__()
         self.config = config
         self.key_network = copy.deepcopy(query_network).requires_grad_(False)
+        for module in self.key_network.modules():
+            if isinstance(module, BatchNorm):
+                module.shared = False
         self.register_buffer("queue", F.normalize(torch.randn(config.queue, config.dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
@@ -45,14 +50,18 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> Tensor:
-        """Put keys (N, dim) in the place of the oldest, and return their places (N,). N may not exceed the queue."""
+        """Put keys (N, dim) in the place of the oldest, and return their places (N,). N may not exceed the queue.
+
+        Several processes put the keys of all of them, in their order, and each gets the places of its own.
+        """
+        keys = torch.cat(distributed.gather(keys))
         size, count = len(self.queue), len(keys)
         if count > size:
             raise HybridError(f"a batch of {count} keys does not fit a queue of {size}: lengthen the queue or cut the batch")
         places = (self.pointer + torch.arange(count, device=keys.device)) % size
         self.queue.index_copy_(0, places, keys)
         self.pointer.add_(count).remainder_(size)
-        return places
+        return distributed.share(places)
 
     def bound(self, queries: Tensor, places: Tensor) -> Tensor:
         """I_CPC in nats of queries (N, dim) whose keys lie at `places` (N,) of the queue: m = queue, g = exp(q . k / T)."""

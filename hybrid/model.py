@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from hybrid import distributed
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
 from hybrid.errors import HybridError
 from hybrid.latent import LatentDDIM
@@ -69,11 +70,11 @@ class HybridModel(EncoderModel):
         if self.prior is None:
             raise HybridError("this model has no latent DDIM to sample from: train its second stage first")
         noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
-        codes = [
-            self.decode(self.prior.sample(part.to(self.device), steps, eta, seed + i))
-            for i, part in enumerate(noise.split(BATCH))
-        ]
-        return torch.cat(codes)
+
+        def draw(noise: Tensor, seeds: Tensor) -> Tensor:
+            return self.decoder(self.prior.sample(noise, steps, eta, int(seeds[0])))
+
+        return in_batches(draw, self.device, noise, batch_seeds(count, seed)).clamp(0, 1)
 
     def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor, part: str = "z") -> Tensor:
         """Decoded paths from x0 (t = 1) to x1 (t = 0), as the paper's section 4: (N, ...), (N, ...), (T,) -> (N, T, 3, 32, 32).
@@ -93,14 +94,21 @@ class HybridModel(EncoderModel):
 
 @torch.no_grad()
 def in_batches(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
-    """function(*inputs) in float32, BATCH examples (N, ...) at a time, on `device` and in its precision."""
+    """function(*inputs) in float32, BATCH examples (N, ...) at a time, on `device` and in its precision.
+
+    Several processes share the batches out: all must call this, with the same inputs, and all get the whole.
+    """
+
+    def compute(*parts: Tensor) -> Tensor:
+        return function(*(part.to(device, non_blocking=True) for part in parts)).float()
+
     with autocast(device):
-        return torch.cat(
-            [
-                function(*(part.to(device, non_blocking=True) for part in parts)).float()
-                for parts in zip(*(x.split(BATCH) for x in inputs), strict=True)
-            ]
-        )
+        return distributed.spread(compute, list(zip(*(x.split(BATCH) for x in inputs), strict=True)))
+
+
+def batch_seeds(count: int, seed: int) -> Tensor:
+    """For `in_batches`: int64 (count,), in each batch a seed of its own, from `seed` on."""
+    return seed + torch.arange(count) // BATCH
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybrid import profiles
+from hybrid.batchnorm import BatchNorm
 from hybrid.cells import DecoderCell, EncoderCell, norm_swish
 from hybrid.model import as_float, in_batches
 from hybrid.train import Trainable
@@ -116,7 +117,7 @@ class NVAE(Trainable):
         opened = open_groups(len(self.dims), self.progress, self.config.kl_warmup)
         mean, log_likelihood, kl, _ = self._elbo(x, torch.randn(len(x), sum(self.dims), device=x.device), opened)
         # Batch norm's scales too, by their largest entry: they undo what the penalty does to the weight before them.
-        scales = sum(m.weight.abs().max() for m in self.modules() if isinstance(m, nn.BatchNorm2d))
+        scales = sum(m.weight.abs().max() for m in self.modules() if isinstance(m, BatchNorm))
         penalty = self.spectral(self._conv_weights()) + scales
         weights = kl_weights(kl.detach().mean(0), self.dims, self.progress, self.config.kl_warmup)
         nats = (kl @ weights - log_likelihood).mean()
@@ -140,13 +141,12 @@ class NVAE(Trainable):
 
     def bits_per_dim(self, images: Tensor, seed: int = 0) -> float:
         """Minus the ELBO in bits per dimension, of images with 256 levels, by one draw of z for each."""
-        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(len(images), sum(self.dims), generator=torch.Generator().manual_seed(seed))
 
-        def bits(x: Tensor) -> Tensor:
-            noise = torch.randn(len(x), sum(self.dims), generator=generator).to(x.device)
+        def bits(x: Tensor, noise: Tensor) -> Tensor:
             return _bits(*self._elbo(as_float(x), noise)[1:3])
 
-        return in_batches(bits, self.start.device, images).mean().item()
+        return in_batches(bits, self.start.device, images, noise).mean().item()
 
     def sample(self, count: int, steps: int = 1, eta: float = 0.0, seed: int = 0) -> Tensor:
         """`count` new images: the decoder's mean at draws from the prior. `steps` and `eta` mean nothing here."""

@@ -6,15 +6,13 @@ Data lie in [-1, 1] as DDPM has them. Evaluation mode is the caller's business, 
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 
 from hybrid import profiles
 from hybrid.diffusion import Diffusion
 from hybrid.errors import HybridError
-from hybrid.model import as_float, in_batches
+from hybrid.model import as_float, batch_seeds, in_batches
 from hybrid.train import Trainable
 from hybrid.unet import UNet
 
@@ -65,8 +63,11 @@ class PixelDDIM(Trainable):
     def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
         """`count` new images: float (count, 3, 32, 32) in [0, 1]."""
         noise = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
-        seeds = itertools.count(seed)  # a batch's own, as in the hybrid
-        x0 = in_batches(lambda x: self.diffusion.sample(self.net, x, steps, eta, CLIP, next(seeds)), self.device, noise)
+
+        def draw(noise: Tensor, seeds: Tensor) -> Tensor:
+            return self.diffusion.sample(self.net, noise, steps, eta, CLIP, int(seeds[0]))
+
+        x0 = in_batches(draw, self.device, noise, batch_seeds(count, seed))
         return ((x0 + 1) / 2).clamp(0, 1)
 
     def errors_by_steps(self, images: Tensor, steps: tuple[int, ...] = (10, 20, 50, 100)) -> dict[str, float]:

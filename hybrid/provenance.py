@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from hybrid import distributed
 from hybrid.paths import REPOSITORY
 
 PACKAGES = ("torch", "torchvision", "numpy", "timm", "scikit-learn")
@@ -33,11 +34,12 @@ def provenance(**details) -> dict:
 
 
 def device_in_words(device: torch.device) -> str:
-    """The machine as a reader would name it, such as "2 cores of AMD EPYC" or "NVIDIA H100"."""
+    """The machine as a reader would name it, such as "2 cores of AMD EPYC" or "8 x NVIDIA H100", a process on each."""
+    several = f"{distributed.world()} x " if distributed.world() > 1 else ""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return several + torch.cuda.get_device_name(device)
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{torch.get_num_threads()} cores of {names[0] if names else platform.processor() or platform.machine()}"
+    return f"{several}{torch.get_num_threads()} cores of {names[0] if names else platform.processor() or platform.machine()}"
 
 
 def _cpuinfo() -> list[str]:

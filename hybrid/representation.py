@@ -31,6 +31,8 @@ class QueryNetwork(nn.Module):
 class Representation(Trainable):
     """Encoder, decoder, and MoCo's key side. Where alpha is 0 there is no decoder, and this is MoCo-v2."""
 
+    draws_for_all = True
+
     def __init__(self, config: profiles.Representation):
         super().__init__()
         self.config = config

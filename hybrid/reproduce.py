@@ -8,7 +8,7 @@ from pathlib import Path
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from hybrid import compare, curves, figures, paths, report, table
+from hybrid import compare, curves, distributed, figures, paths, report, table
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
@@ -27,6 +27,11 @@ def reproduce(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS),
     for name in methods:
         experiment.model(name)
         experiment.metrics(name)
+    return distributed.from_first(lambda: _show(experiment, methods, notebooks))
+
+
+def _show(experiment: Experiment, methods: tuple[str, ...], notebooks: bool) -> Path:
+    """Whatever is drawn and written of what was measured."""
     _draw_hybrid(experiment)
     shown = [name for name in methods if name in TABLE and "fid" in TABLE[name].metrics]
     galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})

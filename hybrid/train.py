@@ -2,6 +2,10 @@
 
 Every step reseeds torch's generators from (seed, step), and the order of an epoch follows from (seed, epoch): a run that
 was killed goes on from its checkpoint exactly as if nothing had happened, with no generator's state stored.
+
+Several processes (see `distributed`) each take their share of every batch, which stays the batch of a step, and average
+their gradients. They agree on whatever depends on time or ends the training where a line of the history falls due, and
+wait for each other's hosts nowhere else.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +26,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hybrid import checkpoint
+from hybrid import checkpoint, distributed
 from hybrid.errors import HybridError
 from hybrid.profiles import Training
 
@@ -34,6 +39,9 @@ class Trainable(nn.Module):
 
     players: tuple[str, ...] = ("model",)  # one optimiser step each, in this order, every step; a name may come again
     progress: float = 0.0  # share of the training that is done, in [0, 1); the loop sets it before every step
+    # Whether `loss` draws for the images of all processes and takes its share, as `augment` does: all are then seeded alike,
+    # and several draw what one would. Otherwise each has a stream of its own.
+    draws_for_all: bool = False
 
     def player(self, name: str) -> nn.Module:
         """The module whose parameters that player's optimiser moves."""
@@ -78,7 +86,7 @@ def train(
 
     Goes on from `folder`/checkpoint.pt where there is one, and returns at once where that one is finished. Writes
     history.jsonl there. `about` says what is trained on what (plain values); a checkpoint with another `about` is refused.
-    Raises TimeUp when the clock runs out, HybridError when the loss is no longer finite.
+    Raises TimeUp when the clock runs out, HybridError when the loss is no longer finite or the batch cannot be shared out.
     """
     clock = clock or Clock()
     device = data.device
@@ -86,17 +94,20 @@ def train(
     per_epoch = len(data) // config.batch
     if per_epoch == 0:
         raise HybridError(f"batch = {config.batch} exceeds the {len(data)} training examples: make it smaller")
+    if config.batch % distributed.world():
+        raise HybridError(f"batch = {config.batch} cannot be shared by {distributed.world()} processes: make it a multiple")
     steps, log_every = config.epochs * per_epoch, max(per_epoch // LOGS_PER_EPOCH, 1)
 
     # Model, optimisers, averages
     trainable.to(device=device, memory_format=torch.channels_last).train()
     optimisers = {name: _optimiser(trainable.player(name), config) for name in dict.fromkeys(trainable.players)}
     parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in optimisers.items()}
+    losses = {name: distributed.averaged(partial(trainable.loss, name), trainable.player(name)) for name in optimisers}
     schedules = [_schedule(optimiser, steps, config) for optimiser in optimisers.values()]
     average = ModelEmaV3(trainable, decay=config.ema, use_warmup=True, warmup_power=0.75) if config.ema else None
 
     # Go on from a checkpoint
-    state = checkpoint.load(path, device)
+    state = checkpoint.load(path)
     step, seconds, sums = 0, 0.0, {}  # sums: of the scalars since the last line of the history
     if state is not None:
         _refuse_other(state["about"], about, folder)
@@ -127,6 +138,10 @@ def train(
             },
         )
 
+    def demands() -> tuple[bool, bool]:
+        """Whether time is up, and whether a checkpoint is due."""
+        return clock.up, time.monotonic() - saved > CHECKPOINT_SECONDS
+
     # Steps
     started = saved = time.monotonic()
     bar = tqdm(
@@ -135,7 +150,7 @@ def train(
         desc=folder.name,
         unit=" images",
         unit_scale=True,
-        disable=True if os.environ.get("CI") else None,  # None: where the output is no terminal
+        disable=True if os.environ.get("CI") or distributed.rank() else None,  # None: where the output is no terminal
     )
     order, epoch = None, -1
     with bar:
@@ -145,15 +160,16 @@ def train(
                 order = torch.randperm(len(data), generator=torch.Generator().manual_seed(stream(seed, "epoch", epoch)))
                 order = order.to(device)
             place = step % per_epoch * config.batch
-            chosen = order[place : place + config.batch]
+            chosen = distributed.share(order[place : place + config.batch])
             batch, batch_labels = data[chosen], labels[chosen]
-            torch.manual_seed(stream(seed, "step", step))
+            own = (distributed.rank(),) if distributed.rank() and not trainable.draws_for_all else ()
+            torch.manual_seed(stream(seed, "step", step, *own))
             for schedule in schedules:
                 schedule.step_update(step)
             trainable.progress = step / steps
             for name in trainable.players:
                 with autocast(device):
-                    loss, scalars = trainable.loss(name, batch, batch_labels)
+                    loss, scalars = losses[name](batch, batch_labels)
                 optimisers[name].zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters[name], config.clip, foreach=True)
@@ -167,21 +183,23 @@ def train(
                 average.update(trainable, step)
             bar.update(config.batch)
 
-            up = clock.up
             log_now = step % log_every == 0 or step == steps
-            save_now = step == steps or up or time.monotonic() - saved > CHECKPOINT_SECONDS
+            up, due = distributed.from_first(demands) if log_now or distributed.world() == 1 else (False, False)
+            save_now = step == steps or up or due
             if log_now or save_now:  # the only steps that wait for the device
-                values = {key: value.item() / ((step - 1) % log_every + 1) for key, value in sums.items()}
+                count = (step - 1) % log_every + 1
+                values = {key: distributed.mean(value).item() / count for key, value in sums.items()}
                 broken = [key for key, value in values.items() if not math.isfinite(value)]
                 if broken:
                     raise HybridError(
                         f"{broken[0]} is no longer finite at step {step} of {folder}: lower the learning rate "
                         f"(lr = {config.lr}) and train again; the checkpoint from before is kept"
                     )
-            if log_now:
+            if log_now and not distributed.rank():
                 elapsed = round(seconds + time.monotonic() - started, 2)
                 _append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **values})
                 bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
+            if log_now:
                 sums = {}
             if save_now:
                 save()
@@ -193,8 +211,7 @@ def train(
 
 def finished(trainable: Trainable, folder: Path, about: dict) -> Trainable | None:
     """`trainable` with the weights of a run that came to its end in `folder`, or None."""
-    device = next(trainable.parameters()).device
-    state = checkpoint.load(folder / "checkpoint.pt", device)
+    state = checkpoint.load(folder / "checkpoint.pt")
     if state is None:
         return None
     _refuse_other(state["about"], about, folder)

@@ -1,0 +1,35 @@
+"""Batch norm by the statistics of the whole batch, also where several processes share it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hybrid import distributed
+
+
+class BatchNorm(nn.SyncBatchNorm):
+    """nn.BatchNorm2d in one process. Of several, which hold equal parts of a batch, each normalises by the batch's statistics.
+
+    torch does that on GPUs only; on CPUs it is done here, with autograd. Where `shared` is set to False a process's own
+    images are a batch: MoCo's keys are so normalised.
+    """
+
+    shared = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape and type."""
+        if not (self.training and self.shared and distributed.world() > 1):
+            return nn.modules.batchnorm._BatchNorm.forward(self, x)
+        if x.is_cuda:
+            return super().forward(x)
+        dims, count = (0, 2, 3), distributed.world() * x.numel() // x.shape[1]
+        mean = distributed.mean(x.float().mean(dims, keepdim=True))  # (1, C, 1, 1)
+        centred = x.float() - mean
+        variance = distributed.mean(centred.square().mean(dims, keepdim=True))
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean.detach().flatten(), self.momentum)
+        self.running_var.lerp_(variance.detach().flatten() * (count / (count - 1)), self.momentum)
+        y = centred * (variance + self.eps).rsqrt()
+        if self.affine:
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        return y.to(x.dtype)
