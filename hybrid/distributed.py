@@ -109,7 +109,10 @@ def spread(function: Callable[..., Tensor], parts: list[tuple[Tensor, ...]]) -> 
 
 def averaged(loss: Callable[..., T], module: nn.Module) -> Callable[..., T]:
     """`loss`, whose backward pass leaves in the module's parameters the gradient's mean over the processes."""
-    return loss if world() == 1 else DistributedDataParallel(_Loss(loss, module))
+    if world() == 1:
+        return loss
+    # Not every loss uses every parameter: NVAE's groups open one after the other.
+    return DistributedDataParallel(_Loss(loss, module), find_unused_parameters=True)
 
 
 class _Loss(nn.Module):

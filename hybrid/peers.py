@@ -296,7 +296,10 @@ def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
 
     prior, count, device = setting.profile.hybrid.prior, setting.counts, setting.device
     model, unet = LatentDDIM(prior).to(device).eval(), unet2d(prior).eval()
-    scheduler = DDIMScheduler(prior.steps, prior.beta_min, prior.beta_max, clip_sample_range=prior.clip)
+    kind = {"noise": "epsilon", "v": "v_prediction"}[prior.predict]
+    scheduler = DDIMScheduler(
+        prior.steps, prior.beta_min, prior.beta_max, clip_sample_range=prior.clip, prediction_type=kind
+    )
     pipeline = DDIMPipeline(unet, scheduler).to(device)
     pipeline.set_progress_bar_config(disable=True)
 

@@ -185,7 +185,13 @@ PROFILES = {
             ),
             nvae=NVAE(training=Training(epochs=1, batch=512), channels=8, groups=(1, 1), latents=2),
             ddim=Diffusion(
-                training=Training(epochs=1, batch=512), channels=8, attention=(), steps=100, patch=8, encoding_steps=2
+                training=Training(epochs=1, batch=512),
+                channels=8,
+                attention=(),
+                steps=100,
+                patch=8,
+                encoding_steps=2,
+                ode_steps=2,
             ),
             biggan=BigGAN(training=Training(epochs=1, batch=512, ema=0.9), generator_channels=8, discriminator_channels=8),
             evaluation=Evaluation(samples=64, sampler_steps=2, inception=False, pairs=2, frames=5),

@@ -94,8 +94,8 @@ def test_fid_goes_before_its_stand_ins_and_brings_the_papers_numbers():
     assert ((77.6, 34.6), (67.2, 88.0)) in lines  # from the paper's to ours
     assert ((18.8, 36.4),) in lines  # the paper's alone
     assert across(left, ":") == {78.3, 70.8} and across(right, ":") == {78.3}
-    assert {"NVAE (paper)", "BigGAN (paper)", "Hybrid", "DDIM", "MoCo-v2"} == labels(right)
-    assert "not run: NVAE, BigGAN" in remarks(figure)
+    assert {"NVAE-lite (paper)", "BigGAN (paper)", "Hybrid", "DDIM", "MoCo-v2"} == labels(right)
+    assert "not run: NVAE-lite, BigGAN" in remarks(figure)
     hollow = next(line for line in right.lines if len(line.get_xdata()) == 1)
     assert hollow.get_markerfacecolor() == "white" and hollow.get_color() == compare.COLOURS["nvae"]
 
@@ -121,12 +121,12 @@ def test_labels_cover_neither_each_other_nor_points(case):
 @pytest.mark.parametrize(
     ("measured", "metrics", "says"),
     [
-        (ONE, ("mse", "fid", "acc", FD), "not run: MoCo-v2, NVAE, DDIM, BigGAN"),
-        (ONE, ("acc",), "not run: MoCo-v2, NVAE, DDIM, BigGAN"),
+        (ONE, ("mse", "fid", "acc", FD), "not run: MoCo-v2, NVAE-lite, DDIM, BigGAN"),
+        (ONE, ("acc",), "not run: MoCo-v2, NVAE-lite, DDIM, BigGAN"),
         ({"ddim": {"mse": (3.0, None)}, **ONE}, ("mse", "acc"), "accuracy not measured: DDIM"),
         ({"hybrid": {"acc": (92.4, None)}}, ("mse", "fid", "acc"), "dashed: accuracy alone"),
-        ({}, ("mse", "fid", "acc"), "not run: Hybrid, MoCo-v2, NVAE, DDIM, BigGAN"),
-        ({}, (), "not run: Hybrid, MoCo-v2, NVAE, DDIM, BigGAN"),
+        ({}, ("mse", "fid", "acc"), "not run: Hybrid, MoCo-v2, NVAE-lite, DDIM, BigGAN"),
+        ({}, (), "not run: Hybrid, MoCo-v2, NVAE-lite, DDIM, BigGAN"),
     ],
 )
 def test_partial_tables_are_drawn_and_say_what_is_missing(measured, metrics, says):
@@ -153,7 +153,8 @@ def test_curves_are_the_histories():
     histories = {"hybrid-representation": loss, "biggan-gan": players, "other": loss, "nvae-vae": loss[:0], "ddim-pixels": loss}
     axes = compare.curves(histories).axes
     shown = [axis for axis in axes if axis.axison]
-    assert [a.get_title() for a in shown] == ["Hybrid, representation", "BigGAN, gan", "other", "NVAE, vae", "DDIM, pixels"]
+    titles = ["Hybrid, representation", "BigGAN, gan", "other", "NVAE-lite, vae", "DDIM, pixels"]
+    assert [a.get_title() for a in shown] == titles
     assert [a.get_ylabel() for a in shown] == ["loss", "loss discriminator", "loss", "", "loss"]
     assert shown[0].lines[0].get_xydata().tolist() == [[0.5, 3.0], [1.0, 2.0]]
     assert shown[0].get_xlabel() == "minutes"

@@ -27,7 +27,7 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,hybrid.prior=1", "is a group"),
         ("demo,hybrid.prior.channels.x=1", "is a value"),
         ("demo,epochs", "write it as field=value"),
-        ("demo,hybrid.prior.channels=many", "expected int, as in hybrid.prior.channels=32"),
+        ("demo,hybrid.prior.channels=many", "expected int, as in hybrid.prior.channels=48"),
         ("demo,evaluation.inception=perhaps", "expected bool"),
         ("demo,hybrid.prior.multipliers=1-x", "numbers joined by '-'"),
         ("demo,name=x", "choose one of hybrid, nvae, ddim, biggan, evaluation"),
