@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hybrid.errors import HybridError
 
 T = TypeVar("T")
+Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # as `Trainable.loss`: the loss, and scalars
 TIMEOUT = timedelta(days=1)  # the others wait while the first fits probes, draws and executes notebooks
 
 _apart = False  # the first is in `from_first`, where it is a world of its own: none of the others takes part
@@ -107,12 +108,12 @@ def spread(function: Callable[..., Tensor], parts: list[tuple[Tensor, ...]]) -> 
     return torch.cat([x[:count] for x, count in zip(gather(padded), counts, strict=True)])
 
 
-def averaged(loss: Callable[..., T], module: nn.Module) -> Callable[..., T]:
-    """`loss`, whose backward pass leaves in the module's parameters the gradient's mean over the processes."""
-    if world() == 1:
-        return loss
-    # Not every loss uses every parameter: NVAE's groups open one after the other.
-    return DistributedDataParallel(_Loss(loss, module), find_unused_parameters=True)
+def averaged(loss: Loss, module: nn.Module, leaves_out: bool = False) -> Loss:
+    """`loss`, whose backward pass leaves in the module's parameters the gradient's mean over the processes.
+
+    `leaves_out`: a step may leave some of the parameters out, the same in each process.
+    """
+    return loss if world() == 1 else DistributedDataParallel(_Loss(loss, module), find_unused_parameters=leaves_out)
 
 
 class _Loss(nn.Module):
@@ -121,12 +122,13 @@ class _Loss(nn.Module):
     It is not shown the buffers: they are the same everywhere anyway, and the queue is too large to send at each step.
     """
 
-    def __init__(self, loss: Callable[..., T], module: nn.Module):
+    def __init__(self, loss: Loss, module: nn.Module):
         super().__init__()
         self.loss, self.moved = loss, nn.ParameterList(p for p in module.parameters() if p.requires_grad)
 
-    def forward(self, *arguments) -> T:
-        return self.loss(*arguments)
+    def forward(self, *arguments) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, scalars = self.loss(*arguments)
+        return loss, {name: scalar.detach() for name, scalar in scalars.items()}  # what they alone use moves nothing
 
 
 class _Mean(torch.autograd.Function):

@@ -36,7 +36,7 @@ from hybrid.frechet import Statistics, frechet_distance, load_network
 from hybrid.latent import LatentDDIM
 from hybrid.probe import PENALTIES, VALIDATION, linear_probe
 from hybrid.representation import Representation
-from hybrid.train import _optimiser, autocast
+from hybrid.train import autocast, optimiser_for
 from hybrid.unet import GroupNorm
 
 
@@ -197,7 +197,7 @@ def representation(setting: Setting, alpha: float | None = None) -> Representati
 def training_steps(setting: Setting, model: Representation) -> Callable[[], None]:
     """A turn of steps as `hybrid.train` takes them: batch, views, loss, gradient, optimiser, key network."""
     config, device = model.config.training, setting.device
-    optimiser, images = _optimiser(model, config), digits().to(device)
+    optimiser, images = optimiser_for(model, config), digits().to(device)
     labels = torch.zeros(config.batch, dtype=torch.int64, device=device)
     parameters = [p for p in model.parameters() if p.requires_grad]
 
@@ -242,7 +242,7 @@ def lightly_moco(setting: Setting) -> Iterator[Sides]:
     network, key_network = copy.deepcopy(model.query_network), copy.deepcopy(model.query_network)
     deactivate_requires_grad(key_network)
     criterion = NTXentLoss(contrast.temperature, memory_bank_size=(contrast.queue, contrast.dim)).to(device)
-    optimiser = _optimiser(network, training)
+    optimiser = optimiser_for(network, training)
 
     def peer() -> None:
         for batch in loader:

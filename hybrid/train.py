@@ -42,6 +42,7 @@ class Trainable(nn.Module):
     # Whether `loss` draws for the images of all processes and takes its share, as `augment` does: all are then seeded alike,
     # and several draw what one would. Otherwise each has a stream of its own.
     draws_for_all: bool = False
+    leaves_out: bool = False  # whether a step's loss may leave some of the player's parameters out
 
     def player(self, name: str) -> nn.Module:
         """The module whose parameters that player's optimiser moves."""
@@ -100,9 +101,12 @@ def train(
 
     # Model, optimisers, averages
     trainable.to(device=device, memory_format=torch.channels_last).train()
-    optimisers = {name: _optimiser(trainable.player(name), config) for name in dict.fromkeys(trainable.players)}
+    optimisers = {name: optimiser_for(trainable.player(name), config) for name in dict.fromkeys(trainable.players)}
     parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in optimisers.items()}
-    losses = {name: distributed.averaged(partial(trainable.loss, name), trainable.player(name)) for name in optimisers}
+    losses = {
+        name: distributed.averaged(partial(trainable.loss, name), trainable.player(name), trainable.leaves_out)
+        for name in optimisers
+    }
     schedules = [_schedule(optimiser, steps, config) for optimiser in optimisers.values()]
     average = ModelEmaV3(trainable, decay=config.ema, use_warmup=True, warmup_power=0.75) if config.ema else None
 
@@ -236,7 +240,7 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def _optimiser(module: nn.Module, config: Training) -> torch.optim.Optimizer:
+def optimiser_for(module: nn.Module, config: Training) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
     weights = {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay}
     others = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}

@@ -159,12 +159,14 @@ def baselines(folder):
     found = {}
     for name, build in (
         ("nvae", lambda training: NVAE(replace(SMOKE.nvae, training=training))),
+        ("prior", lambda training: LatentDDIM(replace(SMOKE.hybrid.prior, training=training))),
         ("ddim", lambda training: PixelDDIM(replace(SMOKE.ddim, training=training))),
         ("biggan", lambda training: BigGAN(replace(SMOKE.biggan, training=training, discriminator_steps=2), 10)),
     ):
         torch.manual_seed(0)
         training = Training(epochs=1, batch=32)
-        found[name] = trained(build(training), pictures(), training, folder / name)
+        data = torch.randn(96, 2, 6, 16, 16) if name == "prior" else pictures()
+        found[name] = trained(build(training), data, training, folder / name)
     return found
 
 
