@@ -28,10 +28,10 @@ class EncoderCell(Cell):
         super().__init__()
         self.branch = nn.Sequential(
             BatchNorm(channels),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             BatchNorm(channels),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             squeeze_excite(channels),
         )
@@ -48,10 +48,10 @@ class DecoderCell(Cell):
             BatchNorm(channels),
             nn.Conv2d(channels, wide, 1, bias=False),
             BatchNorm(wide),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=False),
             BatchNorm(wide),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             nn.Conv2d(wide, channels, 1, bias=False),
             BatchNorm(channels),
             squeeze_excite(channels),
@@ -66,4 +66,4 @@ def squeeze_excite(channels: int) -> SqueezeExcite:
 
 def norm_swish(channels: int) -> nn.Sequential:
     """BN and swish, which close a chain of pre-activation cells."""
-    return nn.Sequential(BatchNorm(channels), nn.SiLU(inplace=True))
+    return nn.Sequential(BatchNorm(channels), nn.SiLU())
