@@ -47,15 +47,22 @@ def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
 
 
 def interpolations(model: HybridModel, images: ImageSet, indices: Tensor, frames: int, parts: tuple[str, ...]) -> dict:
-    """The data of a figure: for each part a (pairs, frames, 32, 32, 3) uint8 array of decoded images, t falling from 1 to 0."""
-    t = torch.linspace(1, 0, frames)
+    """The data of a figure: `between` the pairs of test images with these indices (pairs, 2)."""
     x0, x1 = images.test_images[indices[:, 0]], images.test_images[indices[:, 1]]
+    return between(model, x0, x1, frames, parts) | {"indices": indices.numpy()}
+
+
+def between(model: HybridModel, x0: Tensor, x1: Tensor, frames: int, parts: tuple[str, ...]) -> dict:
+    """Paths between uint8 images (pairs, 3, 32, 32), t falling from 1 to 0: t, start, end, and for each part what is decoded.
+
+    The latter are uint8 (pairs, frames, 32, 32, 3).
+    """
+    t = torch.linspace(1, 0, frames)
     paths = {part: to_uint8(model.interpolate(x0, x1, t, part)).permute(0, 1, 3, 4, 2).cpu().numpy() for part in parts}
     return {
         "t": t.numpy(),
         "start": x0.permute(0, 2, 3, 1).cpu().numpy(),
         "end": x1.permute(0, 2, 3, 1).cpu().numpy(),
-        "indices": indices.numpy(),
         **paths,
     }
 
