@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100, ImageFolder
 from torchvision.datasets.utils import check_integrity, download_and_extract_archive
@@ -171,12 +172,15 @@ def _from_folder(name: str, path: Path) -> ImageSet:
     return _image_set(name, str(path), arrays, tuple(train))
 
 
-def read_image(file: str | Path) -> np.ndarray:
-    """uint8 (32, 32, 3). Pillow's resize is antialiased."""
+def read_image(file: str | Path | BinaryIO, crop: bool = False) -> np.ndarray:
+    """uint8 (32, 32, 3): squeezed, or with `crop` the middle square, turned upright. Pillow's resize is antialiased."""
     try:
         with Image.open(file) as image:
             if image.mode[0] in "IF":
                 raise HybridError(f"{file} has more than 8 bits a channel ({image.mode}): expected 8, convert it first")
+            if crop:
+                square = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (SIDE, SIDE), Image.Resampling.BILINEAR)
+                return np.asarray(square)
             return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise HybridError(f"{file} cannot be read as an image ({_in_one_line(error)}): mend or remove it") from None
