@@ -62,7 +62,11 @@ def write_table(experiment: Experiment) -> None:
 
 
 def execute_notebooks(experiment: Experiment, methods: tuple[str, ...]) -> list[Path]:
-    """Execute, with papermill, each of these methods' notebooks that is newer than its executed copy, or whose outcomes are."""
+    """Execute, with papermill, each of these methods' notebooks that is newer than its executed copy, or whose outcomes are.
+
+    A notebook that does not take an experiment's parameters is not of one, and is left out.
+    """
+    parameters = {"profile": experiment.profile.name, "dataset": experiment.dataset, "seed": experiment.seed}
     folder = experiment.runs / "notebooks" / f"seed{experiment.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = [path.stat().st_mtime for path in experiment.outcomes.glob("*.json*")]
@@ -70,13 +74,13 @@ def execute_notebooks(experiment: Experiment, methods: tuple[str, ...]) -> list[
         notebook: folder / notebook.name
         for notebook in sorted(paths.notebooks().glob("*.ipynb"))
         if set(methods) >= set(NEEDS.get(notebook.stem, {"hybrid"}))
+        and papermill.inspect_notebook(notebook).keys() >= parameters.keys()
     }
     stale = [
         notebook
         for notebook, target in targets.items()
         if not target.exists() or target.stat().st_mtime <= max([notebook.stat().st_mtime, *outcomes])
     ]
-    parameters = {"profile": experiment.profile.name, "dataset": experiment.dataset, "seed": experiment.seed}
     with ThreadPoolExecutor(NOTEBOOKS_AT_ONCE) as pool:
         list(pool.map(lambda notebook: _execute(notebook, targets[notebook], parameters), stale))
     return list(targets.values())
