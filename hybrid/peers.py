@@ -22,6 +22,7 @@ from torchvision.transforms import v2
 from hybrid import profiles
 from hybrid.augment import ASPECT, augment
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
+from hybrid.compilation import compile_networks
 from hybrid.digits import load_digits_rgb
 from hybrid.latent import LatentDDIM
 from hybrid.probe import PENALTIES, VALIDATION, linear_probe
@@ -181,6 +182,7 @@ def representation(setting: Setting, alpha: float | None = None) -> Representati
     """The profile's first stage, ready to train; `alpha` 0 makes it MoCo-v2."""
     config = setting.profile.hybrid.representation
     model = Representation(config if alpha is None else replace(config, alpha=alpha))
+    compile_networks(model.networks(), setting.device)
     return model.to(device=setting.device, memory_format=torch.channels_last).train()
 
 
