@@ -1,4 +1,4 @@
-"""Weights written from a run and read again, and those that are in the repository."""
+"""Weights written from a run and read again."""
 
 import pytest
 import torch
