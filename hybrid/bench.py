@@ -45,6 +45,8 @@ COLUMNS = (
     "ours_accuracy",  # percent
     "peer_accuracy",
     "note",
+    "commit",
+    "date",
 )
 VERSIONS = ("torchvision", "kornia", "lightly", "diffusers", "pytorch-fid", "scipy", "scikit-learn")
 QUICK = Counts(images=8, steps=1, latents=2, sampler_steps=2, fid_images=4, fid_dims=64, features=300)
@@ -62,9 +64,10 @@ def bench(
 ) -> Path:
     """Measure the `pairs` (none named: all) for about `seconds` each, and return the CSV, `out`/<machine>.csv.
 
-    Beside it lie <machine>.json, where the numbers come from, and <machine>.png and .pdf. `profile` names the networks
-    and batches, `fid_images` the count of images whose Fréchet distance is measured, the longest turn by far. `quick`
-    runs every line on next to nothing, and its numbers mean nothing.
+    It is written after each pair, and what it held of others stays. Beside it lie <machine>.json, where the numbers come
+    from, and <machine>.png and .pdf. `profile` names the networks and batches, `fid_images` the count of images whose
+    Fréchet distance is measured, the longest turn by far. `quick` runs every line on next to nothing, and its numbers
+    mean nothing.
 
     Raises HybridError for names it does not know and for values that are not positive.
     """
@@ -78,20 +81,23 @@ def bench(
     setting = Setting(profiles.profile(QUICK_PROFILE if quick else profile), best_device(), counts)
     machine = device_in_words(setting.device)
     print(f"{machine}: seconds of a turn, and how many times as long the peer takes [least, most]")
-    rows = []
-    for pair in PAIRS:
-        if not pairs or pair.name in pairs:
-            rows.append(compare(pair, setting, seconds))
-            print(line(rows[-1]), flush=True)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
     # A quick look never takes the place of a measurement.
     stem = out / re.sub(r"[^a-z0-9]+", "-", f"{machine}{' quick' * quick}".lower()).strip("-")
-    write_atomically(stem.with_name(f"{stem.name}.csv"), lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+    path = stem.with_name(f"{stem.name}.csv")
     about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
     origin = provenance(**about, counts=profiles.describe(counts), peers={name: _version(name) for name in VERSIONS})
+    measured = _earlier(path)
+    for pair in PAIRS:
+        if not pairs or pair.name in pairs:
+            row = compare(pair, setting, seconds) | {name: origin[name] for name in ("commit", "date")}
+            print(line(row), flush=True)
+            measured[pair.name, pair.peer] = row
+            rows = [measured[p.name, p.peer] for p in PAIRS if (p.name, p.peer) in measured]
+            table = pd.DataFrame(rows, columns=list(COLUMNS))
+            write_atomically(path, lambda file, table=table: table.to_csv(file, index=False, float_format="%.6g"))
     write_json(stem.with_name(f"{stem.name}.json"), origin)
     figures.save_figure(draw(table, machine), stem)
-    return stem.with_name(f"{stem.name}.csv")
+    return path
 
 
 def compare(pair: Pair, setting: Setting, seconds: float) -> dict:
@@ -193,6 +199,14 @@ def draw(table: pd.DataFrame, machine: str) -> Figure:
             figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
         sns.despine(figure, left=True)
     return figure
+
+
+def _earlier(path: Path) -> dict[tuple[str, str], dict]:
+    """The rows of a table by pair and peer; none where there is no such file or it is damaged."""
+    try:
+        return {(row["pair"], row["peer"]): row for row in pd.read_csv(path).to_dict("records")}
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
 
 
 def _version(name: str) -> str | None:
