@@ -1,22 +1,18 @@
 """The benchmark: what this package does against what people would use instead, and against what the machine can do.
 
 Both sides of a pair take turns in one process, so that a machine that slows down slows both. What is reported is the median
-of the ratios of neighbouring turns, the peer's seconds over ours. The pairs are those of `hybrid.peers` and, here, the
-training step against its own convolutions.
+of the ratios of neighbouring turns, the peer's seconds over ours. The pairs are those of `hybrid.peers` and `hybrid.peers_fid`
+and, in `hybrid.roofline`, the training step against its own convolutions.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 import random
 import re
 import statistics
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,16 +22,15 @@ import seaborn as sns
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from torch import Tensor, nn
 
 from hybrid import figures, peers, profiles
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import best_device, write_json
-from hybrid.peers import Counts, Pair, Setting, Sides, digits, representation, training_steps
+from hybrid.peers import Counts, Pair, Setting, Sides
+from hybrid.peers_fid import pytorch_fid
 from hybrid.provenance import device_in_words, provenance
-from hybrid.representation import Representation
-from hybrid.train import autocast
+from hybrid.roofline import roofline
 
 COLUMNS = (
     "pair",
@@ -50,6 +45,8 @@ COLUMNS = (
     "ours_accuracy",  # percent
     "peer_accuracy",
     "note",
+    "commit",
+    "date",
 )
 VERSIONS = ("torchvision", "kornia", "lightly", "diffusers", "pytorch-fid", "scipy", "scikit-learn")
 QUICK = Counts(images=8, steps=1, latents=2, sampler_steps=2, fid_images=4, fid_dims=64, features=300)
@@ -67,9 +64,10 @@ def bench(
 ) -> Path:
     """Measure the `pairs` (none named: all) for about `seconds` each, and return the CSV, `out`/<machine>.csv.
 
-    Beside it lie <machine>.json, where the numbers come from, and <machine>.png and .pdf. `profile` names the networks
-    and batches, `fid_images` the count of images whose Fréchet distance is measured, the longest turn by far. `quick`
-    runs every line on next to nothing, and its numbers mean nothing.
+    It is written after each pair, and what it held of others stays. Beside it lie <machine>.json, where the numbers come
+    from, and <machine>.png and .pdf. `profile` names the networks and batches, `fid_images` the count of images whose
+    Fréchet distance is measured, the longest turn by far. `quick` runs every line on next to nothing, and its numbers
+    mean nothing.
 
     Raises HybridError for names it does not know and for values that are not positive.
     """
@@ -83,20 +81,23 @@ def bench(
     setting = Setting(profiles.profile(QUICK_PROFILE if quick else profile), best_device(), counts)
     machine = device_in_words(setting.device)
     print(f"{machine}: seconds of a turn, and how many times as long the peer takes [least, most]")
-    rows = []
-    for pair in PAIRS:
-        if not pairs or pair.name in pairs:
-            rows.append(compare(pair, setting, seconds))
-            print(line(rows[-1]), flush=True)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
     # A quick look never takes the place of a measurement.
     stem = out / re.sub(r"[^a-z0-9]+", "-", f"{machine}{' quick' * quick}".lower()).strip("-")
-    write_atomically(stem.with_name(f"{stem.name}.csv"), lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+    path = stem.with_name(f"{stem.name}.csv")
     about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
     origin = provenance(**about, counts=profiles.describe(counts), peers={name: _version(name) for name in VERSIONS})
+    measured = _earlier(path)
+    for pair in PAIRS:
+        if not pairs or pair.name in pairs:
+            row = compare(pair, setting, seconds) | {name: origin[name] for name in ("commit", "date")}
+            print(line(row), flush=True)
+            measured[pair.name, pair.peer] = row
+            rows = [measured[p.name, p.peer] for p in PAIRS if (p.name, p.peer) in measured]
+            table = pd.DataFrame(rows, columns=list(COLUMNS))
+            write_atomically(path, lambda file, table=table: table.to_csv(file, index=False, float_format="%.6g"))
     write_json(stem.with_name(f"{stem.name}.json"), origin)
     figures.save_figure(draw(table, machine), stem)
-    return stem.with_name(f"{stem.name}.csv")
+    return path
 
 
 def compare(pair: Pair, setting: Setting, seconds: float) -> dict:
@@ -200,101 +201,12 @@ def draw(table: pd.DataFrame, machine: str) -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class Call:
-    """A convolution or linear layer as a training step calls it. Two calls are equal that are the same work."""
-
-    layer: str  # its repr, which says its sizes
-    shape: tuple[int, ...]  # of its input: (N, C, H, W) or (N, ..., D)
-    input_gradient: bool
-    weight_gradient: bool
-    module: nn.Conv2d | nn.Linear = field(compare=False, repr=False)
-
-    @property
-    def flops(self) -> int:
-        """Forward and backward, a multiplication and an addition as two: each gradient costs what the output does."""
-        outputs = math.prod(self.shape[1:-1])
-        if isinstance(self.module, nn.Conv2d):
-            m, outputs = self.module, 1
-            for side, pad, kernel, stride in zip(self.shape[2:], m.padding, m.kernel_size, m.stride, strict=True):
-                outputs *= (side + 2 * pad - kernel) // stride + 1
-        return 2 * self.shape[0] * outputs * self.module.weight.numel() * (1 + self.input_gradient + self.weight_gradient)
-
-
-@contextmanager
-def recorded(model: nn.Module) -> Iterator[Counter[Call]]:
-    """How often each call is made of a convolution or linear layer of `model` while the context lasts."""
-    found: Counter[Call] = Counter()
-
-    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        x, learns = arguments[0], torch.is_grad_enabled() and module.weight.requires_grad
-        found[Call(repr(module), tuple(x.shape), x.requires_grad, learns, module)] += 1
-
-    hooks = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+def _earlier(path: Path) -> dict[tuple[str, str], dict]:
+    """The rows of a table by pair and peer; none where there is no such file or it is damaged."""
     try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def calls(model: Representation, images: Tensor) -> Counter[Call]:
-    """Those of one training step on images (N, 3, 32, 32) uint8: encoder, head, decoder, key network."""
-    with recorded(model) as found, autocast(images.device):
-        model.loss("model", images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
-    return found
-
-
-def alone(found: Counter[Call], device: torch.device) -> Callable[[], None]:
-    """All of these calls, forward and backward, one after the other and nothing else.
-
-    Inputs, weights and gradients lie ready in autocast's type and channels_last, so no cast or copy is among the work.
-    """
-    with autocast(device):
-        enabled = torch.is_autocast_enabled(device.type)
-        dtype = torch.get_autocast_dtype(device.type) if enabled else torch.float32
-    work = []
-    for call, count in found.items():
-        layer = copy.deepcopy(call.module).requires_grad_(call.weight_gradient)
-        layer.to(device=device, dtype=dtype, memory_format=torch.channels_last)
-        layout = torch.channels_last if len(call.shape) == 4 else torch.contiguous_format
-        x = torch.randn(call.shape, device=device, dtype=dtype).contiguous(memory_format=layout)
-        x.requires_grad_(call.input_gradient)
-        wanted = [x] * call.input_gradient + list(layer.parameters()) * call.weight_gradient
-        with torch.no_grad():
-            work.append((count, layer, x, wanted, torch.randn_like(layer(x))))
-
-    def turn() -> None:
-        for count, layer, x, wanted, gradient in work:
-            for _ in range(count):
-                y = layer(x)
-                if wanted:
-                    torch.autograd.grad(y, wanted, gradient)
-
-    return turn
-
-
-@contextmanager
-def roofline(setting: Setting) -> Iterator[Sides]:
-    """The hybrid's training step against its own convolutions.
-
-    The ratio is the roofline share: the seconds that this machine needs for every Conv2d and Linear of a step run alone (see
-    `calls` and `alone`: query encoder, head and decoder forward and backward, key network forward), over the seconds of
-    a whole step with its augmentation, norms, losses, optimiser and momentum update. 1 would be a step of nothing but
-    convolutions, at the rate that they have alone.
-    """
-    model = representation(setting)
-    batch, steps = model.config.training.batch, setting.counts.steps
-    found = calls(model, digits()[:batch].to(setting.device))
-    flops = sum(call.flops * count for call, count in found.items())
-    convolutions = alone(found, setting.device)
-
-    def peer() -> None:
-        for _ in range(steps):
-            convolutions()
-
-    note = f"{steps} steps a turn, batch {batch}; the roofline share: {found.total()} calls, {flops / 1e9:.4g} GFLOP a step"
-    yield Sides(training_steps(setting, model), peer, batch * steps, note)
+        return {(row["pair"], row["peer"]): row for row in pd.read_csv(path).to_dict("records")}
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
 
 
 def _version(name: str) -> str | None:
@@ -304,4 +216,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-PAIRS = (*peers.PAIRS, Pair(SHARE, "its convolutions alone", "", roofline))
+PAIRS = (
+    *peers.PAIRS,
+    Pair("frechet_distance", "pytorch-fid", "pytorch-fid>=0.3", pytorch_fid),
+    Pair(SHARE, "its convolutions alone", "", roofline),
+)

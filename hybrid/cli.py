@@ -1,4 +1,4 @@
-"""The command line: `hybrid reproduce`, `train`, `evaluate`, `sample`, `interpolate`, `embed`, `data`, `bench`."""
+"""The command line: `hybrid reproduce`, `train`, `evaluate`, `sample`, `interpolate`, `embed`, `release`, `data`, `bench`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from hybrid import distributed, figures, paths
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, best_device
-from hybrid.methods import METHODS, load, method
+from hybrid.methods import METHODS, method
+from hybrid.released import open_model
+from hybrid.released import release as write_release
 from hybrid.reproduce import reproduce as run_all
 from hybrid.train import Clock, TimeUp
 
@@ -95,14 +97,14 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     """Draw new images from a trained hybrid.
 
     Args:
-        run: a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         out: a .png (a sheet of eight columns) or an .npz (images, uint8, N x 32 x 32 x 3).
         count: how many.
         steps: of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: of the noise.
     """
-    images = figures.to_uint8(load(run, best_device()).sample(count, steps, eta, seed))
+    images = figures.to_uint8(open_model(run, best_device()).sample(count, steps, eta, seed))
     if out.suffix == ".npz":
         figures.save(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     elif out.suffix == ".png":
@@ -116,7 +118,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     """Draw the path between two images of your own: the whole code moves, or y alone, or w alone.
 
     Args:
-        run: a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         start: an image file, t = 1.
         end: an image file, t = 0.
         out: a .png.
@@ -126,7 +128,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
     x0, x1 = (torch.tensor(datasets.read_image(path)).permute(2, 0, 1)[None] for path in (start, end))  # (1, 3, 32, 32)
-    path = load(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
+    path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
     _save_png(out, figures.tile(figures.to_uint8(path), frames))
     print(f"path: {out}")
 
@@ -135,19 +137,30 @@ def embed(run: Path, dataset: str, out: Path) -> None:
     """Write the codes of a data set's images: an .npz with train_y, train_w, train_labels, test_y, test_w, test_labels.
 
     Args:
-        run: a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         dataset: digits, cifar10, cifar100, an .npz or a folder.
         out: an .npz.
     """
     if out.suffix != ".npz":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .npz")
-    images, model = datasets.load(dataset, paths.data()), load(run, best_device())
+    images, model = datasets.load(dataset, paths.data()), open_model(run, best_device())
     arrays = {"train_labels": images.train_labels.numpy(), "test_labels": images.test_labels.numpy()}
     for split, pixels in (("train", images.train_images), ("test", images.test_images)):
         y, w = model.split(model.encode(pixels))
         arrays |= {f"{split}_y": y.cpu().numpy(), f"{split}_w": w.cpu().numpy()}
     write_atomically(out, lambda temporary: _save_arrays(temporary, arrays))
     print(f"codes: {out}")
+
+
+def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) -> None:
+    """Write the trained hybrid as released weights with a model card, for `hybrid.pretrained`.
+
+    Args:
+        profile: as for `hybrid reproduce --help`.
+        dataset: likewise.
+        seed: of the run.
+    """
+    print(f"weights: {write_release(Experiment(profile, dataset, seed))}")
 
 
 def data(dataset: str = "digits") -> None:
@@ -160,7 +173,12 @@ def data(dataset: str = "digits") -> None:
 
 
 def bench(
-    out: Path | None = None, seconds: float = 30.0, pairs: tuple[str, ...] = (), profile: str = "laptop", quick: bool = False
+    out: Path | None = None,
+    seconds: float = 30.0,
+    pairs: tuple[str, ...] = (),
+    profile: str = "laptop",
+    fid_images: int = 5000,
+    quick: bool = False,
 ) -> None:
     """Measure this package against what people would use instead, and write a table and a plot.
 
@@ -169,11 +187,13 @@ def bench(
         seconds: for each pair, about.
         pairs: which; left out: all.
         profile: whose networks and batches.
+        fid_images: whose Fréchet distance is measured, the longest turn by far.
         quick: run every line on next to nothing; the numbers mean nothing.
     """
     from hybrid.bench import bench as measure  # imports its peers' parts
 
-    print(f"table: {measure(out or paths.home() / 'results' / 'bench', seconds, pairs, profile, quick=quick)}")
+    table = measure(out or paths.home() / "results" / "bench", seconds, pairs, profile, fid_images, quick)
+    print(f"table: {table}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -182,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     Of several processes, which torchrun starts, the first speaks.
     """
     logging.basicConfig(format="%(message)s")
-    commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, data, bench)}
+    commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, release, data, bench)}
     try:
         distributed.start()
         with contextlib.redirect_stdout(None) if distributed.rank() else contextlib.nullcontext():

@@ -23,7 +23,7 @@ from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.methods import TABLE, Run, method
 from hybrid.profiles import Profile, describe, profile
-from hybrid.provenance import device_in_words, provenance
+from hybrid.provenance import device_in_words, peak_memory, provenance
 from hybrid.train import Clock, read_history
 
 
@@ -153,6 +153,7 @@ class Experiment:
             sha256=self.images.sha256,
             seed=self.seed,
             device=device_in_words(self.device),
+            peak_memory_gib=round(peak_memory(self.device), 2),
             training_seconds={stage: lines[-1]["seconds"] for stage, lines in stages.items() if lines},
             **details,
         )

@@ -71,8 +71,14 @@ def _inception(device: torch.device) -> FeatureNetwork:
             f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and "
             f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or go without FID"
         ) from None
-    net = net.eval().requires_grad_(False).to(device)
-    return FeatureNetwork("inception", "fid", "kid", "pytorch-fid inception 2048", lambda x: net(x)[0][:, :, 0, 0], device)
+    net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    at_once = BATCH if device.type == "cuda" else 16  # at 299 x 299 a CPU is twice as fast when its caches hold them
+
+    def features(x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return torch.cat([net(part)[0][:, :, 0, 0] for part in x.split(at_once)])
+
+    return FeatureNetwork("inception", "fid", "kid", "pytorch-fid inception 2048", features, device)
 
 
 def _efficientnet(device: torch.device) -> FeatureNetwork:

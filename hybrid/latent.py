@@ -7,7 +7,7 @@ so each is encoded both ways once, before training.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybrid import profiles
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
@@ -32,6 +32,9 @@ class LatentDDIM(Trainable):
         std, mean = torch.std_mean(latents, dim=(0, 1, 3, 4))
         self.mean.copy_(mean[:, None, None])
         self.std.copy_(std[:, None, None])
+
+    def networks(self) -> list[nn.Module]:
+        return [self.net]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The noise's squared error, per dimension, on one of the two mirror images."""

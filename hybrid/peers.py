@@ -6,23 +6,14 @@ models, files, worker processes) is not timed. Where the two cannot be made equa
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import inspect
-import io
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from unittest import mock
 
-import numpy as np
 import torch
 from PIL import Image
-from pytorch_fid import fid_score, inception
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -31,8 +22,8 @@ from torchvision.transforms import v2
 from hybrid import profiles
 from hybrid.augment import ASPECT, augment
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
+from hybrid.compilation import compile_networks
 from hybrid.digits import load_digits_rgb
-from hybrid.frechet import Statistics, frechet_distance, load_network
 from hybrid.latent import LatentDDIM
 from hybrid.probe import PENALTIES, VALIDATION, linear_probe
 from hybrid.representation import Representation
@@ -109,7 +100,7 @@ def augmentation(make: Callable[[Tensor, profiles.Augmentation, int], Batches], 
 
 
 def pil_images(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
-    recipe, pictures = _torchvision(config, [v2.PILToTensor()]), _pictures(images)
+    recipe, pictures = _torchvision(config, [v2.PILToTensor()]), as_pictures(images)
     return lambda: (torch.stack([recipe(picture) for picture in pictures]) for _ in range(steps))
 
 
@@ -119,7 +110,7 @@ def tensors(images: Tensor, config: profiles.Augmentation, steps: int) -> Batche
 
 
 def pil_loader(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
-    loader = _loader(_pictures(images) * steps, _torchvision(config, [v2.PILToTensor()]), len(images))
+    loader = _loader(as_pictures(images) * steps, _torchvision(config, [v2.PILToTensor()]), len(images))
     return lambda: loader
 
 
@@ -166,7 +157,7 @@ class Pictures(Dataset):
         return self.transform(self.pictures[index])
 
 
-def _pictures(images: Tensor) -> list[Image.Image]:
+def as_pictures(images: Tensor) -> list[Image.Image]:
     """uint8 (N, 3, H, W) as PIL images."""
     return [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy().copy(order="C")]
 
@@ -191,6 +182,7 @@ def representation(setting: Setting, alpha: float | None = None) -> Representati
     """The profile's first stage, ready to train; `alpha` 0 makes it MoCo-v2."""
     config = setting.profile.hybrid.representation
     model = Representation(config if alpha is None else replace(config, alpha=alpha))
+    compile_networks(model.networks(), setting.device)
     return model.to(device=setting.device, memory_format=torch.channels_last).train()
 
 
@@ -238,7 +230,7 @@ def lightly_moco(setting: Setting) -> Iterator[Sides]:
         normalize=None,
     )
     count = setting.counts.steps * training.batch
-    loader = _loader(_pictures(digits()[torch.arange(count) % len(digits())]), transform, training.batch)
+    loader = _loader(as_pictures(digits()[torch.arange(count) % len(digits())]), transform, training.batch)
     network, key_network = copy.deepcopy(model.query_network), copy.deepcopy(model.query_network)
     deactivate_requires_grad(key_network)
     criterion = NTXentLoss(contrast.temperature, memory_bank_size=(contrast.queue, contrast.dim)).to(device)
@@ -317,78 +309,6 @@ def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
     yield Sides(ours, peer, count.latents, note)
 
 
-# Fréchet distance
-
-
-@contextmanager
-def pytorch_fid(setting: Setting) -> Iterator[Sides]:
-    """pytorch-fid's command on a folder of PNG files and stored reference statistics; its start and the files are not timed.
-
-    Both sides build Inception anew in each turn, as a command does, with random weights: the time does not depend on them.
-    The reference is a Gaussian of random moments, so that only one set of images has to go through the network.
-    """
-    count, dims, device = setting.counts.fid_images, setting.counts.fid_dims, setting.device
-    images = digits()[torch.arange(count) % len(digits())]
-    noise = torch.randn(dims, 2 * dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    mean, covariance = torch.full((dims,), 0.5, dtype=torch.float64), torch.cov(noise)
-    moments = mean.to(device), covariance.to(device)
-    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
-
-    with TemporaryDirectory() as folder, _random_inception(dims), _old_sqrtm() as patched:
-        for index, picture in enumerate(_pictures(images)):
-            picture.save(Path(folder, f"{index:06}.png"))
-        stored = Path(folder, "reference.npz")
-        np.savez(stored, mu=mean.numpy(), sigma=covariance.numpy())
-
-        def ours() -> float:
-            reference = Statistics(*moments, 2 * dims)  # anew: it keeps the root of its covariance
-            return frechet_distance(Statistics.of(load_network("inception", device)(images)), reference)
-
-        def peer() -> float:
-            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # bars and remarks
-                return float(fid_score.calculate_fid_given_paths([folder, str(stored)], 50, device, dims, workers))
-
-        note = f"random weights, {dims} features, stored reference; theirs: PNG files, {workers} worker processes"
-        yield Sides(ours, peer, count, note + patched, gives="distance")
-
-
-@contextmanager
-def _random_inception(dims: int) -> Iterator[None]:
-    """pytorch-fid's Inception with seeded weights that keep the features' scale, instead of the published ones."""
-    build = inception._inception_v3
-
-    def with_random_weights(*args, **kwargs) -> nn.Module:
-        net = build(*args, **kwargs)
-
-        def load_state_dict(state: dict) -> None:
-            seeded = torch.Generator().manual_seed(0)
-            for kernel in (p for p in net.parameters() if p.ndim == 4):
-                nn.init.kaiming_normal_(kernel, nonlinearity="relu", generator=seeded)
-
-        net.load_state_dict = load_state_dict
-        return net
-
-    # Less than FID's 2048 features, for a quick look, come from an earlier block: ours then has to end there too.
-    blocks = {2048: inception.InceptionV3.BLOCK_INDEX_BY_DIM[dims]}
-    with (
-        mock.patch.object(inception, "_inception_v3", with_random_weights),
-        mock.patch.object(inception, "load_state_dict_from_url", lambda *args, **kwargs: {}),
-        mock.patch.dict(inception.InceptionV3.BLOCK_INDEX_BY_DIM, blocks),
-    ):
-        yield
-
-
-@contextmanager
-def _old_sqrtm() -> Iterator[str]:
-    """SciPy's sqrtm with the argument `disp` that pytorch-fid 0.3 gives it; a remark where it had to be given back."""
-    root = fid_score.linalg.sqrtm
-    if "disp" in inspect.signature(root).parameters:
-        yield ""
-        return
-    with mock.patch.object(fid_score.linalg, "sqrtm", lambda a, disp=True: root(a) if disp else (root(a), np.nan)):
-        yield "; scipy.linalg.sqrtm patched to take disp=, which SciPy 1.18 removed"
-
-
 # Linear probe
 
 
@@ -396,8 +316,8 @@ def _old_sqrtm() -> Iterator[str]:
 def sklearn_probe(how: str, setting: Setting) -> Iterator[Sides]:
     """scikit-learn's LogisticRegression (L-BFGS, its own tolerance) on the same standardised features.
 
-    It minimises C times the sum of the losses plus half the squared weights: ours, where C = 1 / (penalty N). "one fit" is
-    told the penalty that ours chose; "same job" chooses it as ours does, each fit starting from the one before.
+    It minimises C times the sum of the losses plus half the squared weights: ours, where C = 1 / (penalty N). "same job"
+    chooses the penalty as ours does, each fit starting from the one before; "one fit" tells it to both.
     """
     x, labels, test, test_labels = _features(setting.counts.features)
     on_device = [array.to(setting.device) for array in (x, labels, test, test_labels)]
@@ -417,10 +337,11 @@ def sklearn_probe(how: str, setting: Setting) -> Iterator[Sides]:
 
     jobs = {
         "same job": f"both choose among {len(PENALTIES)} penalties",
-        "one fit": f"ours is {len(PENALTIES) + 1} fits and chooses the penalty, theirs is one fit that is told it",
+        "one fit": "both are told the penalty",
     }
-    note = f"{len(x):,} x {x.shape[1]} features, ours chose penalty {penalty:g}; {jobs[how]}"
-    yield Sides(lambda: linear_probe(*on_device).accuracy, peer, len(x), note, gives="accuracy")
+    note = f"{len(x):,} x {x.shape[1]} features, penalty {penalty:g}; {jobs[how]}"
+    penalties = (penalty,) if how == "one fit" else PENALTIES
+    yield Sides(lambda: linear_probe(*on_device, penalties=penalties).accuracy, peer, len(x), note, gives="accuracy")
 
 
 @torch.no_grad()
@@ -449,7 +370,6 @@ PAIRS = (
     ),
     Pair("moco_step", "lightly", "lightly>=1.6", lightly_moco),
     Pair("ddim_sampling", "diffusers", "diffusers>=0.32", diffusers_ddim),
-    Pair("frechet_distance", "pytorch-fid", "pytorch-fid>=0.3", pytorch_fid),
     Pair("linear_probe", "scikit-learn, same job", "scikit-learn>=1.5", partial(sklearn_probe, "same job")),
     Pair("linear_probe", "scikit-learn, one fit", "scikit-learn>=1.5", partial(sklearn_probe, "one fit")),
 )

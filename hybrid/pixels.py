@@ -7,7 +7,7 @@ Data lie in [-1, 1] as DDPM has them. Evaluation mode is the caller's business, 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybrid import profiles
 from hybrid.diffusion import Diffusion
@@ -33,6 +33,9 @@ class PixelDDIM(Trainable):
     @property
     def device(self) -> torch.device:
         return self.diffusion.alpha.device
+
+    def networks(self) -> list[nn.Module]:
+        return [self.net]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The noise's squared error, per dimension, on uint8 images (N, 3, 32, 32), each flipped by a draw of its own."""

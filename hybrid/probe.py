@@ -6,6 +6,7 @@ examples at once. The penalty is chosen on a part of the train set; the test lab
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,19 +25,24 @@ TOLERANCE = 3e-5  # largest entry of the preconditioned gradient at convergence;
 class Probe:
     accuracy: float  # percent, test set
     train_accuracy: float  # percent
-    validation_accuracy: float  # percent, of the penalty chosen
+    validation_accuracy: float  # percent, of the penalty chosen; NaN where there was no choice
     penalty: float  # weight of half the squared weights against the mean cross-entropy
     iterations: int  # of the final fit
     converged: bool  # the final fit's gradient fell below the tolerance
 
 
 def linear_probe(
-    train_features: Tensor, train_labels: Tensor, test_features: Tensor, test_labels: Tensor, seed: int = 0
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    seed: int = 0,
+    penalties: tuple[float, ...] = PENALTIES,
 ) -> Probe:
     """Fit on train features (N, D) and labels (N,) of 0..C-1, judge on test features (M, D) and labels (M,).
 
-    `seed` draws the validation part. Raises HybridError for features that are not finite, lengths that differ, or less
-    than two classes.
+    `seed` draws the validation part that one of the `penalties` is chosen on; a single one is taken as it is. Raises
+    HybridError for features that are not finite, lengths that differ, or less than two classes.
     """
     _check(train_features, train_labels, "train")
     _check(test_features, test_labels, "test")
@@ -51,22 +57,25 @@ def linear_probe(
     device = train_features.device
     labels, test_labels = train_labels.to(device), test_labels.to(device)
 
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(device)
-    held, kept = order.tensor_split([max(round(VALIDATION * len(labels)), 1)])
-    fit_features, held_features = _standardised(train_features[kept], train_features[held])
-    moments, weights, found, scores = _second_moments(fit_features), None, {}, {}
-    for penalty in PENALTIES:
-        weights, _, _ = _fit(fit_features, labels[kept], classes, penalty, moments, 10 * TOLERANCE, weights)
-        found[penalty], scores[penalty] = weights, _accuracy(held_features, labels[held], weights)
-    best = max(PENALTIES, key=lambda penalty: (scores[penalty], penalty))
+    best, validation, start = penalties[0], math.nan, None
+    if len(penalties) > 1:
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(device)
+        held, kept = order.tensor_split([max(round(VALIDATION * len(labels)), 1)])
+        fit_features, held_features = _standardised(train_features[kept], train_features[held])
+        moments, weights, found, scores = _second_moments(fit_features), None, {}, {}
+        for penalty in penalties:
+            weights, _, _ = _fit(fit_features, labels[kept], classes, penalty, moments, 10 * TOLERANCE, weights)
+            found[penalty], scores[penalty] = weights, _accuracy(held_features, labels[held], weights)
+        best = max(penalties, key=lambda penalty: (scores[penalty], penalty))
+        validation, start = scores[best], found[best]
 
     train_features, test_features = _standardised(train_features, test_features.to(device))
     moments = _second_moments(train_features)
-    weights, gradient, iterations = _fit(train_features, labels, classes, best, moments, TOLERANCE, found[best])
+    weights, gradient, iterations = _fit(train_features, labels, classes, best, moments, TOLERANCE, start)
     return Probe(
         accuracy=_accuracy(test_features, test_labels, weights),
         train_accuracy=_accuracy(train_features, labels, weights),
-        validation_accuracy=scores[best],
+        validation_accuracy=validation,
         penalty=best,
         iterations=iterations,
         converged=gradient < 2 * TOLERANCE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import resource
 import shlex
 import subprocess
 import sys
@@ -40,6 +41,14 @@ def device_in_words(device: torch.device) -> str:
         return several + torch.cuda.get_device_name(device)
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return f"{several}{torch.get_num_threads()} cores of {names[0] if names else platform.processor() or platform.machine()}"
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory that this process has held so far, in GiB: the GPU's where `device` is one, else the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def _cpuinfo() -> list[str]:

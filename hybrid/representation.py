@@ -44,6 +44,9 @@ class Representation(Trainable):
     def encoder(self) -> Encoder:
         return self.query_network.encoder
 
+    def networks(self) -> list[nn.Module]:
+        return [net for net in (self.encoder, self.decoder, self.moco.key_network) if net is not None]
+
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus equation (4) for images (N, 3, 32, 32) uint8: the query's view is decoded, the key's is only compared."""
         query_view, key_view = augment(batch, self.config.augmentation), augment(batch, self.config.augmentation)

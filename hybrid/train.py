@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hybrid import checkpoint, distributed
+from hybrid.compilation import compile_networks
 from hybrid.errors import HybridError
 from hybrid.profiles import Training
 
@@ -43,6 +44,10 @@ class Trainable(nn.Module):
     # and several draw what one would. Otherwise each has a stream of its own.
     draws_for_all: bool = False
     leaves_out: bool = False  # whether a step's loss may leave some of the player's parameters out
+
+    def networks(self) -> list[nn.Module]:
+        """The submodules that do most of the work of a step, for `compilation`."""
+        return []
 
     def player(self, name: str) -> nn.Module:
         """The module whose parameters that player's optimiser moves."""
@@ -109,6 +114,7 @@ def train(
     }
     schedules = [_schedule(optimiser, steps, config) for optimiser in optimisers.values()]
     average = ModelEmaV3(trainable, decay=config.ema, use_warmup=True, warmup_power=0.75) if config.ema else None
+    compile_networks(trainable.networks(), device)
 
     # Go on from a checkpoint
     state = checkpoint.load(path)

@@ -13,13 +13,14 @@ import torch
 from pytorch_fid import fid_score
 
 from hybrid import bench as benchmark
-from hybrid import peers
-from hybrid.bench import PAIRS, QUICK, QUICK_PROFILE, Measured, alone, bench, calls, compare, measure, recorded
+from hybrid import peers, peers_fid
+from hybrid.bench import PAIRS, QUICK, QUICK_PROFILE, Measured, bench, compare, measure
 from hybrid.errors import HybridError
 from hybrid.latent import LatentDDIM
 from hybrid.peers import Pair, Setting, Sides
 from hybrid.profiles import PROFILES, Augmentation, Autoencoder, Contrast, profile
 from hybrid.representation import Representation
+from hybrid.roofline import alone, calls, recorded
 
 CPU = torch.device("cpu")
 
@@ -90,6 +91,19 @@ def test_quick_look_without_peers_writes_table_provenance_and_plot(tmp_path, mon
     assert capsys.readouterr().out.count("\n") == 1 + len(table)
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_other_pairs_rows_stay(tmp_path, damaged):
+    path = bench(tmp_path, seconds=0.01, pairs=("hybrid_step",), quick=True)
+    before = pd.read_csv(path)
+    if damaged:
+        path.write_bytes(b"\xff\x00")
+    bench(tmp_path, seconds=0.01, pairs=("linear_probe",), quick=True)
+    after = pd.read_csv(path)
+    assert after["pair"].tolist() == ["linear_probe"] * 2 + ["hybrid_step"] * (not damaged)
+    if not damaged:
+        pd.testing.assert_frame_equal(after.tail(1).reset_index(drop=True), before)
+
+
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.name} {pair.peer}")
 def test_every_pair_runs_or_says_what_it_needs(pair, setting):
     row = compare(pair, setting, 0.01)
@@ -150,8 +164,8 @@ def test_diffusers_net_is_ours_in_parameters_and_operations(name):
 
 def test_frechet_keeps_nothing_from_turn_to_turn(monkeypatch, setting):
     made = []
-    monkeypatch.setattr(peers, "frechet_distance", lambda a, b: made.append(b) or 0.0)
-    with peers.pytorch_fid(setting) as sides:
+    monkeypatch.setattr(peers_fid, "frechet_distance", lambda a, b: made.append(b) or 0.0)
+    with peers_fid.pytorch_fid(setting) as sides:
         sides.ours()
         sides.ours()
     assert made[0] is not made[1] and "root" not in made[1].__dict__
@@ -171,7 +185,7 @@ def test_convolutions_alone_leave_the_model_as_it_was(setting):
 def test_sqrtm_gets_back_the_argument_that_scipy_removed(monkeypatch):
     root = scipy.linalg.sqrtm
     monkeypatch.setattr(fid_score.linalg, "sqrtm", lambda a: root(a))
-    with peers._old_sqrtm() as remark:
+    with peers_fid._old_sqrtm() as remark:
         result, _ = fid_score.linalg.sqrtm(torch.eye(3).numpy() * 4, disp=False)
     assert result == pytest.approx(torch.eye(3).numpy() * 2)
     assert "SciPy 1.18" in remark

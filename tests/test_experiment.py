@@ -50,6 +50,7 @@ def test_provenance_is_whole(done):
     for key in ("command", "commit", "dirty", "date", "python", "versions", "profile", "sha256", "seed", "device"):
         assert key in found, key
     assert found["sha256"] == Experiment("smoke").images.sha256
+    assert 0.1 < found["peak_memory_gib"] < 64
     assert set(found["training_seconds"]) == {"representation", "prior"}
     assert {row["images"] for row in kept["calibration"]} >= {"samples", "real, test set", "real, 2x box blur"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -152,3 +154,13 @@ def test_negative_labels():
     x, y = draw(20)
     with pytest.raises(HybridError, match="-1"):
         linear_probe(x, y - 1, x, y)
+
+
+def test_a_single_penalty_is_taken_and_gives_what_choosing_it_gives():
+    torch.manual_seed(0)
+    labels = torch.arange(300) % 3
+    features = torch.randn(300, 5) + F.one_hot(labels, 5)
+    chosen = linear_probe(features[:200], labels[:200], features[200:], labels[200:])
+    told = linear_probe(features[:200], labels[:200], features[200:], labels[200:], penalties=(chosen.penalty,))
+    assert told.penalty == chosen.penalty and math.isnan(told.validation_accuracy) and told.converged
+    assert (told.accuracy, told.train_accuracy) == pytest.approx((chosen.accuracy, chosen.train_accuracy), abs=0.6)

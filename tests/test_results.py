@@ -1,15 +1,19 @@
-"""The committed outcome of `demo`: of the profile as it stands, whole, and with the pattern that the paper claims."""
+"""The committed outcomes: of the profiles as they stand, whole, and with the pattern that the paper claims."""
 
 import json
 
 import pandas as pd
 import pytest
+import torch
 
-from hybrid import figures, paths
+import hybrid
+from hybrid import figures, paths, released
+from hybrid.evaluate import squared_error
 from hybrid.experiment import Experiment
 from hybrid.methods import METHODS, TABLE
 
 RESULTS = paths.REPOSITORY / "results" / "demo" / "digits"
+CIFAR = paths.REPOSITORY / "results" / "laptop" / "cifar10"
 
 
 
@@ -81,3 +85,38 @@ def test_the_table_is_of_these_numbers_and_in_the_readme(judged):
     for metric in ("mse", "acc", "fd_efficientnet_lite0"):
         assert rows.loc[("hybrid", metric), "value"] == pytest.approx(judged["metrics"][metric], rel=1e-4)
     assert (RESULTS / "table1.md").read_text().strip() in (paths.REPOSITORY / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(CIFAR.glob("seed*/*.json")), ids=lambda path: f"{path.parent.name} {path.stem}")
+def test_cifars_are_of_laptop_as_it_stands(path):
+    experiment = Experiment("laptop", "cifar10", seed=int(path.parent.name.removeprefix("seed")))
+    kept = json.loads(path.read_text())
+    assert kept["key"] == experiment._key(path.stem)
+    assert kept["provenance"]["dataset"] == "cifar10" and not kept["provenance"]["dirty"]
+    if path.stem == "hybrid":
+        for number in figures.PARTS:
+            assert json.loads(str(figures.read(path.parent / f"figure{number}.npz")["key"])) == kept["key"]
+
+
+def test_cifars_hybrid_classifies_and_reconstructs():
+    metrics = json.loads((CIFAR / "seed0" / "hybrid.json").read_text())["metrics"]
+    assert metrics["acc_y"] > metrics["acc_w"] + 20
+    assert metrics["mse"] <= 1.3
+    assert metrics["moved_y"] < 0.01 * metrics["moved_w"]
+    assert (CIFAR / "table1.md").read_text().strip() in (paths.REPOSITORY / "README.md").read_text()
+
+
+def test_the_weights_in_the_repository():
+    """They are small, are those of the committed results, and do on their own examples what the file says."""
+    path = released.FOLDER / "cifar10.safetensors"
+    assert path.stat().st_size < 16e6
+    model, about, shown = hybrid.pretrained("cifar10"), released.about("cifar10"), released.examples("cifar10")
+    judged = json.loads((CIFAR / "seed0" / "hybrid.json").read_text())
+    assert about["metrics"] == judged["metrics"]
+    assert about["half_mse"] == pytest.approx(judged["metrics"]["mse"], rel=0.02)
+    assert squared_error(model.reconstruct(shown), shown) == pytest.approx(about["examples_mse"], rel=0.02)
+    starts, ends = shown[:8], shown[8:]
+    moved = {part: model.interpolate(starts, ends, torch.tensor([1.0, 0.0]), part).diff(dim=1).abs().mean() for part in "yw"}
+    assert moved["y"] < 0.1 * moved["w"]
+    samples = model.sample(4, steps=10)
+    assert torch.isfinite(samples).all() and samples.std() > 0.1

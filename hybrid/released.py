@@ -1,0 +1,108 @@
+"""Released weights: a trained hybrid in one file, in half precision, with all that it takes to build it and to check it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from jinja2 import Environment, PackageLoader
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hybrid import evaluate, figures, methods, profiles
+from hybrid.autoencoder import Decoder, Encoder
+from hybrid.checkpoint import write_atomically
+from hybrid.errors import HybridError
+from hybrid.experiment import Experiment
+from hybrid.latent import LatentDDIM
+from hybrid.model import HybridModel
+
+FOLDER = Path(__file__).parent / "weights"
+EXAMPLES = 16  # test images that are released with the weights, so that they can be tried and checked at once
+KEPT = "examples"  # their name beside the weights'
+
+
+def names() -> list[str]:
+    """The data sets that weights are released of."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> HybridModel:
+    """The released hybrid with its latent DDIM, in float32. Raises HybridError for a name of which there are no weights."""
+    tensors, about = _read(name)
+    del tensors[KEPT]
+    config = profiles.restore(profiles.Hybrid, about["config"])
+    autoencoder = config.representation.autoencoder
+    model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), LatentDDIM(config.prior))
+    model.load_state_dict(tensors)
+    return model.to(device=device, memory_format=torch.channels_last)
+
+
+def examples(name: str = "cifar10") -> Tensor:
+    """Test images that come with the weights, uint8 (16, 3, 32, 32)."""
+    return _read(name)[0][KEPT]
+
+
+def about(name: str = "cifar10") -> dict:
+    """What is known of the weights: `config`, `provenance`, `metrics`, and of the file itself `examples_mse` (1e-3)."""
+    return _read(name)[1]
+
+
+def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:
+    """The hybrid of a released name, such as cifar10, or of a run's folder."""
+    return pretrained(str(run), device) if str(run) in names() else methods.load(run, device)
+
+
+def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
+    """Write `folder`/<data set>.safetensors and its model card, <data set>.md; return the weights' path.
+
+    Floating point is rounded to half precision, and what that costs is measured and stated.
+    """
+    model, judged, images = experiment.model(), experiment.metrics(), experiment.images
+    shown = images.test_images[figures.pairs(images, EXAMPLES // 2, experiment.seed).flatten()].cpu()
+    rounded = {
+        key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for key, value in model.state_dict().items()
+    }
+    known = {
+        "config": profiles.describe(experiment.profile.hybrid),
+        "provenance": judged["provenance"],
+        "metrics": judged["metrics"],
+    }
+    path = folder / f"{experiment.slug}.safetensors"
+
+    def write(about: dict) -> None:
+        metadata = {"about": json.dumps(about)}
+        write_atomically(path, lambda temporary: save_file(rounded | {KEPT: shown}, temporary, metadata))
+
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.load_state_dict(rounded)
+    mse = evaluate.squared_error(model.reconstruct(images.test_images), images.test_images)
+    known |= {"half_mse": mse, "examples_mse": evaluate.squared_error(model.reconstruct(shown), shown)}
+    model.load_state_dict(before)
+    write(known)
+    card = Environment(loader=PackageLoader("hybrid", "")).get_template("card.md").render(
+        name=experiment.slug,
+        profile=experiment.profile.name,
+        megabytes=path.stat().st_size / 1e6,
+        parameters=sum(p.numel() for p in model.parameters()),
+        minutes={stage: seconds / 60 for stage, seconds in judged["provenance"]["training_seconds"].items()},
+        **known,
+    )
+    write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(card))
+    return path
+
+
+def _read(name: str) -> tuple[dict[str, Tensor], dict]:
+    path = FOLDER / f"{name}.safetensors"
+    if not path.exists():
+        raise HybridError(f"no weights of {name!r} are released: choose among {', '.join(names()) or 'none yet'}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            about = json.loads(file.metadata()["about"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise HybridError(f"{path} is damaged ({error}): restore it, as with git checkout") from error
+    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}, about
