@@ -182,13 +182,13 @@ def representation(setting: Setting, alpha: float | None = None) -> Representati
     """The profile's first stage, ready to train; `alpha` 0 makes it MoCo-v2."""
     config = setting.profile.hybrid.representation
     model = Representation(config if alpha is None else replace(config, alpha=alpha))
-    compile_networks(model.networks(), setting.device)
     return model.to(device=setting.device, memory_format=torch.channels_last).train()
 
 
 def training_steps(setting: Setting, model: Representation) -> Callable[[], None]:
     """A turn of steps as `hybrid.train` takes them: batch, views, loss, gradient, optimiser, key network."""
     config, device = model.config.training, setting.device
+    compile_networks(model.networks(), device)
     optimiser, images = optimiser_for(model, config), digits().to(device)
     labels = torch.zeros(config.batch, dtype=torch.int64, device=device)
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def names() -> list[str]:
 
 def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> HybridModel:
     """The released hybrid with its latent DDIM, in float32. Raises HybridError for a name of which there are no weights."""
-    tensors, about = _read(name)
+    tensors, known = _read(name)
     del tensors[KEPT]
-    config = profiles.restore(profiles.Hybrid, about["config"])
+    config = profiles.restore(profiles.Hybrid, known["config"])
     autoencoder = config.representation.autoencoder
     model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), LatentDDIM(config.prior))
     model.load_state_dict(tensors)
@@ -46,13 +47,18 @@ def examples(name: str = "cifar10") -> Tensor:
 
 
 def about(name: str = "cifar10") -> dict:
-    """What is known of the weights: `config`, `provenance`, `metrics`, and of the file itself `examples_mse` (1e-3)."""
+    """What is known of the weights: `config`, `provenance`, `metrics`, and of the rounded weights `half_mse` (test set)
+    and `examples_mse`, in 1e-3."""
     return _read(name)[1]
 
 
 def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:
-    """The hybrid of a released name, such as cifar10, or of a run's folder."""
-    return pretrained(str(run), device) if str(run) in names() else methods.load(run, device)
+    """The hybrid of a released name, such as cifar10, or of a run's folder. Raises HybridError where it is neither."""
+    if str(run) in names():
+        return pretrained(str(run), device)
+    if not Path(run).is_dir():
+        raise HybridError(f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}")
+    return methods.load(run, device)
 
 
 def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
@@ -62,27 +68,21 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
     """
     model, judged, images = experiment.model(), experiment.metrics(), experiment.images
     shown = images.test_images[figures.pairs(images, EXAMPLES // 2, experiment.seed).flatten()].cpu()
-    rounded = {
+    tensors = {
         key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for key, value in model.state_dict().items()
     }
+    rounded = copy.deepcopy(model)
+    rounded.load_state_dict(tensors)
     known = {
         "config": profiles.describe(experiment.profile.hybrid),
         "provenance": judged["provenance"],
         "metrics": judged["metrics"],
+        "half_mse": evaluate.squared_error(rounded.reconstruct(images.test_images), images.test_images),
+        "examples_mse": evaluate.squared_error(rounded.reconstruct(shown), shown),
     }
-    path = folder / f"{experiment.slug}.safetensors"
-
-    def write(about: dict) -> None:
-        metadata = {"about": json.dumps(about)}
-        write_atomically(path, lambda temporary: save_file(rounded | {KEPT: shown}, temporary, metadata))
-
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    model.load_state_dict(rounded)
-    mse = evaluate.squared_error(model.reconstruct(images.test_images), images.test_images)
-    known |= {"half_mse": mse, "examples_mse": evaluate.squared_error(model.reconstruct(shown), shown)}
-    model.load_state_dict(before)
-    write(known)
+    path, metadata = folder / f"{experiment.slug}.safetensors", {"about": json.dumps(known)}
+    write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
     card = Environment(loader=PackageLoader("hybrid", "")).get_template("card.md").render(
         name=experiment.slug,
         profile=experiment.profile.name,
@@ -95,14 +95,18 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
     return path
 
 
+def _choices() -> str:
+    return ", ".join(names()) or "none yet"
+
+
 def _read(name: str) -> tuple[dict[str, Tensor], dict]:
     path = FOLDER / f"{name}.safetensors"
     if not path.exists():
-        raise HybridError(f"no weights of {name!r} are released: choose among {', '.join(names()) or 'none yet'}")
+        raise HybridError(f"no weights of {name!r} are released: choose among {_choices()}")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            about = json.loads(file.metadata()["about"])
+            known = json.loads(file.metadata()["about"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise HybridError(f"{path} is damaged ({error}): restore it, as with git checkout") from error
-    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}, about
+    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}, known

@@ -60,6 +60,8 @@ def test_the_command_line_takes_a_released_name(trained, tmp_path):
 def test_wrong_names_and_damaged_files_are_told(trained, tmp_path, monkeypatch):
     with pytest.raises(HybridError, match=r"no weights of 'mnist' are released: choose among digits"):
         hybrid.pretrained("mnist")
+    with pytest.raises(HybridError, match=r"'mnist' is neither a run's folder nor released: choose among digits"):
+        released.open_model("mnist")
     monkeypatch.setattr(released, "FOLDER", tmp_path)
     (tmp_path / "digits.safetensors").write_bytes((trained.runs.parents[2] / "weights/digits.safetensors").read_bytes()[:1000])
     with pytest.raises(HybridError, match="is damaged"):
