@@ -246,12 +246,12 @@ PROFILES = {
             dataset="cifar10",
             hybrid=Hybrid(
                 representation=Representation(
-                    training=Training(epochs=30, optimiser="muon", lr=3e-3),
+                    training=Training(epochs=60, optimiser="muon", lr=3e-3),
                     autoencoder=Autoencoder(widths=(32, 128, 256), cells=(1, 2, 1), decoder_width=48, decoder_cells=1),
-                    augmentation=Augmentation(size=24),
+                    augmentation=Augmentation(crop=0.3, size=24),
                 ),
                 prior=Diffusion(
-                    training=Training(epochs=6, batch=128, optimiser="muon", lr=3e-3, ema=0.998),
+                    training=Training(epochs=10, batch=128, optimiser="muon", lr=3e-3, ema=0.998),
                     channels=64,
                     predict="v",
                     patch=2,
