@@ -115,10 +115,11 @@ PROFILES = {
             ),
             nvae=NVAE(training=Training(epochs=20, ema=0.999)),
             ddim=Diffusion(
-                training=Training(epochs=20, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
+                training=Training(epochs=15, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
                 predict="v",
                 patch=2,
                 encoding_steps=10,
+                ode_steps=20,
             ),
             biggan=BigGAN(
                 training=Training(epochs=20, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.999),
