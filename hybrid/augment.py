@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybrid import distributed
+from hybrid.configs import Augmentation
 from hybrid.errors import HybridError
-from hybrid.profiles import Augmentation
 
 ASPECT = 4 / 3  # a crop's width over its height lies in [1 / ASPECT, ASPECT]
 TRIES = 10  # boxes drawn for a crop, of which the first that fits into the image is taken

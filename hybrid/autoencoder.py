@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.cells import DecoderCell, EncoderCell, norm_swish
+from hybrid.configs import Autoencoder
 from hybrid.errors import HybridError
-from hybrid.profiles import Autoencoder
 
 LATENT_CHANNELS = 6
 LATENT_SIZE = 16

@@ -1,8 +1,8 @@
 """The benchmark: what this package does against what people would use instead, and against what the machine can do.
 
 Both sides of a pair take turns in one process, so that a machine that slows down slows both. What is reported is the median
-of the ratios of neighbouring turns, the peer's seconds over ours. The pairs are those of `hybrid.peers` and `hybrid.peers_fid`
-and, in `hybrid.roofline`, the training step against its own convolutions.
+of the ratios of neighbouring turns, the peer's seconds over ours. The pairs are those of `hybrid.peers`, `peers_probe` and
+`peers_fid` and, in `hybrid.roofline`, the training step against its own convolutions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from hybrid import figures, peers, profiles
+from hybrid import configs, figures, peers, peers_probe, profiles
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import best_device, write_json
@@ -85,7 +85,7 @@ def bench(
     stem = out / re.sub(r"[^a-z0-9]+", "-", f"{machine}{' quick' * quick}".lower()).strip("-")
     path = stem.with_name(f"{stem.name}.csv")
     about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
-    origin = provenance(**about, counts=profiles.describe(counts), peers={name: _version(name) for name in VERSIONS})
+    origin = provenance(**about, counts=configs.describe(counts), peers={name: _version(name) for name in VERSIONS})
     measured = _earlier(path)
     for pair in PAIRS:
         if not pairs or pair.name in pairs:
@@ -218,6 +218,7 @@ def _version(name: str) -> str | None:
 
 PAIRS = (
     *peers.PAIRS,
+    *peers_probe.PAIRS,
     Pair("frechet_distance", "pytorch-fid", "pytorch-fid>=0.3", pytorch_fid),
     Pair(SHARE, "its convolutions alone", "", roofline),
 )

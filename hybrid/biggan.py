@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from hybrid import profiles
+from hybrid import configs
 from hybrid.batchnorm import BatchNorm
 from hybrid.diffaugment import diffaugment
 from hybrid.errors import HybridError
@@ -160,7 +160,7 @@ class Discriminator(nn.Module):
 class BigGAN(Trainable):
     """Generator and discriminator. Images are uint8 or float in [0, 1] outside, in [-1, 1] inside; see the module's text."""
 
-    def __init__(self, config: profiles.BigGAN, classes: int):
+    def __init__(self, config: configs.BigGAN, classes: int):
         super().__init__()
         steps, batch = config.discriminator_steps, config.training.batch
         if not 1 <= steps <= batch:

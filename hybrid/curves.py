@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from hybrid.profiles import Profile
+from hybrid.configs import Profile
 
 
 def draw(history: pd.DataFrame, profile: Profile) -> Figure:

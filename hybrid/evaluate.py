@@ -8,16 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from hybrid import distributed, figures, frechet, paths
+from hybrid.configs import Evaluation
 from hybrid.data import ImageSet
 from hybrid.methods import Method
 from hybrid.model import BATCH, as_float
 from hybrid.probe import Probe, linear_probe
-from hybrid.profiles import Evaluation
 
 
-def evaluate(
-    model: nn.Module, method: Method, images: ImageSet, config: Evaluation, seed: int, calibrate: bool = True
-) -> dict:
+def evaluate(model: nn.Module, method: Method, images: ImageSet, config: Evaluation, seed: int, calibrate: bool = True) -> dict:
     """The numbers of one trained method, those that it can have.
 
     `metrics`: mse (test set, clipped, 1e-3 per dimension on [0, 1]); acc (percent, test set) of the representation that the

@@ -20,9 +20,10 @@ from torch import nn
 
 from hybrid import data, distributed, evaluate, figures, paths, table
 from hybrid.checkpoint import write_atomically
+from hybrid.configs import Profile, describe
 from hybrid.errors import HybridError
 from hybrid.methods import TABLE, Run, method
-from hybrid.profiles import Profile, describe, profile
+from hybrid.profiles import profile
 from hybrid.provenance import device_in_words, peak_memory, provenance
 from hybrid.train import Clock, read_history
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hybrid import profiles
+from hybrid import configs
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.diffusion import Diffusion
 from hybrid.train import Trainable, autocast
@@ -19,7 +19,7 @@ from hybrid.unet import UNet
 class LatentDDIM(Trainable):
     """A model of z. Trained on latents (N, 2, 6, 16, 16), those of an image and of its mirror image."""
 
-    def __init__(self, config: profiles.Diffusion):
+    def __init__(self, config: configs.Diffusion):
         super().__init__()
         self.net = UNet.of(config, LATENT_CHANNELS, LATENT_SIZE)
         self.flip, self.clip = config.flip, config.clip

@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hybrid import checkpoint, figures, profiles
+from hybrid import checkpoint, configs, figures
 from hybrid.biggan import BigGAN
+from hybrid.configs import Profile, describe, restore
 from hybrid.data import ImageSet
 from hybrid.errors import HybridError
 from hybrid.latent import LatentDDIM
 from hybrid.model import EncoderModel, HybridModel
 from hybrid.nvae import NVAE
 from hybrid.pixels import PixelDDIM
-from hybrid.profiles import Profile, describe, restore
 from hybrid.representation import Representation
 from hybrid.train import Clock, Trainable, finished, stream, train
 
@@ -68,14 +68,14 @@ class Method:
     own_metrics: Callable[[nn.Module, ImageSet, int], dict[str, float]] = lambda model, images, seed: {}  # beyond the table's
 
 
-def train_representation(run: Run, config: profiles.Representation) -> EncoderModel:
+def train_representation(run: Run, config: configs.Representation) -> EncoderModel:
     """Autoencoder and contrast; MoCo-v2 where alpha is 0 and nothing is decoded."""
     torch.manual_seed(stream(run.seed, "representation"))
     trained = run.stage("representation", Representation(config), config, lambda: run.images.train_images)
     return EncoderModel(trained.encoder) if trained.decoder is None else HybridModel(trained.encoder, trained.decoder)
 
 
-def train_hybrid(run: Run, config: profiles.Hybrid) -> HybridModel:
+def train_hybrid(run: Run, config: configs.Hybrid) -> HybridModel:
     """Autoencoder and contrast, then the DDIM on the frozen z."""
     model = train_representation(run, config.representation)
     torch.manual_seed(stream(run.seed, "prior"))
@@ -101,16 +101,14 @@ def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], 
     return train_it
 
 
-def contrast_only(profile: Profile) -> profiles.Representation:
+def contrast_only(profile: Profile) -> configs.Representation:
     """The hybrid's own encoder, contrast and training without the decoder, so that the comparison is fair."""
     return replace(profile.hybrid.representation, alpha=0.0)
 
 
-def contrast_on_z(profile: Profile) -> profiles.Representation:
+def contrast_on_z(profile: Profile) -> configs.Representation:
     """The hybrid's first stage with the contrast on the whole of z, which the paper says makes reconstruction worse."""
-    return replace(
-        profile.hybrid.representation, contrast=replace(profile.hybrid.representation.contrast, on="z")
-    )
+    return replace(profile.hybrid.representation, contrast=replace(profile.hybrid.representation.contrast, on="z"))
 
 
 # The rows of Table 1, in its order.
@@ -182,7 +180,7 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-STAGES = {"representation": (profiles.Representation, Representation), "prior": (profiles.Diffusion, LatentDDIM)}
+STAGES = {"representation": (configs.Representation, Representation), "prior": (configs.Diffusion, LatentDDIM)}
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from hybrid import distributed
 from hybrid.batchnorm import BatchNorm
 from hybrid.bounds import i_cpc
+from hybrid.configs import Contrast
 from hybrid.errors import HybridError
-from hybrid.profiles import Contrast
 
 
 def head(inputs: int, config: Contrast) -> nn.Sequential:
@@ -71,6 +71,4 @@ class MoCo(nn.Module):
     @torch.no_grad()
     def follow(self, query_network: nn.Module) -> None:
         """Move the key network's weights a step of 1 - momentum towards the query network's."""
-        torch._foreach_lerp_(
-            list(self.key_network.parameters()), list(query_network.parameters()), 1 - self.config.momentum
-        )
+        torch._foreach_lerp_(list(self.key_network.parameters()), list(query_network.parameters()), 1 - self.config.momentum)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybrid import profiles
+from hybrid import configs
 from hybrid.batchnorm import BatchNorm
 from hybrid.cells import DecoderCell, EncoderCell, norm_swish
 from hybrid.model import as_float, in_batches
@@ -27,7 +27,7 @@ DIMENSIONS = 3 * 32 * 32
 class Group(nn.Module):
     """One group of latents on the way down: its prior, its posterior relative to it, and the cells below it."""
 
-    def __init__(self, config: profiles.NVAE, width: int, size: int, enter: nn.Module, top: bool):
+    def __init__(self, config: configs.NVAE, width: int, size: int, enter: nn.Module, top: bool):
         super().__init__()
         self.shape = (config.latents, size, size)
         self.enter = enter
@@ -86,7 +86,7 @@ class NVAE(Trainable):
 
     leaves_out = True  # groups that are not open yet
 
-    def __init__(self, config: profiles.NVAE):
+    def __init__(self, config: configs.NVAE):
         super().__init__()
         self.config = config
         scales = len(config.groups)
@@ -156,9 +156,7 @@ class NVAE(Trainable):
         noise *= self.config.temperature
         return in_batches(lambda x: self._descend(x, [])[0], self.start.device, noise).clamp(0, 1)
 
-    def _elbo(
-        self, x: Tensor, noise: Tensor | None = None, opened: int | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _elbo(self, x: Tensor, noise: Tensor | None = None, opened: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Images -> the decoder's mean; log p(x|z) (N,) and the groups' KLs (N, L) in nats; z (N, D).
 
         Without noise z are the posterior means. Groups after the first `opened` are their priors' means.

@@ -14,18 +14,16 @@ from functools import cache, partial
 
 import torch
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from hybrid import profiles
+from hybrid import configs
 from hybrid.augment import ASPECT, augment
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.compilation import compile_networks
 from hybrid.digits import load_digits_rgb
 from hybrid.latent import LatentDDIM
-from hybrid.probe import PENALTIES, VALIDATION, linear_probe
 from hybrid.representation import Representation
 from hybrid.train import autocast, optimiser_for
 from hybrid.unet import GroupNorm
@@ -46,7 +44,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Setting:
-    profile: profiles.Profile  # of the networks, batches and optimisers
+    profile: configs.Profile  # of the networks, batches and optimisers
     device: torch.device
     counts: Counts
 
@@ -82,9 +80,9 @@ Batches = Callable[[], Iterable[Tensor]]
 
 
 @contextmanager
-def augmentation(make: Callable[[Tensor, profiles.Augmentation, int], Batches], how: str, setting: Setting) -> Iterator[Sides]:
+def augmentation(make: Callable[[Tensor, configs.Augmentation, int], Batches], how: str, setting: Setting) -> Iterator[Sides]:
     """uint8 images to float32 views, both 32 x 32, where torchvision's antialiasing, which ours leaves out, has no effect."""
-    config, steps, device = profiles.Augmentation(), setting.counts.steps, setting.device
+    config, steps, device = configs.Augmentation(), setting.counts.steps, setting.device
     images = digits()[: setting.counts.images].to(device)
     batches = make(images, config, steps)
 
@@ -99,22 +97,22 @@ def augmentation(make: Callable[[Tensor, profiles.Augmentation, int], Batches], 
     yield Sides(ours, peer, steps * len(images), f"{steps} batches of {len(images)} a turn; theirs: {how}")
 
 
-def pil_images(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
+def pil_images(images: Tensor, config: configs.Augmentation, steps: int) -> Batches:
     recipe, pictures = _torchvision(config, [v2.PILToTensor()]), as_pictures(images)
     return lambda: (torch.stack([recipe(picture) for picture in pictures]) for _ in range(steps))
 
 
-def tensors(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
+def tensors(images: Tensor, config: configs.Augmentation, steps: int) -> Batches:
     recipe, images = _torchvision(config, []), images.cpu()
     return lambda: (torch.stack([recipe(image) for image in images]) for _ in range(steps))
 
 
-def pil_loader(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
+def pil_loader(images: Tensor, config: configs.Augmentation, steps: int) -> Batches:
     loader = _loader(as_pictures(images) * steps, _torchvision(config, [v2.PILToTensor()]), len(images))
     return lambda: loader
 
 
-def kornia(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches:
+def kornia(images: Tensor, config: configs.Augmentation, steps: int) -> Batches:
     import kornia.augmentation as K
 
     ratio, mode = (1 / ASPECT, ASPECT), "resample"  # of the whole batch at once; the default cuts one image after another
@@ -129,7 +127,7 @@ def kornia(images: Tensor, config: profiles.Augmentation, steps: int) -> Batches
     return lambda: (recipe(images.float() / 255) for _ in range(steps))
 
 
-def _torchvision(config: profiles.Augmentation, last: list[nn.Module]) -> v2.Compose:
+def _torchvision(config: configs.Augmentation, last: list[nn.Module]) -> v2.Compose:
     """Our recipe as torchvision has it, for one image: a batch would share one draw. Pixels stay uint8 until the end."""
     jitter = v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue)
     return v2.Compose(
@@ -259,7 +257,7 @@ def lightly_moco(setting: Setting) -> Iterator[Sides]:
 # Sampling
 
 
-def unet2d(prior: profiles.Diffusion) -> nn.Module:
+def unet2d(prior: configs.Diffusion) -> nn.Module:
     """diffusers' UNet2DModel of the prior's sizes, on z as our net has it after folding: the same parameters and operations."""
     from diffusers import UNet2DModel
 
@@ -289,9 +287,7 @@ def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
     prior, count, device = setting.profile.hybrid.prior, setting.counts, setting.device
     model, unet = LatentDDIM(prior).to(device).eval(), unet2d(prior).eval()
     kind = {"noise": "epsilon", "v": "v_prediction"}[prior.predict]
-    scheduler = DDIMScheduler(
-        prior.steps, prior.beta_min, prior.beta_max, clip_sample_range=prior.clip, prediction_type=kind
-    )
+    scheduler = DDIMScheduler(prior.steps, prior.beta_min, prior.beta_max, clip_sample_range=prior.clip, prediction_type=kind)
     pipeline = DDIMPipeline(unet, scheduler).to(device)
     pipeline.set_progress_bar_config(disable=True)
 
@@ -309,55 +305,6 @@ def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
     yield Sides(ours, peer, count.latents, note)
 
 
-# Linear probe
-
-
-@contextmanager
-def sklearn_probe(how: str, setting: Setting) -> Iterator[Sides]:
-    """scikit-learn's LogisticRegression (L-BFGS, its own tolerance) on the same standardised features.
-
-    It minimises C times the sum of the losses plus half the squared weights: ours, where C = 1 / (penalty N). "same job"
-    chooses the penalty as ours does, each fit starting from the one before; "one fit" tells it to both.
-    """
-    x, labels, test, test_labels = _features(setting.counts.features)
-    on_device = [array.to(setting.device) for array in (x, labels, test, test_labels)]
-    penalty, held = linear_probe(*on_device).penalty, round(VALIDATION * len(x))
-    x, labels, test, test_labels = (array.numpy() for array in (x, labels, test, test_labels))
-
-    def peer() -> float:
-        model, best = LogisticRegression(max_iter=1000, warm_start=True), penalty
-        if how == "same job":
-            scores = {}
-            for candidate in PENALTIES:
-                model.set_params(C=1 / (candidate * (len(x) - held))).fit(x[held:], labels[held:])
-                scores[candidate] = model.score(x[:held], labels[:held])
-            best = max(PENALTIES, key=lambda candidate: (scores[candidate], candidate))
-        model.set_params(C=1 / (best * len(x))).fit(x, labels)
-        return 100 * model.score(test, test_labels)
-
-    jobs = {
-        "same job": f"both choose among {len(PENALTIES)} penalties",
-        "one fit": "both are told the penalty",
-    }
-    note = f"{len(x):,} x {x.shape[1]} features, penalty {penalty:g}; {jobs[how]}"
-    penalties = (penalty,) if how == "one fit" else PENALTIES
-    yield Sides(lambda: linear_probe(*on_device, penalties=penalties).accuracy, peer, len(x), note, gives="accuracy")
-
-
-@torch.no_grad()
-def _features(count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Standardised features (N, 768) of digits by a random convolutional net, correlated as those of images are."""
-    train, labels, test, test_labels = load_digits_rgb()
-    train, labels = torch.cat([train, train.flip(3)]), labels.repeat(2)
-    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:count]
-    first, second = (nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in ((3, 32), (32, 48)))
-    net = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten())  # 48 x 4 x 4
-    features, test_features = (torch.cat([net(part / 255) for part in x.split(1000)]) for x in (train[chosen], test))
-    std, mean = torch.std_mean(features, dim=0)
-    std = std.clamp_min(1e-6)
-    return (features - mean) / std, labels[chosen], (test_features - mean) / std, test_labels
-
-
 PAIRS = (
     *(
         Pair("augmentation", peer, requires, partial(augmentation, make, how))
@@ -370,6 +317,4 @@ PAIRS = (
     ),
     Pair("moco_step", "lightly", "lightly>=1.6", lightly_moco),
     Pair("ddim_sampling", "diffusers", "diffusers>=0.32", diffusers_ddim),
-    Pair("linear_probe", "scikit-learn, same job", "scikit-learn>=1.5", partial(sklearn_probe, "same job")),
-    Pair("linear_probe", "scikit-learn, one fit", "scikit-learn>=1.5", partial(sklearn_probe, "one fit")),
 )

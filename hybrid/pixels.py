@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hybrid import profiles
+from hybrid import configs
 from hybrid.diffusion import Diffusion
 from hybrid.errors import HybridError
 from hybrid.model import as_float, batch_seeds, in_batches
@@ -24,7 +24,7 @@ CLIP = 1.0  # bound on each estimate of x_0 while sampling: that of the data
 class PixelDDIM(Trainable):
     """A model of images; `config.clip` is a bound for latents and not used."""
 
-    def __init__(self, config: profiles.Diffusion):
+    def __init__(self, config: configs.Diffusion):
         super().__init__()
         self.net = UNet.of(config, SHAPE[0], SHAPE[1])
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)

@@ -7,166 +7,22 @@ never lands among the results of the profile that it was derived from.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import get_type_hints
+from dataclasses import fields, is_dataclass, replace
 
+from hybrid.configs import (
+    NVAE,
+    Augmentation,
+    Autoencoder,
+    BigGAN,
+    Contrast,
+    Diffusion,
+    Evaluation,
+    Hybrid,
+    Profile,
+    Representation,
+    Training,
+)
 from hybrid.errors import HybridError
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """One contrastive view of an image (Chen et al. 2020, without the blur that 32 x 32 images do not need)."""
-
-    crop: float = 0.2  # smallest share of the image's area that a random resized crop keeps
-    flip: float = 0.5  # probability of a horizontal flip
-    jitter: float = 0.8  # probability of colour jitter
-    brightness: float = 0.4  # factor drawn from [1 - b, 1 + b]
-    contrast: float = 0.4  # likewise
-    saturation: float = 0.4  # likewise
-    hue: float = 0.1  # shift drawn from [-h, h] turns of the colour wheel
-    grey: float = 0.2  # probability of grey
-    # Pixels of a view's side, a multiple of the encoder's whole stride. Crops make things look larger than they are in the
-    # whole images that the encoder is used on; views of 24 undo that, and cost half of what views of 32 do.
-    size: int = 32
-
-
-@dataclass(frozen=True)
-class Training:
-    """One run of the training loop."""
-
-    epochs: int  # passes over the train set
-    batch: int = 256  # images a step
-    optimiser: str = "adamw"  # or "muon" (Jordan et al. 2024): orthogonalised steps for weights, AdamW's for the rest
-    lr: float = 2e-3  # peak learning rate
-    weight_decay: float = 1e-4  # decoupled, on weights of two dimensions or more
-    warmup: float = 0.05  # share of the steps in which the rate rises from 0; then it falls along a cosine to 0
-    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
-    clip: float = 1.0  # largest norm of the gradient
-    ema: float = 0.0  # decay of the averaged weights that are kept for use; 0: the last weights are used
-
-
-@dataclass(frozen=True)
-class Autoencoder:
-    """x (3 x 32 x 32) -> z (6 x 16 x 16) -> x', in NVAE's manner with fewer cells."""
-
-    widths: tuple[int, ...] = (48, 96, 192)  # channels at 16 x 16, 8 x 8, 4 x 4 ...: y comes from the last, w from the first
-    cells: tuple[int, ...] = (2, 2, 2)  # residual cells of the encoder at each of these
-    decoder_width: int = 64  # channels of the decoder at 16 x 16
-    decoder_cells: int = 3  # residual cells of the decoder
-    expansion: int = 2  # widening inside a decoder cell, where its depthwise convolution works
-    kernel: int = 3  # of that convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
-    y_channels: int = 3  # channels of y, the first of z's six; the rest is w
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """MoCo-v2 (Chen et al. 2020) on y."""
-
-    queue: int = 4096  # keys kept: m of equation (3)
-    temperature: float = 0.1  # of the critic g = exp(q . k / temperature)
-    momentum: float = 0.99  # of the key encoder
-    key_batch: int = 32  # keys that share batch norm's statistics: a batch is split, so that none carries the whole's mark
-    hidden: int = 512  # width of the two-layer head
-    dim: int = 128  # dimensions of queries and keys
-    on: str = "y"  # what is contrasted: "y", or "z" for the ablation
-
-
-@dataclass(frozen=True)
-class Representation:
-    """Autoencoder and contrast on one encoder: the hybrid's first stage, and MoCo-v2 where alpha is 0."""
-
-    training: Training
-    autoencoder: Autoencoder = Autoencoder()
-    contrast: Contrast = Contrast()
-    augmentation: Augmentation = Augmentation()
-    alpha: float = 3e-5  # weight of I_BA in equation (4); both bounds are in nats and I_BA has thousands of them
-    sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
-
-
-@dataclass(frozen=True)
-class Diffusion:
-    """A DDIM: its U-Net and its process."""
-
-    training: Training
-    channels: int = 48  # width at the highest resolution
-    multipliers: tuple[int, ...] = (1, 2)  # widths at each resolution, times channels
-    blocks: int = 1  # residual blocks a resolution
-    attention: tuple[int, ...] = (8,)  # resolutions with self-attention, after folding
-    dropout: float = 0.0
-    steps: int = 1000  # T
-    beta_min: float = 1e-4  # linear betas
-    beta_max: float = 0.02
-    predict: str = "noise"  # what the net gives, as in the paper; or "v", with which short trainings come further
-    flip: float = 0.5  # probability that an image is seen mirrored
-    clip: float = 4.0  # bound on each estimate of x_0 while sampling, in deviations: an early net errs far at t = T
-    patch: int = 1  # pixels of a side that the net folds into channels, for CPUs; 1 is the paper's
-    encoding_steps: int = 50  # S of the ODE that carries an image to x_T, the pixel DDIM's representation
-    ode_steps: int = 50  # S there and S back of the pixel DDIM's reconstruction
-
-
-@dataclass(frozen=True)
-class NVAE:
-    """NVAE (Vahdat & Kautz 2020) with few groups and cells."""
-
-    training: Training
-    channels: int = 48  # width at 16 x 16; it doubles with each coarser resolution, to four times at most
-    groups: tuple[int, ...] = (1, 1, 2, 2)  # groups of latents at each resolution, from coarse to fine; the last is 16 x 16
-    latents: int = 4  # channels of each group
-    cells: int = 1  # residual cells a group, in the encoder and again in the decoder
-    expansion: int = 2  # widening inside a decoder cell
-    kernel: int = 3  # of its depthwise convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
-    kl_warmup: float = 0.3  # share of the training in which the KL's weight rises from 0 to 1, its groups balanced
-    spectral: float = 1e-2  # weight of the sum of largest singular values, against nats per image
-    temperature: float = 1.0  # of samples: scales the prior's standard deviations
-    flip: float = 0.5  # probability that an image is shown mirrored
-
-
-@dataclass(frozen=True)
-class BigGAN:
-    """BigGAN (Brock et al. 2018) without attention, and DiffAugment."""
-
-    training: Training  # its batch is shared out among the discriminator's steps
-    noise: int = 128  # dimensions of the noise that an image is drawn from
-    generator_channels: int = 64  # width at 16 x 16; twice that at 8 x 8, four times at 4 x 4
-    discriminator_channels: int = 64  # likewise; its features have four times as many dimensions
-    discriminator_steps: int = 1  # for each of the generator's
-    conditional: bool = False  # whether both networks are told the class; D's features have then seen the labels
-    diffaugment: float = 1.0  # spread of its draws: 1 as published, 0 none
-    flip: float = 0.5  # probability that a real image is shown mirrored
-
-
-@dataclass(frozen=True)
-class Hybrid:
-    """The paper's method: autoencoder and contrast together, then a DDIM on the frozen z."""
-
-    representation: Representation
-    prior: Diffusion
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a trained method is judged."""
-
-    samples: int = 50_000  # generated images that the distances are measured on, at most the train set's size
-    sampler_steps: int = 100  # S of the DDIM sampler
-    eta: float = 0.0  # 0: the deterministic sampler; 1: ancestral, which forgives an early net more
-    inception: bool = True  # measure FID where Inception's weights can be had
-    pairs: int = 6  # rows of the interpolation figures
-    frames: int = 9  # images a row, both ends included
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Everything that decides a result but for the data set and the seed."""
-
-    name: str
-    dataset: str  # the data set it is meant for, taken where none is named
-    hybrid: Hybrid  # MoCo-v2 and the ablation are made by its values too, one thing changed
-    nvae: NVAE
-    ddim: Diffusion  # in pixels
-    biggan: BigGAN
-    evaluation: Evaluation
-
 
 PROFILES = {
     p.name: p
@@ -259,10 +115,11 @@ PROFILES = {
             ),
             nvae=NVAE(training=Training(epochs=20, ema=0.999)),
             ddim=Diffusion(
-                training=Training(epochs=20, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
+                training=Training(epochs=15, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
                 predict="v",
                 patch=2,
                 encoding_steps=10,
+                ode_steps=20,
             ),
             biggan=BigGAN(
                 training=Training(epochs=20, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.999),
@@ -338,18 +195,6 @@ def profile(spec: str) -> Profile:
             raise HybridError(f"{change!r} changes nothing in profile {name!r}: write it as field=value")
         result = _changed(result, path.split("."), text, path)
     return replace(result, name=spec)
-
-
-def describe(value) -> dict:
-    """A profile, or a part of one, as plain values for provenance and keys."""
-    return asdict(value)
-
-
-def restore(kind: type, values: dict):
-    """The dataclass that `describe` made `values` of."""
-    hints = get_type_hints(kind)
-    parts = {name: restore(hints[name], value) if isinstance(value, dict) else value for name, value in values.items()}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in parts.items()})
 
 
 def _changed(node, path: list[str], text: str, whole: str):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hybrid import evaluate, figures, methods, profiles
+from hybrid import configs, evaluate, figures, methods
 from hybrid.autoencoder import Decoder, Encoder
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
@@ -34,7 +34,7 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
     """The released hybrid with its latent DDIM, in float32. Raises HybridError for a name of which there are no weights."""
     tensors, known = _read(name)
     del tensors[KEPT]
-    config = profiles.restore(profiles.Hybrid, known["config"])
+    config = configs.restore(configs.Hybrid, known["config"])
     autoencoder = config.representation.autoencoder
     model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), LatentDDIM(config.prior))
     model.load_state_dict(tensors)
@@ -75,7 +75,7 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
     rounded = copy.deepcopy(model)
     rounded.load_state_dict(tensors)
     known = {
-        "config": profiles.describe(experiment.profile.hybrid),
+        "config": configs.describe(experiment.profile.hybrid),
         "provenance": judged["provenance"],
         "metrics": judged["metrics"],
         "half_mse": evaluate.squared_error(rounded.reconstruct(images.test_images), images.test_images),
@@ -83,7 +83,8 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
     }
     path, metadata = folder / f"{experiment.slug}.safetensors", {"about": json.dumps(known)}
     write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
-    card = Environment(loader=PackageLoader("hybrid", "")).get_template("card.md").render(
+    template = Environment(loader=PackageLoader("hybrid", "")).get_template("card.md")
+    card = template.render(
         name=experiment.slug,
         profile=experiment.profile.name,
         megabytes=path.stat().st_size / 1e6,

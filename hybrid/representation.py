@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from hybrid import profiles
+from hybrid import configs
 from hybrid.augment import augment
 from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
@@ -15,7 +15,7 @@ from hybrid.train import Trainable
 class QueryNetwork(nn.Module):
     """Views (N, 3, S, S) -> what the critic compares (N, dim): the encoder's y (or z, for the ablation) and a head."""
 
-    def __init__(self, encoder: Encoder, config: profiles.Representation):
+    def __init__(self, encoder: Encoder, config: configs.Representation):
         super().__init__()
         self.encoder = encoder
         self.channels = encoder.y_channels if config.contrast.on == "y" else LATENT_CHANNELS
@@ -33,7 +33,7 @@ class Representation(Trainable):
 
     draws_for_all = True
 
-    def __init__(self, config: profiles.Representation):
+    def __init__(self, config: configs.Representation):
         super().__init__()
         self.config = config
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)

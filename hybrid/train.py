@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from hybrid import checkpoint, distributed
 from hybrid.compilation import compile_networks
+from hybrid.configs import Training
 from hybrid.errors import HybridError
-from hybrid.profiles import Training
 
 CHECKPOINT_SECONDS = 60.0  # work that a kill can cost, at most
 LOGS_PER_EPOCH = 4  # lines of history

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybrid import profiles
+from hybrid import configs
 from hybrid.errors import HybridError
 
 
@@ -110,7 +110,7 @@ class UNet(nn.Module):
     """
 
     @classmethod
-    def of(cls, config: profiles.Diffusion, channels_in: int, size: int) -> UNet:
+    def of(cls, config: configs.Diffusion, channels_in: int, size: int) -> UNet:
         """The net that a profile asks for."""
         return cls(
             channels_in,

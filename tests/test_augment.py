@@ -8,8 +8,8 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
 from hybrid.augment import Draw, apply, augment, draw
+from hybrid.configs import Augmentation
 from hybrid.errors import HybridError
-from hybrid.profiles import Augmentation
 
 SIZES = [(32, 32), (20, 45)]
 

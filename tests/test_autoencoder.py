@@ -5,8 +5,9 @@ import torch
 
 from hybrid.autoencoder import Decoder, Encoder
 from hybrid.cells import DecoderCell, EncoderCell
+from hybrid.configs import Autoencoder
 from hybrid.errors import HybridError
-from hybrid.profiles import PROFILES, Autoencoder
+from hybrid.profiles import PROFILES
 
 SMALL = Autoencoder(widths=(8, 8, 16), cells=(1, 1, 1), decoder_width=8, decoder_cells=1)
 

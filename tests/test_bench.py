@@ -15,10 +15,11 @@ from pytorch_fid import fid_score
 from hybrid import bench as benchmark
 from hybrid import peers, peers_fid
 from hybrid.bench import PAIRS, QUICK, QUICK_PROFILE, Measured, bench, compare, measure
+from hybrid.configs import Augmentation, Autoencoder, Contrast
 from hybrid.errors import HybridError
 from hybrid.latent import LatentDDIM
 from hybrid.peers import Pair, Setting, Sides
-from hybrid.profiles import PROFILES, Augmentation, Autoencoder, Contrast, profile
+from hybrid.profiles import PROFILES, profile
 from hybrid.representation import Representation
 from hybrid.roofline import alone, calls, recorded
 
@@ -204,4 +205,3 @@ def test_wrong_input_is_told_in_one_line(tmp_path, change, message):
     with pytest.raises(HybridError, match=message) as caught:
         bench(tmp_path, **change)
     assert "\n" not in str(caught.value)
-

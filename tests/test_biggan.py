@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from hybrid import biggan, profiles
+from hybrid import biggan, configs
 from hybrid import model as model_module
 from hybrid.biggan import BigGAN, Norm, hinge_discriminator, hinge_generator
+from hybrid.configs import Training
 from hybrid.diffaugment import diffaugment
 from hybrid.errors import HybridError
-from hybrid.profiles import Training
 from hybrid.train import Clock, TimeUp, read_history, train
 
 LABELS = torch.arange(8) % 4
@@ -21,7 +21,7 @@ def gan(epochs=1, **changes):
     torch.manual_seed(0)
     training = Training(epochs=epochs, batch=8, lr=2e-3, weight_decay=0.0, betas=(0.0, 0.999), ema=0.9)
     small = {"noise": 8, "generator_channels": 4, "discriminator_channels": 4}
-    return BigGAN(profiles.BigGAN(training, **small | changes), classes=4)
+    return BigGAN(configs.BigGAN(training, **small | changes), classes=4)
 
 
 def state(module):

@@ -19,17 +19,18 @@ import torch
 import torch.multiprocessing
 from torch import nn
 
-from hybrid import distributed, model, profiles, representation
+from hybrid import configs, distributed, model, representation
 from hybrid.augment import augment
 from hybrid.batchnorm import BatchNorm
 from hybrid.biggan import BigGAN, frozen
+from hybrid.configs import Training
 from hybrid.errors import HybridError
 from hybrid.latent import LatentDDIM
 from hybrid.methods import METHODS
 from hybrid.model import HybridModel
 from hybrid.nvae import NVAE
 from hybrid.pixels import PixelDDIM
-from hybrid.profiles import Training, profile
+from hybrid.profiles import profile
 from hybrid.representation import Representation
 from hybrid.train import Clock, TimeUp, Trainable, read_history, train
 
@@ -95,7 +96,7 @@ def config_of(alpha=3e-5, **training):
         SMOKE.hybrid.representation,
         alpha=alpha,
         training=Training(**{"epochs": 2, "batch": 32, **training}),
-        contrast=profiles.Contrast(queue=80, hidden=16, dim=8, key_batch=8),
+        contrast=configs.Contrast(queue=80, hidden=16, dim=8, key_batch=8),
     )
 
 
@@ -208,7 +209,7 @@ def refused(folder):
             ill = distributed.rank() == 1 and len(self.drawn) == 3
             return loss, {"loss": loss * (math.nan if ill else 1)}
 
-    small = replace(config_of(), contrast=profiles.Contrast(queue=24, hidden=16, dim=8))
+    small = replace(config_of(), contrast=configs.Contrast(queue=24, hidden=16, dim=8))
     return {
         "uneven": refusal(trained, Chance(), torch.ones(9), Training(epochs=1, batch=3), folder / "uneven"),
         "queue": refusal(trained, fresh(small), pictures(), small.training, folder / "queue"),

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hybrid.configs import Contrast
 from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head
-from hybrid.profiles import Contrast
 
 CONFIG = Contrast(queue=10, temperature=0.2, momentum=0.9, hidden=16, dim=4)
 

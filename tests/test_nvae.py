@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.distributions import Normal, SigmoidTransform, TransformedDistribution, Uniform, kl_divergence
 
+from hybrid import configs, nvae
 from hybrid import model as model_module
-from hybrid import nvae, profiles
+from hybrid.configs import Training
 from hybrid.nvae import NVAE, SpectralPenalty, kl_weights, logistic_log_likelihood, residual_kl
-from hybrid.profiles import Training
 from hybrid.train import read_history, train
 
-TINY = profiles.NVAE(training=Training(epochs=20, batch=16, lr=5e-3), channels=8, groups=(1, 2), latents=2)
+TINY = configs.NVAE(training=Training(epochs=20, batch=16, lr=5e-3), channels=8, groups=(1, 2), latents=2)
 LEVELS = torch.arange(256) / 255
 
 

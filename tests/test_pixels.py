@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hybrid import evaluate, profiles
+from hybrid import configs, evaluate
 from hybrid import model as model_module
+from hybrid.configs import Training
 from hybrid.errors import HybridError
 from hybrid.model import as_float
 from hybrid.pixels import PixelDDIM
-from hybrid.profiles import Training
 from hybrid.train import Clock, TimeUp, read_history, train
 
 MEAN, STD = 0.1, 0.3  # of the Gaussian data, on [-1, 1]
 
 
-CONFIG = profiles.Diffusion(
+CONFIG = configs.Diffusion(
     Training(epochs=2, batch=8, ema=0.9), channels=8, multipliers=(1,), attention=(), steps=100, beta_max=0.1, patch=4
 )
 

@@ -5,8 +5,9 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from hybrid.configs import Diffusion, Hybrid, describe, restore
 from hybrid.errors import HybridError
-from hybrid.profiles import PROFILES, Diffusion, Hybrid, describe, profile, restore
+from hybrid.profiles import PROFILES, profile
 
 
 def test_a_field_changes_and_the_name_says_so():

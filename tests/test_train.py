@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from hybrid import checkpoint, profiles
+from hybrid import checkpoint, configs
+from hybrid.configs import Training
 from hybrid.errors import HybridError
-from hybrid.profiles import Training, profile
+from hybrid.profiles import profile
 from hybrid.representation import Representation
 from hybrid.train import Clock, TimeUp, Trainable, finished, read_history, stream, train
 
@@ -124,7 +125,7 @@ def test_a_player_may_come_twice_and_the_loop_tells_how_far_it_is(tmp_path):
 
 
 def test_without_alpha_nothing_is_decoded_and_the_contrast_is_the_hybrids():
-    config = replace(profile("smoke").hybrid.representation, contrast=profiles.Contrast(queue=40, hidden=16, dim=8))
+    config = replace(profile("smoke").hybrid.representation, contrast=configs.Contrast(queue=40, hidden=16, dim=8))
     images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     hybrid, contrast = (Representation(replace(config, alpha=alpha)).train() for alpha in (config.alpha, 0.0))
     contrast.load_state_dict({name: v for name, v in hybrid.state_dict().items() if not name.startswith("decoder.")})
@@ -151,7 +152,7 @@ def test_a_broken_loss_never_reaches_a_checkpoint(tmp_path):
 
 def test_hybrid_resumes_exactly_with_queue_and_key_network(tmp_path):
     config = profile("smoke").hybrid.representation
-    contrast = profiles.Contrast(queue=40, hidden=16, dim=8)
+    contrast = configs.Contrast(queue=40, hidden=16, dim=8)
     config = replace(config, training=Training(epochs=3, batch=16), contrast=contrast)
     images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
