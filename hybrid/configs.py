@@ -73,6 +73,7 @@ class Representation:
     contrast: Contrast = Contrast()
     augmentation: Augmentation = Augmentation()
     alpha: float = 3e-5  # weight of I_BA in equation (4); both bounds are in nats and I_BA has thousands of them
+    decode_every: int = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
     sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
 
 

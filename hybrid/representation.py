@@ -48,16 +48,17 @@ class Representation(Trainable):
         return [net for net in (self.encoder, self.decoder, self.moco.key_network) if net is not None]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Minus equation (4) for images (N, 3, 32, 32) uint8: the query's view is decoded, the key's is only compared."""
+        """Minus equation (4) for images (N, 3, 32, 32) uint8: query views are decoded, key views are only compared."""
         query_view, key_view = augment(batch, self.config.augmentation), augment(batch, self.config.augmentation)
         z = self.encoder(query_view)
         places = self.moco.enqueue(self.moco.keys(key_view))
         cpc = self.moco.bound(self.query_network.project(z), places)
         if self.decoder is None:
             return -cpc, {"loss": -cpc, "i_cpc": cpc}
-        decoded = self.decoder(z)
-        ba = i_ba(gaussian_log_likelihood(query_view, decoded, self.config.sigma))
-        mse = (query_view - decoded).detach().float().square().mean()
+        seen = query_view[:: self.config.decode_every]
+        decoded = self.decoder(z[:: self.config.decode_every])
+        ba = i_ba(gaussian_log_likelihood(seen, decoded, self.config.sigma))
+        mse = (seen - decoded).detach().float().square().mean()
         loss = -hybrid_bound(ba, cpc, self.config.alpha)
         return loss, {"loss": loss, "i_ba": ba, "i_cpc": cpc, "mse": 1e3 * mse}
 
