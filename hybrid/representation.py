@@ -37,7 +37,9 @@ class Representation(Trainable):
     def __init__(self, config: configs.Representation):
         super().__init__()
         if not 1 <= config.decode_every <= config.training.batch:
-            raise HybridError(f"decode_every = {config.decode_every}: choose from 1 to the {config.training.batch} images of a batch")
+            raise HybridError(
+                f"decode_every = {config.decode_every}: choose from 1 to the {config.training.batch} images of a batch"
+            )
         self.config = config
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None
