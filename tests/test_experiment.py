@@ -19,6 +19,7 @@ from hybrid.cli import STOPPED, main
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
 from hybrid.methods import METHODS, TABLE
+from hybrid.screen import held_out
 from hybrid.train import Clock, TimeUp
 
 
@@ -104,6 +105,24 @@ def test_outcomes_of_another_data_set_of_the_same_name_are_not_taken_for_ones_ow
         keys.append(Experiment("smoke", str(tmp_path / place / "mine.npz"))._key("mocov2"))
     assert keys[0]["dataset"] == keys[1]["dataset"] == "mine" and keys[0] != keys[1]
     assert "sha256" not in Experiment("smoke")._key("mocov2")
+
+
+def test_screening_never_sees_the_test_set_and_logs_each_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
+    whole = Experiment("smoke").images
+    parts = held_out(whole)
+    assert len(parts.test_images) == round(0.1 * len(whole.train_images))
+    kept, held, train = (
+        {image.tobytes() for image in images.numpy()} for images in (parts.train_images, parts.test_images, whole.train_images)
+    )
+    assert kept | held == train
+    for profile in ("smoke", "smoke,hybrid.representation.alpha=0"):
+        assert main(["screen", "--profile", profile]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "results/bench/screen.jsonl").read_text().splitlines()]
+    assert [line["profile"] for line in lines] == ["smoke", "smoke,hybrid.representation.alpha=0"]
+    assert 10 < lines[0]["acc_y"] <= 100 and lines[0]["mse"] > 0 and "mse" not in lines[1]
+    assert all({"command", "commit", "device"} <= line["provenance"].keys() for line in lines)
+    assert '"acc_y"' in capsys.readouterr().out
 
 
 def test_the_trained_hybrid_is_loaded_and_used(done):
