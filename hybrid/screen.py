@@ -6,20 +6,19 @@ in a log, with where it comes from.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from hybrid import checkpoint, distributed, paths
-from hybrid.checkpoint import write_atomically
 from hybrid.data import ImageSet
 from hybrid.evaluate import squared_error
 from hybrid.experiment import Experiment
 from hybrid.methods import Run, train_representation
 from hybrid.model import HybridModel
 from hybrid.probe import linear_probe
+from hybrid.train import append
 
 HELD_OUT = 0.1  # share of the train set that is judged on
 
@@ -34,9 +33,8 @@ def screen(experiment: Experiment, log: Path) -> dict:
     folder = paths.runs(experiment.profile.name, images.name) / "screen" / f"seed{experiment.seed}"
     model = train_representation(Run(experiment.profile, images, experiment.seed, folder, experiment.clock), config)
     y, held_y = model.features(images.train_images)["y"], model.features(images.test_images)["y"]
-    probe = distributed.from_first(
-        lambda: linear_probe(y, images.train_labels, held_y, images.test_labels, seed=experiment.seed)
-    )
+    labels, held_labels = images.train_labels, images.test_labels
+    probe = distributed.from_first(lambda: linear_probe(y, labels, held_y, held_labels, seed=experiment.seed))
     found = {"acc_y": round(probe.accuracy, 2)}
     if isinstance(model, HybridModel):
         found["mse"] = round(squared_error(model.reconstruct(images.test_images), images.test_images), 3)
@@ -49,8 +47,8 @@ def screen(experiment: Experiment, log: Path) -> dict:
         "seconds": round(state["seconds"]),
         "provenance": state["provenance"],
     }
-    earlier = log.read_text() if log.exists() else ""
-    write_atomically(log, lambda path: path.write_text(f"{earlier}{json.dumps(line)}\n"))
+    if distributed.rank() == 0:
+        append(log, line)
     return line
 
 

@@ -212,7 +212,7 @@ def train(
                     )
             if log_now and not distributed.rank():
                 elapsed = round(seconds + time.monotonic() - started, 2)
-                _append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **values})
+                append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **values})
                 bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
             if log_now:
                 sums = {}
@@ -268,9 +268,10 @@ def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training) ->
     )
 
 
-def _append(history: Path, line: dict) -> None:
-    history.parent.mkdir(parents=True, exist_ok=True)
-    with open(history, "a") as file:
+def append(log: Path, line: dict) -> None:
+    """One more line of a .jsonl."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a") as file:
         file.write(json.dumps(line) + "\n")
 
 
