@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from hybrid import configs, figures, peers, peers_probe, profiles
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
-from hybrid.experiment import best_device, write_json
+from hybrid.experiment import best_device, read_json, write_json
 from hybrid.peers import Counts, Pair, Setting, Sides
 from hybrid.peers_fid import pytorch_fid
 from hybrid.provenance import device_in_words, provenance
@@ -64,8 +64,8 @@ def bench(
 ) -> Path:
     """Measure the `pairs` (none named: all) for about `seconds` each, and return the CSV, `out`/<machine>.csv.
 
-    It is written after each pair, and what it held of others stays. Beside it lie <machine>.json, where the numbers come
-    from, and <machine>.png and .pdf. `profile` names the networks and batches, `fid_images` the count of images whose
+    It is written after each pair, and what it held of others stays. Beside it lie <machine>.json, where each pair's numbers
+    come from, and <machine>.png and .pdf. `profile` names the networks and batches, `fid_images` the count of images whose
     Fréchet distance is measured, the longest turn by far. `quick` runs every line on next to nothing, and its numbers
     mean nothing.
 
@@ -86,7 +86,7 @@ def bench(
     path = stem.with_name(f"{stem.name}.csv")
     about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
     origin = provenance(**about, counts=configs.describe(counts), peers={name: _version(name) for name in VERSIONS})
-    measured = _earlier(path)
+    measured, origins = _earlier(path), read_json(path.with_suffix(".json")) or {}
     for pair in PAIRS:
         if not pairs or pair.name in pairs:
             row = compare(pair, setting, seconds) | {name: origin[name] for name in ("commit", "date")}
@@ -95,7 +95,8 @@ def bench(
             rows = [measured[p.name, p.peer] for p in PAIRS if (p.name, p.peer) in measured]
             table = pd.DataFrame(rows, columns=list(COLUMNS))
             write_atomically(path, lambda file, table=table: table.to_csv(file, index=False, float_format="%.6g"))
-    write_json(stem.with_name(f"{stem.name}.json"), origin)
+            origins[pair.name] = origin
+            write_json(path.with_suffix(".json"), origins)
     figures.save_figure(draw(table, machine), stem)
     return path
 

@@ -196,13 +196,35 @@ def bench(
     print(f"table: {table}")
 
 
+def screen(
+    profile: str = "laptop,hybrid.representation.training.epochs=3",
+    dataset: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    time_limit: float | None = None,
+) -> None:
+    """Train the hybrid's first stage on nine tenths of the train set, judge it on the rest, and log how it fares.
+
+    Args:
+        profile: as for `hybrid reproduce --help`.
+        dataset: likewise.
+        seed: of weights and batches.
+        out: the log, a .jsonl; left out: results/bench/screen.jsonl.
+        time_limit: stop at a checkpoint after so many seconds, with exit status 75.
+    """
+    from hybrid.screen import screen as try_out
+
+    line = try_out(Experiment(profile, dataset, seed, Clock(time_limit)), out or paths.home() / "results/bench/screen.jsonl")
+    print(json.dumps({key: value for key, value in line.items() if key != "provenance"}))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a wrong input ends with one line on standard error and status 2.
 
     Of several processes, which torchrun starts, the first speaks.
     """
     logging.basicConfig(format="%(message)s")
-    commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, release, data, bench)}
+    commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, release, data, bench, screen)}
     try:
         distributed.start()
         with contextlib.redirect_stdout(None) if distributed.rank() else contextlib.nullcontext():

@@ -29,11 +29,11 @@ class Training:
 
     epochs: int  # passes over the train set
     batch: int = 256  # images a step
-    optimiser: str = "adamw"  # or "muon" (Jordan et al. 2024): orthogonalised steps for weights, AdamW's for the rest
+    optimiser: str = "adamw"  # or "muon" (Jordan et al. 2024): orthogonalised steps for weights, NAdamW's for the rest
     lr: float = 2e-3  # peak learning rate
     weight_decay: float = 1e-4  # decoupled, on weights of two dimensions or more
     warmup: float = 0.05  # share of the steps in which the rate rises from 0; then it falls along a cosine to 0
-    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW and NAdamW
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.0  # decay of the averaged weights that are kept for use; 0: the last weights are used
 
@@ -141,7 +141,7 @@ class Hybrid:
 class Evaluation:
     """How a trained method is judged."""
 
-    samples: int = 50_000  # generated images that the distances are measured on, at most the train set's size
+    samples: int = 50_000  # generated images that the distances are measured on
     sampler_steps: int = 100  # S of the DDIM sampler
     eta: float = 0.0  # 0: the deterministic sampler; 1: ancestral, which forgives an early net more
     inception: bool = True  # measure FID where Inception's weights can be had

@@ -34,6 +34,7 @@ from hybrid.errors import HybridError
 
 SIDE = 32  # pixels
 CIFAR = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+PUBLISHED = ("digits", *CIFAR)  # whose names say what is in them
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 KINDS = "digits, cifar10, cifar100, a path to an .npz file, or a path to a folder with train/<class>/ and test/<class>/"
 STALLED = 30  # seconds without an answer after which a download has failed
@@ -91,7 +92,7 @@ def load(name: str, root: Path) -> ImageSet:
 
 def slug(name: str) -> str:
     """What folders of runs and results call the data set `name`: the name, or the path's last part without .npz."""
-    return name if name in ("digits", *CIFAR) else Path(name).expanduser().resolve().name.removesuffix(".npz")
+    return name if name in PUBLISHED else Path(name).expanduser().resolve().name.removesuffix(".npz")
 
 
 def describe(images: ImageSet) -> dict:

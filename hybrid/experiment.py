@@ -18,14 +18,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from hybrid import data, distributed, evaluate, figures, paths, table
+from hybrid import checkpoint, data, distributed, evaluate, figures, paths, table
 from hybrid.checkpoint import write_atomically
 from hybrid.configs import Profile, describe
 from hybrid.errors import HybridError
 from hybrid.methods import TABLE, Run, method
 from hybrid.profiles import profile
 from hybrid.provenance import device_in_words, peak_memory, provenance
-from hybrid.train import Clock, read_history
+from hybrid.train import Clock, TimeUp, read_history
 
 
 def best_device() -> torch.device:
@@ -48,6 +48,8 @@ class Experiment:
         self.results = paths.results(self.profile.name, self.slug)
         self.outcomes = self.results / f"seed{seed}"
         self._models: dict[str, nn.Module] = {}
+        # Two data sets of a user may have one name; their outcomes are told apart by what is in them.
+        self.sha256 = None if self.dataset in data.PUBLISHED else self.images.sha256
 
     @classmethod
     def from_notebook(cls, namespace: dict) -> Experiment:
@@ -96,12 +98,18 @@ class Experiment:
         return pd.DataFrame(read_history(self.history_path(name, stage)))
 
     def metrics(self, name: str = "hybrid") -> dict:
-        """How a method was judged: `metrics`, `calibration`, `details`, `provenance`."""
+        """How a method was judged: `metrics`, `calibration`, `details`, `provenance`.
+
+        Raises TimeUp when the clock has run out before it is judged.
+        """
         path = self.outcomes / f"{name}.json"
         kept, key = distributed.from_first(lambda: (read_json(path), self._key(name)))
         if kept is None or kept["key"] != key:
+            model = self.model(name)
+            if distributed.from_first(lambda: self.clock.up):
+                raise TimeUp(f"{name} is trained and not judged yet; the same command goes on from there")
             judged = evaluate.evaluate(
-                self.model(name),
+                model,
                 method(name),
                 self.images,
                 self.profile.evaluation,
@@ -141,21 +149,32 @@ class Experiment:
     def table(self) -> pd.DataFrame:
         """Table 1, tidy, over all the methods and seeds that have been judged."""
         measured = {name: {} for name in TABLE}
-        for path in sorted(self.results.glob("seed*/*.json")):
-            if path.stem in TABLE and (kept := read_json(path)) is not None:
-                measured[path.stem][int(path.parent.name.removeprefix("seed"))] = kept["metrics"]
+        for path in self.judged():
+            measured[path.stem][int(path.parent.name.removeprefix("seed"))] = read_json(path)["metrics"]
         return table.tidy(self.slug, measured)
 
+    def judged(self) -> list[Path]:
+        """The kept outcomes of the table's methods, of every seed. Those of a profile that was another then do not count."""
+        return [path for path in sorted(self.results.glob("seed*/*.json")) if path.stem in TABLE and self._comparable(path)]
+
+    def _comparable(self, path: Path) -> bool:
+        kept, now = read_json(path), self._key(path.stem)
+        return kept is not None and all(kept["key"].get(part) == now.get(part) for part in now.keys() - {"seed", "training"})
+
     def provenance(self, name: str, **details) -> dict:
+        """Where an outcome comes from: as `provenance.provenance`, and for each stage where its training does."""
         stages = {stage: read_history(self.history_path(name, stage)) for stage in method(name).stages}
+        kept = {stage: checkpoint.load(self.run(name).folder / stage / "checkpoint.pt") for stage in stages}
+        trained = {stage: state["provenance"] for stage, state in kept.items() if state is not None}
         return provenance(
             profile=describe(self.profile),
             dataset=self.slug,
             sha256=self.images.sha256,
             seed=self.seed,
             device=device_in_words(self.device),
-            peak_memory_gib=round(peak_memory(self.device), 2),
+            peak_memory_gib=max([peak_memory(self.device), *(origin["peak_memory_gib"] for origin in trained.values())]),
             training_seconds={stage: lines[-1]["seconds"] for stage, lines in stages.items() if lines},
+            trained=trained,
             **details,
         )
 
@@ -185,6 +204,8 @@ class Experiment:
             "method": describe(method(name).config(self.profile)),
             "evaluation": describe(self.profile.evaluation),
         }
+        if self.sha256 is not None:
+            key["sha256"] = self.sha256
         return json.loads(json.dumps(key))  # lists for tuples, as in what was kept
 
 

@@ -36,9 +36,7 @@ def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
     labels = images.test_labels.cpu()
     order = torch.randperm(len(labels), generator=generator)
     starts, ends = order.chunk(2)
-    chosen = [
-        (a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=False) if labels[a] != labels[b] or images.classes == 1
-    ]
+    chosen = [(a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=False) if labels[a] != labels[b]]
     if len(chosen) < count:
         raise HybridError(
             f"{count} pairs of unlike test images were asked for, the test set gives {len(chosen)}: ask for fewer"

@@ -1,4 +1,4 @@
-"""Where a result comes from: the note that lies beside each."""
+"""Where a training or a result comes from: the note that lies in each checkpoint and beside each result."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def device_in_words(device: torch.device) -> str:
 def peak_memory(device: torch.device) -> float:
     """The most memory that this process has held so far, in GiB: the GPU's where `device` is one, else the machine's."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
+        return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+    return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 2)
 
 
 def _cpuinfo() -> list[str]:

@@ -8,6 +8,7 @@ from hybrid import configs
 from hybrid.augment import augment
 from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
+from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head
 from hybrid.train import Trainable
 
@@ -35,6 +36,10 @@ class Representation(Trainable):
 
     def __init__(self, config: configs.Representation):
         super().__init__()
+        if not 1 <= config.decode_every <= config.training.batch:
+            raise HybridError(
+                f"decode_every = {config.decode_every}: choose from 1 to the {config.training.batch} images of a batch"
+            )
         self.config = config
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None

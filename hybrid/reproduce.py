@@ -57,7 +57,7 @@ def write_table(experiment: Experiment) -> None:
     write_atomically(stem.with_suffix(".md"), lambda path: path.write_text(table.markdown(rows)))
     figures.save_figure(table.draw(rows), stem)
     figures.save_figure(compare.draw(rows), experiment.results / "claim")
-    sources = sorted(str(path.relative_to(experiment.results)) for path in experiment.results.glob("seed*/*.json"))
+    sources = [str(path.relative_to(experiment.results)) for path in experiment.judged()]
     write_json(stem.with_suffix(".json"), {"computed from": sources})
 
 

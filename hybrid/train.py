@@ -5,7 +5,7 @@ was killed goes on from its checkpoint exactly as if nothing had happened, with 
 
 Several processes (see `distributed`) each take their share of every batch, which stays the batch of a step, and average
 their gradients. They agree on whatever depends on time or ends the training where a line of the history falls due, and
-wait for each other's hosts nowhere else.
+the loop has their hosts wait for each other nowhere else.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from hybrid import checkpoint, distributed
 from hybrid.compilation import compile_networks
 from hybrid.configs import Training
 from hybrid.errors import HybridError
+from hybrid.provenance import device_in_words, peak_memory, provenance
 
 CHECKPOINT_SECONDS = 60.0  # work that a kill can cost, at most
 LOGS_PER_EPOCH = 4  # lines of history
@@ -92,6 +93,7 @@ def train(
 
     Goes on from `folder`/checkpoint.pt where there is one, and returns at once where that one is finished. Writes
     history.jsonl there. `about` says what is trained on what (plain values); a checkpoint with another `about` is refused.
+    The checkpoint keeps the provenance of the last command that trained, and the peak of memory of all.
     Raises TimeUp when the clock runs out, HybridError when the loss is no longer finite or the batch cannot be shared out.
     """
     clock = clock or Clock()
@@ -119,6 +121,7 @@ def train(
     # Go on from a checkpoint
     state = checkpoint.load(path)
     step, seconds, sums = 0, 0.0, {}  # sums: of the scalars since the last line of the history
+    origin, peak = provenance(device=device_in_words(device)), 0.0  # of the code as it is now, before anybody changes it
     if state is not None:
         _refuse_other(state["about"], about, folder)
         trainable.load_state_dict(state["model"])
@@ -127,6 +130,7 @@ def train(
         if average is not None:
             average.load_state_dict(state["average"])
         step, seconds, sums = state["step"], state["seconds"], state["sums"]
+        peak = state["provenance"]["peak_memory_gib"]
     _cut_history(history, step)
 
     def usable() -> Trainable:
@@ -137,6 +141,7 @@ def train(
             path,
             {
                 "about": about,
+                "provenance": origin | {"peak_memory_gib": max(peak, peak_memory(device))},
                 "step": step,
                 "steps": steps,
                 "sums": sums,
@@ -196,7 +201,7 @@ def train(
             log_now = step % log_every == 0 or step == steps
             up, due = distributed.from_first(demands) if log_now or distributed.world() == 1 else (False, False)
             save_now = step == steps or up or due
-            if log_now or save_now:  # the only steps that wait for the device
+            if log_now or save_now:  # the only steps at which the loop waits for the device
                 count = (step - 1) % log_every + 1
                 values = {key: distributed.mean(value).item() / count for key, value in sums.items()}
                 broken = [key for key, value in values.items() if not math.isfinite(value)]
@@ -207,7 +212,7 @@ def train(
                     )
             if log_now and not distributed.rank():
                 elapsed = round(seconds + time.monotonic() - started, 2)
-                _append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **values})
+                append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **values})
                 bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
             if log_now:
                 sums = {}
@@ -252,7 +257,7 @@ def optimiser_for(module: nn.Module, config: Training) -> torch.optim.Optimizer:
     others = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
     if config.optimiser == "adamw":
         return torch.optim.AdamW([weights, others], lr=config.lr, betas=config.betas, fused=True)
-    if config.optimiser == "muon":  # its steps are as large as AdamW's at the same rate, and AdamW moves what is no matrix
+    if config.optimiser == "muon":  # its steps are as large as AdamW's at the same rate, and NAdamW moves what is no matrix
         return Muon([weights, others | {"use_fallback": True}], lr=config.lr, betas=config.betas, nesterov=True)
     raise HybridError(f"optimiser {config.optimiser!r} is unknown: choose adamw or muon")
 
@@ -263,9 +268,10 @@ def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training) ->
     )
 
 
-def _append(history: Path, line: dict) -> None:
-    history.parent.mkdir(parents=True, exist_ok=True)
-    with open(history, "a") as file:
+def append(log: Path, line: dict) -> None:
+    """One more line of a .jsonl."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a") as file:
         file.write(json.dumps(line) + "\n")
 
 

@@ -87,8 +87,10 @@ def test_quick_look_without_peers_writes_table_provenance_and_plot(tmp_path, mon
     assert table.loc[missing, "note"].str.startswith("not installed: pip install ").all()
     assert (table.loc[~missing, ["ours_seconds", "peer_seconds", "ratio_min", "runs", "images"]] > 0).all(axis=None)
     assert {p.name for p in tmp_path.iterdir()} == {path.with_suffix(s).name for s in (".csv", ".json", ".png", ".pdf")}
-    origin = json.loads(path.with_suffix(".json").read_text())
-    assert origin["quick"] is True and {"commit", "device", "counts", "peers", "profile"} <= origin.keys()
+    origins = json.loads(path.with_suffix(".json").read_text())
+    assert origins.keys() == {"hybrid_step", "augmentation", "moco_step"}
+    for origin in origins.values():
+        assert origin["quick"] is True and {"commit", "device", "counts", "peers", "profile"} <= origin.keys()
     assert capsys.readouterr().out.count("\n") == 1 + len(table)
 
 
@@ -103,6 +105,7 @@ def test_other_pairs_rows_stay(tmp_path, damaged):
     assert after["pair"].tolist() == ["linear_probe"] * 2 + ["hybrid_step"] * (not damaged)
     if not damaged:
         pd.testing.assert_frame_equal(after.tail(1).reset_index(drop=True), before)
+    assert json.loads(path.with_suffix(".json").read_text()).keys() == {"hybrid_step", "linear_probe"}
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.name} {pair.peer}")

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import time
 
 import nbformat
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
@@ -15,8 +17,10 @@ import hybrid
 from hybrid import checkpoint, figures, paths, reproduce
 from hybrid.cli import STOPPED, main
 from hybrid.errors import HybridError
-from hybrid.experiment import Experiment
+from hybrid.experiment import Experiment, write_json
 from hybrid.methods import METHODS, TABLE
+from hybrid.screen import held_out
+from hybrid.train import Clock, TimeUp
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +54,11 @@ def test_provenance_is_whole(done):
     for key in ("command", "commit", "dirty", "date", "python", "versions", "profile", "sha256", "seed", "device"):
         assert key in found, key
     assert found["sha256"] == Experiment("smoke").images.sha256
-    assert 0.1 < found["peak_memory_gib"] < 64
-    assert set(found["training_seconds"]) == {"representation", "prior"}
+    assert set(found["training_seconds"]) == set(found["trained"]) == {"representation", "prior"}
+    for stage, origin in found["trained"].items():
+        assert {"command", "commit", "dirty", "date", "versions", "device"} <= origin.keys()
+        assert 0.1 < origin["peak_memory_gib"] <= found["peak_memory_gib"] < 64
+        assert origin == checkpoint.load(done / f"runs/smoke/digits/hybrid/seed0/{stage}/checkpoint.pt")["provenance"]
     assert {row["images"] for row in kept["calibration"]} >= {"samples", "real, test set", "real, 2x box blur"}
 
 
@@ -63,6 +70,59 @@ def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
     assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
     assert time.monotonic() - started < 30
     assert before == {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
+
+
+def test_the_table_averages_seeds_of_one_profile_alone(done):
+    experiment = Experiment("smoke")
+    kept, other = experiment.metrics("mocov2"), done / "results/smoke/digits/seed1/mocov2.json"
+    other.parent.mkdir()
+    key = {**kept["key"], "seed": 1, "training": "another"}
+    for changed, seeds in [({}, "0 1"), ({"method": {**key["method"], "sigma": 1.0}}, "0"), ({"evaluation": {}}, "0")]:
+        write_json(other, {**kept, "key": key | changed})
+        assert experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc"), "seeds"] == seeds
+        assert (other in experiment.judged()) == (seeds == "0 1")
+    shutil.rmtree(other.parent)
+
+
+def test_time_that_is_up_before_judging_stops_with_the_training_kept(done):
+    target = done / "results/smoke/digits/seed0/mocov2.json"
+    kept = target.read_bytes()
+    target.unlink()
+    with pytest.raises(TimeUp, match="mocov2 is trained and not judged yet"):
+        Experiment("smoke", clock=Clock(0.0)).metrics("mocov2")
+    target.write_bytes(kept)
+
+
+def test_outcomes_of_another_data_set_of_the_same_name_are_not_taken_for_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
+    keys = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        images = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8).numpy()
+        labels = torch.arange(8).remainder(2).numpy()
+        arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+        np.savez(tmp_path / place / "mine.npz", **arrays)
+        keys.append(Experiment("smoke", str(tmp_path / place / "mine.npz"))._key("mocov2"))
+    assert keys[0]["dataset"] == keys[1]["dataset"] == "mine" and keys[0] != keys[1]
+    assert "sha256" not in Experiment("smoke")._key("mocov2")
+
+
+def test_screening_never_sees_the_test_set_and_logs_each_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
+    whole = Experiment("smoke").images
+    parts = held_out(whole)
+    assert len(parts.test_images) == round(0.1 * len(whole.train_images))
+    kept, held, train = (
+        {image.tobytes() for image in images.numpy()} for images in (parts.train_images, parts.test_images, whole.train_images)
+    )
+    assert kept | held == train
+    for profile in ("smoke", "smoke,hybrid.representation.alpha=0"):
+        assert main(["screen", "--profile", profile]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "results/bench/screen.jsonl").read_text().splitlines()]
+    assert [line["profile"] for line in lines] == ["smoke", "smoke,hybrid.representation.alpha=0"]
+    assert 10 < lines[0]["acc_y"] <= 100 and lines[0]["mse"] > 0 and "mse" not in lines[1]
+    assert all({"command", "commit", "device"} <= line["provenance"].keys() for line in lines)
+    assert '"acc_y"' in capsys.readouterr().out
 
 
 def test_the_trained_hybrid_is_loaded_and_used(done):

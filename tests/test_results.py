@@ -16,7 +16,6 @@ RESULTS = paths.REPOSITORY / "results" / "demo" / "digits"
 CIFAR = paths.REPOSITORY / "results" / "laptop" / "cifar10"
 
 
-
 def outcome(name):
     return json.loads((RESULTS / "seed0" / f"{name}.json").read_text())
 
@@ -42,6 +41,7 @@ def test_the_pattern_of_table_1():
     assert metrics["hybrid"]["acc"] > metrics["mocov2"]["acc"] - 5
     assert metrics["hybrid"]["acc"] > metrics["nvae"]["acc"] + 10
     assert metrics["hybrid"]["acc"] > metrics["ddim"]["acc"] + 10
+    # DDIM's at the paper's S = 50: the table's, at the S = 20 that a demo has time for, is mostly the ODE's.
     assert max(metrics["hybrid"]["mse"], metrics["nvae"]["mse"], metrics["ddim"]["mse_s50"]) < 10
     assert "mse" not in metrics["mocov2"].keys() | metrics["biggan"].keys()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybrid import checkpoint, configs
+from hybrid import bounds, checkpoint, configs, representation
 from hybrid.configs import Training
 from hybrid.errors import HybridError
 from hybrid.profiles import profile
@@ -136,6 +136,27 @@ def test_without_alpha_nothing_is_decoded_and_the_contrast_is_the_hybrids():
     assert contrast.decoder is None and set(found[1]) == {"loss", "i_cpc"}
     torch.testing.assert_close(found[0]["i_cpc"], found[1]["i_cpc"])
     torch.testing.assert_close(found[1]["loss"], -found[1]["i_cpc"])
+
+
+def test_decoding_every_second_view_estimates_i_ba_from_those_and_leaves_the_contrast(monkeypatch):
+    config = replace(profile("smoke").hybrid.representation, contrast=configs.Contrast(queue=40, hidden=16, dim=8))
+    images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole, half = (Representation(replace(config, decode_every=every)).eval() for every in (1, 2))
+    half.load_state_dict(whole.state_dict())
+    likelihoods, found = [], []
+    monkeypatch.setattr(representation, "i_ba", lambda likelihood: likelihoods.append(likelihood) or bounds.i_ba(likelihood))
+    for made in (whole, half):
+        torch.manual_seed(6)
+        found.append(made.loss("model", images, LABELS)[1])
+    torch.testing.assert_close(likelihoods[1], likelihoods[0][::2])
+    torch.testing.assert_close(found[1]["i_cpc"], found[0]["i_cpc"])
+    torch.testing.assert_close(found[1]["i_ba"], likelihoods[0][::2].mean())
+
+
+@pytest.mark.parametrize("every", [0, 513])
+def test_decoding_none_of_a_batch_is_refused(every):
+    with pytest.raises(HybridError, match=f"decode_every = {every}: choose from 1 to the 512"):
+        Representation(replace(profile("smoke").hybrid.representation, decode_every=every))
 
 
 def test_a_broken_loss_never_reaches_a_checkpoint(tmp_path):
