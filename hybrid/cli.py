@@ -23,6 +23,7 @@ from hybrid.methods import METHODS, method
 from hybrid.released import open_model
 from hybrid.released import release as write_release
 from hybrid.reproduce import reproduce as run_all
+from hybrid.screen import screen as run_screen
 from hybrid.train import Clock, TimeUp
 
 STOPPED = 75  # the exit status of a run that its time limit stopped: the same command goes on (sysexits.h, EX_TEMPFAIL)
@@ -212,9 +213,7 @@ def screen(
         out: the log, a .jsonl; left out: results/bench/screen.jsonl.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
     """
-    from hybrid.screen import screen as try_out
-
-    line = try_out(Experiment(profile, dataset, seed, Clock(time_limit)), out or paths.home() / "results/bench/screen.jsonl")
+    line = run_screen(Experiment(profile, dataset, seed, Clock(time_limit)), out or paths.home() / "results/bench/screen.jsonl")
     print(json.dumps({key: value for key, value in line.items() if key != "provenance"}))
 
 

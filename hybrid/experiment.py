@@ -48,6 +48,7 @@ class Experiment:
         self.results = paths.results(self.profile.name, self.slug)
         self.outcomes = self.results / f"seed{seed}"
         self._models: dict[str, nn.Module] = {}
+        self._trained: dict[str, dict] = {}  # provenance of each stage's training
         # Two data sets of a user may have one name; their outcomes are told apart by what is in them.
         self.sha256 = None if self.dataset in data.PUBLISHED else self.images.sha256
 
@@ -149,23 +150,26 @@ class Experiment:
     def table(self) -> pd.DataFrame:
         """Table 1, tidy, over all the methods and seeds that have been judged."""
         measured = {name: {} for name in TABLE}
-        for path in self.judged():
-            measured[path.stem][int(path.parent.name.removeprefix("seed"))] = read_json(path)["metrics"]
+        for path, kept in self.judged().items():
+            measured[path.stem][int(path.parent.name.removeprefix("seed"))] = kept["metrics"]
         return table.tidy(self.slug, measured)
 
-    def judged(self) -> list[Path]:
+    def judged(self) -> dict[Path, dict]:
         """The kept outcomes of the table's methods, of every seed. Those of a profile that was another then do not count."""
-        return [path for path in sorted(self.results.glob("seed*/*.json")) if path.stem in TABLE and self._comparable(path)]
+        found = {path: read_json(path) for path in sorted(self.results.glob("seed*/*.json")) if path.stem in TABLE}
+        return {path: kept for path, kept in found.items() if kept is not None and self._comparable(path.stem, kept["key"])}
 
-    def _comparable(self, path: Path) -> bool:
-        kept, now = read_json(path), self._key(path.stem)
-        return kept is not None and all(kept["key"].get(part) == now.get(part) for part in now.keys() - {"seed", "training"})
+    def _comparable(self, name: str, key: dict) -> bool:
+        now = self._key(name)
+        return all(key.get(part) == now.get(part) for part in now.keys() - {"seed", "training"})
 
     def provenance(self, name: str, **details) -> dict:
         """Where an outcome comes from: as `provenance.provenance`, and for each stage where its training does."""
         stages = {stage: read_history(self.history_path(name, stage)) for stage in method(name).stages}
-        kept = {stage: checkpoint.load(self.run(name).folder / stage / "checkpoint.pt") for stage in stages}
-        trained = {stage: state["provenance"] for stage, state in kept.items() if state is not None}
+        if name not in self._trained:  # large files, read once
+            kept = {stage: checkpoint.load(self.run(name).folder / stage / "checkpoint.pt") for stage in stages}
+            self._trained[name] = {stage: state["provenance"] for stage, state in kept.items() if state is not None}
+        trained = self._trained[name]
         return provenance(
             profile=describe(self.profile),
             dataset=self.slug,

@@ -29,9 +29,10 @@ def screen(experiment: Experiment, log: Path) -> dict:
     `acc_y`: linear accuracy on y in percent; `mse`: in 1e-3 per dimension on [0, 1]; both of the images held out, the latter
     where there is a decoder. `seconds`: of training. Raises TimeUp when the experiment's clock runs out.
     """
-    images, config = held_out(experiment.images), experiment.profile.hybrid.representation
-    folder = paths.runs(experiment.profile.name, images.name) / "screen" / f"seed{experiment.seed}"
-    model = train_representation(Run(experiment.profile, images, experiment.seed, folder, experiment.clock), config)
+    images, profile = held_out(experiment.images), experiment.profile
+    folder = paths.runs(profile.name, images.name) / "screen" / f"seed{experiment.seed}"
+    run = Run(profile, images, experiment.seed, folder, experiment.clock)
+    model = train_representation(run, profile.hybrid.representation)
     y, held_y = model.features(images.train_images)["y"], model.features(images.test_images)["y"]
     labels, held_labels = images.train_labels, images.test_labels
     probe = distributed.from_first(lambda: linear_probe(y, labels, held_y, held_labels, seed=experiment.seed))
@@ -40,7 +41,7 @@ def screen(experiment: Experiment, log: Path) -> dict:
         found["mse"] = round(squared_error(model.reconstruct(images.test_images), images.test_images), 3)
     state = checkpoint.load(folder / "representation" / "checkpoint.pt")
     line = {
-        "profile": experiment.profile.name,
+        "profile": profile.name,
         "dataset": experiment.slug,
         "seed": experiment.seed,
         **found,
