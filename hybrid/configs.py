@@ -80,6 +80,9 @@ class Representation:
     contrast: Contrast = Contrast()
     augmentation: Augmentation = Augmentation()
     alpha: float = 3e-5  # weight of I_BA in equation (4); both bounds are in nats and I_BA has thousands of them
+    # Deviation of Gaussian noise on the z that is decoded while training, in deviations of each channel; None: no noise. Near
+    # codes then decode to near images, and what a DDIM draws need not be exact.
+    noise: float | None = None
     decode_every: int = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
     sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
 
