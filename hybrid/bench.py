@@ -196,6 +196,7 @@ def draw(table: pd.DataFrame, machine: str) -> Figure:
         axis.set(xscale="log", xlabel="median of the turns' ratios; right of 1 we are ahead", ylabel="", title=machine)
         axis.xaxis.set_major_formatter("{x:g}")
         if len(shown):
+            axis.set_xlim(shown["ratio_min"].min() / 1.2, shown["ratio_max"].max() * 1.2)
             axis.get_legend().remove()
             figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
         sns.despine(figure, left=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import get_type_hints
 
 
@@ -11,6 +11,7 @@ class Augmentation:
     """One contrastive view of an image (Chen et al. 2020, without the blur that 32 x 32 images do not need)."""
 
     crop: float = 0.2  # smallest share of the image's area that a random resized crop keeps
+    crop_start: float | None = None  # that share at the start of a training, in which it moves evenly to `crop`; None: no move
     flip: float = 0.5  # probability of a horizontal flip
     jitter: float = 0.8  # probability of colour jitter
     brightness: float = 0.4  # factor drawn from [1 - b, 1 + b]
@@ -21,6 +22,12 @@ class Augmentation:
     # Pixels of a view's side, a multiple of the encoder's whole stride. Crops make things look larger than they are in the
     # whole images that the encoder is used on; views of 24 undo that, and cost half of what views of 32 do.
     size: int = 32
+
+    def at(self, progress: float) -> Augmentation:
+        """The views at this share of the training, in [0, 1]."""
+        if self.crop_start is None:
+            return self
+        return replace(self, crop=self.crop_start + progress * (self.crop - self.crop_start))
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,9 @@ class Representation:
     contrast: Contrast = Contrast()
     augmentation: Augmentation = Augmentation()
     alpha: float = 3e-5  # weight of I_BA in equation (4); both bounds are in nats and I_BA has thousands of them
+    # Deviation of Gaussian noise on the z that is decoded while training, in deviations of each channel; None: no noise. Near
+    # codes then decode to near images, and what a DDIM draws need not be exact.
+    noise: float | None = None
     decode_every: int = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
     sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
 
@@ -163,8 +173,11 @@ class Profile:
 
 
 def describe(value) -> dict:
-    """A profile, or a part of one, as plain values for provenance and keys."""
-    return asdict(value)
+    """A profile, or a part of one, as plain values for provenance and keys.
+
+    None is left out: a field that came later and is not used does not make a description another.
+    """
+    return asdict(value, dict_factory=lambda items: {name: part for name, part in items if part is not None})
 
 
 def restore(kind: type, values: dict):

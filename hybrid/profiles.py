@@ -218,7 +218,8 @@ def _parsed(text: str, old, whole: str):
             return {"true": True, "false": False}[text.lower()]
         if isinstance(old, tuple):
             return tuple(type(old[0])(part) for part in text.split("-"))
-        return type(old)(text)
+        return float(text) if old is None else type(old)(text)
     except (KeyError, ValueError):
-        kind = "numbers joined by '-'" if isinstance(old, tuple) else type(old).__name__
-        raise HybridError(f"{whole}={text!r}: expected {kind}, as in {whole}={old}") from None
+        kind = "numbers joined by '-'" if isinstance(old, tuple) else "a number" if old is None else type(old).__name__
+        example = "" if old is None else f", as in {whole}={old}"
+        raise HybridError(f"{whole}={text!r}: expected {kind}{example}") from None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from hybrid import configs
+from hybrid import configs, distributed
 from hybrid.augment import augment
 from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
@@ -54,14 +55,16 @@ class Representation(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus equation (4) for images (N, 3, 32, 32) uint8: query views are decoded, key views are only compared."""
-        query_view, key_view = augment(batch, self.config.augmentation), augment(batch, self.config.augmentation)
+        views = self.config.augmentation.at(self.progress)
+        query_view, key_view = augment(batch, views), augment(batch, views)
         z = self.encoder(query_view)
         places = self.moco.enqueue(self.moco.keys(key_view))
         cpc = self.moco.bound(self.query_network.project(z), places)
         if self.decoder is None:
             return -cpc, {"loss": -cpc, "i_cpc": cpc}
         seen = query_view[:: self.config.decode_every]
-        decoded = self.decoder(z[:: self.config.decode_every])
+        code = z[:: self.config.decode_every]
+        decoded = self.decoder(code if self.config.noise is None else noisy(code, self.config.noise))
         ba = i_ba(gaussian_log_likelihood(seen, decoded, self.config.sigma))
         mse = (seen - decoded).detach().float().square().mean()
         loss = -hybrid_bound(ba, cpc, self.config.alpha)
@@ -69,3 +72,16 @@ class Representation(Trainable):
 
     def after_step(self) -> None:
         self.moco.follow(self.query_network)
+
+
+def noisy(z: Tensor, noise: float) -> Tensor:
+    """z (N, C, H, W) through a Gaussian channel: noise of `noise` times each channel's deviation over the batch.
+
+    Scaling z scales the noise with it, so an encoder cannot drown it. Several processes take the deviation of all their codes,
+    and draw the noise of all.
+    """
+    dims = (0, 2, 3)
+    mean = distributed.mean(z.float().mean(dims, keepdim=True))
+    deviation = distributed.mean((z.float() - mean).square().mean(dims, keepdim=True)).sqrt()  # (1, C, 1, 1)
+    drawn = torch.randn(len(z) * distributed.world(), *z.shape[1:], device=z.device)
+    return z + noise * deviation * distributed.share(drawn)

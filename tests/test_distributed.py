@@ -91,11 +91,12 @@ def pictures(count=96):
 
 
 def config_of(alpha=3e-5, **training):
-    """The hybrid of profile smoke, every second view decoded; a share of 16 images is two parts of keys."""
+    """The hybrid of profile smoke, every second view decoded, with noise; a share of 16 images is two parts of keys."""
     return replace(
         SMOKE.hybrid.representation,
         alpha=alpha,
         decode_every=2,
+        noise=0.2,
         training=Training(**{"epochs": 2, "batch": 32, **training}),
         contrast=configs.Contrast(queue=80, hidden=16, dim=8, key_batch=8),
     )

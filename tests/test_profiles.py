@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from hybrid.configs import Diffusion, Hybrid, describe, restore
+from hybrid.configs import Augmentation, Diffusion, Hybrid, describe, restore
 from hybrid.errors import HybridError
 from hybrid.profiles import PROFILES, profile
 
@@ -30,6 +30,7 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,epochs", "write it as field=value"),
         ("demo,hybrid.prior.channels=many", "expected int, as in hybrid.prior.channels=48"),
         ("demo,evaluation.inception=perhaps", "expected bool"),
+        ("demo,hybrid.representation.augmentation.crop_start=soon", "expected a number"),
         ("demo,hybrid.prior.multipliers=1-x", "numbers joined by '-'"),
         ("demo,name=x", "choose one of hybrid, nvae, ddim, biggan, evaluation"),
         ("", "'' is unknown"),
@@ -46,6 +47,14 @@ def test_values_survive_json(name):
     values = json.loads(json.dumps(describe(PROFILES[name].hybrid)))
     assert restore(Hybrid, values) == PROFILES[name].hybrid
     assert restore(Diffusion, values["prior"]) == PROFILES[name].hybrid.prior
+
+
+def test_a_field_that_is_not_used_is_not_described():
+    """So that outcomes and checkpoints from before there was such a field are still of their profile."""
+    assert "crop_start" not in describe(Augmentation())
+    moving = profile("laptop,hybrid.representation.augmentation.crop_start=0.6").hybrid.representation.augmentation
+    assert describe(moving)["crop_start"] == 0.6
+    assert restore(Augmentation, describe(moving)) == moving
 
 
 def test_profiles_are_frozen():

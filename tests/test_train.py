@@ -153,6 +153,35 @@ def test_decoding_every_second_view_estimates_i_ba_from_those_and_leaves_the_con
     torch.testing.assert_close(found[1]["i_ba"], likelihoods[0][::2].mean())
 
 
+def test_views_are_those_of_the_training_s_progress(monkeypatch):
+    moving = configs.Augmentation(crop=0.2, crop_start=0.6)
+    made = Representation(replace(profile("smoke").hybrid.representation, augmentation=moving))
+    made.progress, seen = 0.25, []
+    monkeypatch.setattr(representation, "augment", lambda images, config: seen.append(config.crop) or images / 255)
+    made.loss("model", torch.zeros(16, 3, 32, 32, dtype=torch.uint8), LABELS)
+    assert seen == pytest.approx([0.5, 0.5])
+
+
+def test_the_code_s_noise_is_a_share_of_each_channel_s_deviation():
+    z = torch.tensor([1.0, 10.0, 0.1])[:, None, None] * torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    moved = representation.noisy(z + 5, 0.2) - (z + 5)
+    torch.testing.assert_close(moved.std((0, 2, 3)) / z.std((0, 2, 3)), torch.full((3,), 0.2), atol=0.01, rtol=0)
+
+
+def test_noise_reaches_what_is_decoded_and_not_the_contrast():
+    config = replace(profile("smoke").hybrid.representation, contrast=configs.Contrast(queue=40, hidden=16, dim=8))
+    images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clean, noisy = (Representation(replace(config, noise=noise)).eval() for noise in (None, 0.5))
+    noisy.load_state_dict(clean.state_dict())
+    found = []
+    for made in (clean, noisy):
+        torch.manual_seed(6)
+        found.append(made.loss("model", images, LABELS)[1])
+    torch.testing.assert_close(found[1]["i_cpc"], found[0]["i_cpc"])
+    assert found[1]["i_ba"] != found[0]["i_ba"]
+
+
 @pytest.mark.parametrize("every", [0, 513])
 def test_decoding_none_of_a_batch_is_refused(every):
     with pytest.raises(HybridError, match=f"decode_every = {every}: choose from 1 to the 512"):
