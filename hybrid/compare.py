@@ -36,7 +36,12 @@ PLACES = [
         ("right", "top", -0.7, -0.7),
     )
 ]
-EDGE_PLACES = [(side, "bottom", right, up) for up in (3, 60, 120) for side, right in (("right", -1), ("left", 1))]
+EDGE_PLACES = [
+    (side, "bottom", away * right, up)
+    for away in (1, 4)
+    for up in range(3, 140, 20)
+    for side, right in (("right", -1), ("left", 1))
+]
 
 
 def draw(table: pd.DataFrame) -> Figure:
