@@ -41,6 +41,12 @@ class Representation(Trainable):
             raise HybridError(
                 f"decode_every = {config.decode_every}: choose from 1 to the {config.training.batch} images of a batch"
             )
+        if config.noise is not None and not config.noise > 0:
+            raise HybridError(f"noise = {config.noise}: give a deviation above 0, or leave it out for none")
+        for name in ("crop", "crop_start"):
+            share = getattr(config.augmentation, name)
+            if share is not None and not 0 < share <= 1:
+                raise HybridError(f"{name} = {share}: give a share of the image's area, above 0 and at most 1")
         self.config = config
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None

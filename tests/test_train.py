@@ -182,6 +182,13 @@ def test_noise_reaches_what_is_decoded_and_not_the_contrast():
     assert found[1]["i_ba"] != found[0]["i_ba"]
 
 
+@pytest.mark.parametrize("change", ["noise=-0.1", "augmentation.crop=0", "augmentation.crop_start=1.5"])
+def test_values_that_mean_nothing_are_refused(change):
+    value = change.rpartition("=")[2]
+    with pytest.raises(HybridError, match=f" = {float(value)}: give a"):
+        Representation(profile(f"smoke,hybrid.representation.{change}").hybrid.representation)
+
+
 @pytest.mark.parametrize("every", [0, 513])
 def test_decoding_none_of_a_batch_is_refused(every):
     with pytest.raises(HybridError, match=f"decode_every = {every}: choose from 1 to the 512"):
