@@ -7,6 +7,13 @@ from torch import Tensor, nn
 from hybrid import distributed
 
 
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel, float32 (1, C, 1, 1), of x (N, C, H, W) in all processes; gradients pass."""
+    dims = (0, 2, 3)
+    mean = distributed.mean(x.float().mean(dims, keepdim=True))
+    return mean, distributed.mean((x.float() - mean).square().mean(dims, keepdim=True))
+
+
 class BatchNorm(nn.SyncBatchNorm):
     """nn.BatchNorm2d in one process. Of several, which hold equal parts of a batch, each normalises by the batch's statistics.
 
@@ -22,14 +29,12 @@ class BatchNorm(nn.SyncBatchNorm):
             return nn.modules.batchnorm._BatchNorm.forward(self, x)
         if x.is_cuda:
             return super().forward(x)
-        dims, count = (0, 2, 3), distributed.world() * x.numel() // x.shape[1]
-        mean = distributed.mean(x.float().mean(dims, keepdim=True))  # (1, C, 1, 1)
-        centred = x.float() - mean
-        variance = distributed.mean(centred.square().mean(dims, keepdim=True))
+        mean, variance = moments(x)
+        count = distributed.world() * x.numel() // x.shape[1]
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.detach().flatten(), self.momentum)
         self.running_var.lerp_(variance.detach().flatten() * (count / (count - 1)), self.momentum)
-        y = centred * (variance + self.eps).rsqrt()
+        y = (x.float() - mean) * (variance + self.eps).rsqrt()
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hybrid import configs, distributed
 from hybrid.augment import augment
 from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
+from hybrid.batchnorm import moments
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
 from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head
@@ -86,8 +87,6 @@ def noisy(z: Tensor, noise: float) -> Tensor:
     Scaling z scales the noise with it, so an encoder cannot drown it. Several processes take the deviation of all their codes,
     and draw the noise of all.
     """
-    dims = (0, 2, 3)
-    mean = distributed.mean(z.float().mean(dims, keepdim=True))
-    deviation = distributed.mean((z.float() - mean).square().mean(dims, keepdim=True)).sqrt()  # (1, C, 1, 1)
+    _, variance = moments(z)
     drawn = torch.randn(len(z) * distributed.world(), *z.shape[1:], device=z.device)
-    return z + noise * deviation * distributed.share(drawn)
+    return z + noise * variance.sqrt() * distributed.share(drawn)
