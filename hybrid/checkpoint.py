@@ -6,12 +6,15 @@ deleted, and the one before it is used. Of several processes the first writes an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from hybrid import distributed
 from hybrid.errors import HybridError
@@ -39,6 +42,35 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz, atomically."""
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+
+    write_atomically(path, write)
+
+
+@contextlib.contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Keeps other commands from training in `folder` meanwhile; a kill ends it too. Raises HybridError if one does already."""
+    lock = FileLock(folder / "lock")
+
+    def acquire() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise HybridError(f"another process is training in {folder}: let it end or stop it, then run this again") from None
+
+    distributed.from_first(acquire)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def save(path: Path, state: dict) -> None:

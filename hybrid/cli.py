@@ -1,4 +1,4 @@
-"""The command line: `hybrid reproduce`, `train`, `evaluate`, `sample`, `interpolate`, `embed`, `release`, `data`, `bench`."""
+"""The command line, `hybrid`: reproduce, train, evaluate, sample, interpolate, embed, release, data, bench, screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from hybrid import data as datasets
 from hybrid import distributed, figures, paths
-from hybrid.checkpoint import write_atomically
+from hybrid.checkpoint import save_arrays, write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, best_device
 from hybrid.methods import METHODS, method
@@ -105,6 +105,8 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: of the noise.
     """
+    if count < 1:
+        raise HybridError(f"count = {count}: give 1 or more")
     images = figures.to_uint8(open_model(run, best_device()).sample(count, steps, eta, seed))
     if out.suffix == ".npz":
         figures.save(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
@@ -149,7 +151,7 @@ def embed(run: Path, dataset: str, out: Path) -> None:
     for split, pixels in (("train", images.train_images), ("test", images.test_images)):
         y, w = model.split(model.encode(pixels))
         arrays |= {f"{split}_y": y.cpu().numpy(), f"{split}_w": w.cpu().numpy()}
-    write_atomically(out, lambda temporary: _save_arrays(temporary, arrays))
+    save_arrays(out, arrays)
     print(f"codes: {out}")
 
 
@@ -242,11 +244,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:
     write_atomically(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="png"))
-
-
-def _save_arrays(path: Path, arrays: dict) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, **arrays)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,24 @@
-"""What a run can be told: frozen dataclasses, a comment for each field. `profiles` holds complete values of them."""
+"""What a run can be told: frozen dataclasses, a comment for each field. `profiles` holds complete values of them.
+
+A value that means nothing raises HybridError when it is given, before anything is trained.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from typing import get_type_hints
+
+from hybrid.errors import HybridError
+
+
+def _demand(right: bool, name: str, value, expected: str) -> None:
+    if not right:
+        raise HybridError(f"{name} = {value!r}: give {expected}")
+
+
+def _positive(config, *names: str) -> None:
+    for name in names:
+        _demand(getattr(config, name) > 0, name, getattr(config, name), "a number above 0")
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,11 @@ class Augmentation:
     # Pixels of a view's side, a multiple of the encoder's whole stride. Crops make things look larger than they are in the
     # whole images that the encoder is used on; views of 24 undo that, and cost half of what views of 32 do.
     size: int = 32
+
+    def __post_init__(self):
+        for name in ("crop", "crop_start"):
+            share = getattr(self, name)
+            _demand(share is None or 0 < share <= 1, name, share, "a share of the image's area, above 0 and at most 1")
 
     def at(self, progress: float) -> Augmentation:
         """The views at this share of the training, in [0, 1]."""
@@ -43,6 +63,12 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW and NAdamW
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.0  # decay of the averaged weights that are kept for use; 0: the last weights are used
+
+    def __post_init__(self):
+        _positive(self, "epochs", "batch", "lr", "clip")
+        _demand(self.optimiser in ("adamw", "muon"), "optimiser", self.optimiser, "adamw or muon")
+        for name in ("warmup", "ema"):
+            _demand(0 <= getattr(self, name) < 1, name, getattr(self, name), "a share from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,11 @@ class Contrast:
     dim: int = 128  # dimensions of queries and keys
     on: str = "y"  # what is contrasted: "y", or "z" for the ablation
 
+    def __post_init__(self):
+        _positive(self, "queue", "temperature", "key_batch", "hidden", "dim")
+        _demand(0 <= self.momentum <= 1, "momentum", self.momentum, "a share from 0 to 1")
+        _demand(self.on in ("y", "z"), "on", self.on, "y or z")
+
 
 @dataclass(frozen=True)
 class Representation:
@@ -85,6 +116,16 @@ class Representation:
     noise: float | None = None
     decode_every: int = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
     sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
+
+    def __post_init__(self):
+        _demand(0 <= self.alpha <= 1, "alpha", self.alpha, "a weight from 0 to 1")
+        _positive(self, "sigma")
+        _demand(self.noise is None or self.noise > 0, "noise", self.noise, "a deviation above 0, or none")
+        images = self.training.batch
+        within = 1 <= self.decode_every <= images
+        _demand(within, "decode_every", self.decode_every, f"one from 1 to the {images} images of a batch")
+        size, stride = self.augmentation.size, 2 ** len(self.autoencoder.widths)
+        _demand(size > 0 and size % stride == 0, "size", size, f"a multiple of the encoder's stride, {stride} pixels")
 
 
 @dataclass(frozen=True)
@@ -106,6 +147,13 @@ class Diffusion:
     patch: int = 1  # pixels of a side that the net folds into channels, for CPUs; 1 is the paper's
     encoding_steps: int = 50  # S of the ODE that carries an image to x_T, the pixel DDIM's representation
     ode_steps: int = 50  # S there and S back of the pixel DDIM's reconstruction
+
+    def __post_init__(self):
+        _positive(self, "channels", "blocks", "clip", "patch")
+        _demand(self.predict in ("noise", "v"), "predict", self.predict, "noise or v")
+        for name in ("encoding_steps", "ode_steps"):
+            steps = getattr(self, name)
+            _demand(1 <= steps <= self.steps, name, steps, f"from 1 to the diffusion's {self.steps} steps")
 
 
 @dataclass(frozen=True)
@@ -157,6 +205,12 @@ class Evaluation:
     inception: bool = True  # measure FID where Inception's weights can be had
     pairs: int = 6  # rows of the interpolation figures
     frames: int = 9  # images a row, both ends included
+
+    def __post_init__(self):
+        _positive(self, "sampler_steps", "pairs")
+        for name in ("samples", "frames"):
+            _demand(getattr(self, name) > 1, name, getattr(self, name), "2 or more")
+        _demand(0 <= self.eta <= 1, "eta", self.eta, "a value from 0 (DDIM) to 1 (DDPM)")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100, ImageFolder
 from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
-from hybrid.digits import load_digits_rgb
+from hybrid.digits import RENDERINGS, load_digits_rgb
 from hybrid.errors import HybridError
 
 SIDE = 32  # pixels
@@ -50,6 +50,8 @@ class ImageSet:
     test_images: Tensor  # uint8 (M, 3, 32, 32)
     test_labels: Tensor  # int64 (M,), each of 0..classes-1
     class_names: tuple[str, ...]
+    # int64 (N,), what each train image was made from, where several are made from one: parts of the train set share none.
+    train_sources: Tensor | None = None
 
     @property
     def classes(self) -> int:
@@ -69,6 +71,18 @@ class ImageSet:
         return replace(self, **{name: getattr(self, name).to(device) for name in ARRAYS})
 
 
+def split(count: int, share: float, seed: int, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Places of `count` examples in two random parts, the first of this share of them.
+
+    No source is in both parts, where several examples are of one: `sources` (count,). Left out, each is of its own.
+    """
+    sources = torch.arange(count) if sources is None else sources.unique(return_inverse=True)[1]
+    order = torch.randperm(int(sources.max()) + 1, generator=torch.Generator().manual_seed(seed))
+    rank = order.argsort()[sources]
+    first = int((rank < max(round(share * len(order)), 1)).sum())
+    return rank.argsort(stable=True).tensor_split([first])
+
+
 def load(name: str, root: Path) -> ImageSet:
     """The data set called `name`, on the CPU: `digits`, `cifar10`, `cifar100`, or a path to an .npz file or a folder.
 
@@ -78,7 +92,9 @@ def load(name: str, root: Path) -> ImageSet:
     whatever cannot be used, and for a download that failed.
     """
     if name == "digits":
-        return ImageSet(name, *load_digits_rgb(), class_names=tuple("0123456789"))
+        images = ImageSet(name, *load_digits_rgb(), class_names=tuple("0123456789"))
+        count = len(images.train_images)
+        return replace(images, train_sources=torch.arange(count) % (count // RENDERINGS))
     if name in CIFAR:
         brought = Path(root) / f"{name}.npz"
         return _from_npz(name, brought) if brought.exists() else _from_torchvision(name, Path(root))
@@ -118,7 +134,7 @@ def describe(images: ImageSet) -> dict:
 def _from_torchvision(name: str, root: Path) -> ImageSet:
     kind = CIFAR[name]
     try:
-        with _quietly():
+        with quiet_download():
             # torchvision takes whole batches for a whole archive and would never mend metadata that an interrupted
             # extraction left out.
             if not check_integrity(root / kind.base_folder / kind.meta["filename"], kind.meta["md5"]):
@@ -235,8 +251,8 @@ def _squeeze(images: np.ndarray) -> Tensor:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps torchvision's progress off the terminal, and its downloads from waiting for ever."""
+def quiet_download() -> Iterator[None]:
+    """Keeps a download's progress off the terminal, and the download from waiting for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED)
     try:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybrid.errors import HybridError
+from hybrid.train import stream
 
-Net = Callable[[Tensor, Tensor], Tensor]  # x (N, C, H, W), t (N,) -> the noise in x
+Net = Callable[[Tensor, Tensor], Tensor]  # x (N, C, H, W), t (N,) -> what `predict` names, of x's shape
 
 
 class Diffusion(nn.Module):
@@ -83,7 +84,8 @@ class Diffusion(nn.Module):
         times = F.pad(self.timesteps(steps), (1, 0)).flip(0)  # (steps + 1,): T, ..., 1, 0
         alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
         sigma = eta * ((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)).sqrt()  # equation (16)
-        generator = torch.Generator(noise.device).manual_seed(seed) if eta > 0 else None
+        # A stream of its own: under the plain seed the first draw could be `noise` itself, which callers seed too.
+        generator = torch.Generator(noise.device).manual_seed(stream(seed, "eta")) if eta > 0 else None
         return self._walk(net, noise, times, sigma, clip, generator)
 
     @torch.no_grad()

@@ -56,7 +56,10 @@ def accuracy(model: nn.Module, images: ImageSet, seed: int) -> tuple[dict[str, f
 
     def fit() -> dict[str, Probe]:
         labels = images.train_labels, images.test_labels
-        return {name: linear_probe(train[name], labels[0], test[name], labels[1], seed=seed) for name in train}
+        return {
+            name: linear_probe(train[name], labels[0], test[name], labels[1], seed=seed, sources=images.train_sources)
+            for name in train
+        }
 
     probes = distributed.from_first(fit)
     accuracies = {f"acc_{name}": probe.accuracy for name, probe in probes.items()}

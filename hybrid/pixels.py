@@ -38,7 +38,7 @@ class PixelDDIM(Trainable):
         return [self.net]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The noise's squared error, per dimension, on uint8 images (N, 3, 32, 32), each flipped by a draw of its own."""
+        """The squared error of what the net predicts, per dimension: uint8 images (N, 3, 32, 32), each with its own flip."""
         x = 2 * as_float(batch) - 1
         flipped = torch.rand(len(x), device=x.device) < self.flip
         x = torch.where(flipped[:, None, None, None], x.flip(3), x)

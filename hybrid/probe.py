@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybrid.data import split
 from hybrid.errors import HybridError
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak, so that each fit starts from the one before
@@ -38,11 +39,13 @@ def linear_probe(
     test_labels: Tensor,
     seed: int = 0,
     penalties: tuple[float, ...] = PENALTIES,
+    sources: Tensor | None = None,
 ) -> Probe:
     """Fit on train features (N, D) and labels (N,) of 0..C-1, judge on test features (M, D) and labels (M,).
 
-    `seed` draws the validation part that one of the `penalties` is chosen on; a single one is taken as it is. Raises
-    HybridError for features that are not finite, lengths that differ, or less than two classes.
+    `seed` draws the validation part that one of the `penalties` is chosen on; a single one is taken as it is. Train examples
+    of one of the `sources` (N,) stay together in that; left out, each is of its own. Raises HybridError for features that are
+    not finite, lengths that differ, or less than two classes.
     """
     _check(train_features, train_labels, "train")
     _check(test_features, test_labels, "test")
@@ -59,8 +62,7 @@ def linear_probe(
 
     best, validation, start = penalties[0], math.nan, None
     if len(penalties) > 1:
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(device)
-        held, kept = order.tensor_split([max(round(VALIDATION * len(labels)), 1)])
+        held, kept = (part.to(device) for part in split(len(labels), VALIDATION, seed, sources))
         fit_features, held_features = _standardised(train_features[kept], train_features[held])
         moments, weights, found, scores = _second_moments(fit_features), None, {}, {}
         for penalty in penalties:

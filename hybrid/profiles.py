@@ -8,6 +8,7 @@ never lands among the results of the profile that it was derived from.
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
+from typing import get_args, get_origin, get_type_hints
 
 from hybrid.configs import (
     NVAE,
@@ -210,17 +211,28 @@ def _changed(node, path: list[str], text: str, whole: str):
         return replace(node, **{path[0]: _changed(old, path[1:], text, whole)})
     if len(path) > 1:
         raise HybridError(f"{whole!r} goes on after {path[0]!r}, which is a value")
-    return replace(node, **{path[0]: _parsed(text, old, whole)})
+    return replace(node, **{path[0]: _parsed(text, get_type_hints(type(node))[path[0]], old, whole)})
 
 
-def _parsed(text: str, old, whole: str):
+def _parsed(text: str, kind, old, whole: str):
+    optional = type(None) in get_args(kind)
+    if optional:
+        if text.lower() == "none":
+            return None
+        kind = next(part for part in get_args(kind) if part is not type(None))
     try:
-        if isinstance(old, bool):
+        if kind is bool:
             return {"true": True, "false": False}[text.lower()]
-        if isinstance(old, tuple):
-            return tuple(type(old[0])(part) for part in text.split("-"))
-        return float(text) if old is None else type(old)(text)
+        if get_origin(kind) is tuple:
+            element, *others = get_args(kind)
+            values = tuple(element(part) for part in text.split("-") if text)
+            if others != [...] and len(values) != len(old):
+                raise ValueError
+            return values
+        return kind(text)
     except (KeyError, ValueError):
-        kind = "numbers joined by '-'" if isinstance(old, tuple) else "a number" if old is None else type(old).__name__
-        example = "" if old is None else f", as in {whole}={old}"
-        raise HybridError(f"{whole}={text!r}: expected {kind}{example}") from None
+        joined = get_origin(kind) is tuple
+        count = "" if not joined or get_args(kind)[-1] is ... else f"{len(old)} "
+        expected = f"{count}numbers joined by '-'" if joined else kind.__name__ + " or none" * optional
+        example = "" if old is None else f", as in {whole}={'-'.join(map(str, old)) if joined else old}"
+        raise HybridError(f"{whole}={text!r}: expected {expected}{example}") from None

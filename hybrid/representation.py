@@ -10,7 +10,6 @@ from hybrid.augment import augment
 from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
 from hybrid.batchnorm import moments
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
-from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head
 from hybrid.train import Trainable
 
@@ -38,16 +37,6 @@ class Representation(Trainable):
 
     def __init__(self, config: configs.Representation):
         super().__init__()
-        if not 1 <= config.decode_every <= config.training.batch:
-            raise HybridError(
-                f"decode_every = {config.decode_every}: choose from 1 to the {config.training.batch} images of a batch"
-            )
-        if config.noise is not None and not config.noise > 0:
-            raise HybridError(f"noise = {config.noise}: give a deviation above 0, or leave it out for none")
-        for name in ("crop", "crop_start"):
-            share = getattr(config.augmentation, name)
-            if share is not None and not 0 < share <= 1:
-                raise HybridError(f"{name} = {share}: give a share of the image's area, above 0 and at most 1")
         self.config = config
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None

@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from hybrid import checkpoint, distributed, paths
-from hybrid.data import ImageSet
+from hybrid.data import ImageSet, split
 from hybrid.evaluate import squared_error
 from hybrid.experiment import Experiment
 from hybrid.methods import Run, train_representation
@@ -35,7 +33,8 @@ def screen(experiment: Experiment, log: Path) -> dict:
     model = train_representation(run, profile.hybrid.representation)
     y, held_y = model.features(images.train_images)["y"], model.features(images.test_images)["y"]
     labels, held_labels = images.train_labels, images.test_labels
-    probe = distributed.from_first(lambda: linear_probe(y, labels, held_y, held_labels, seed=experiment.seed))
+    sources, seed = images.train_sources, experiment.seed
+    probe = distributed.from_first(lambda: linear_probe(y, labels, held_y, held_labels, seed=seed, sources=sources))
     found = {"acc_y": round(probe.accuracy, 2)}
     if isinstance(model, HybridModel):
         found["mse"] = round(squared_error(model.reconstruct(images.test_images), images.test_images), 3)
@@ -55,9 +54,8 @@ def screen(experiment: Experiment, log: Path) -> dict:
 
 def held_out(images: ImageSet) -> ImageSet:
     """The train set in two parts, the same for every seed, the smaller of them in the place of the test set."""
-    count = len(images.train_images)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).to(images.train_images.device)
-    held, kept = order.tensor_split([round(HELD_OUT * count)])
+    sources, device = images.train_sources, images.train_images.device
+    held, kept = (part.to(device) for part in split(len(images.train_images), HELD_OUT, seed=0, sources=sources))
     return replace(
         images,
         name=f"{images.name}-held-out",
@@ -65,4 +63,5 @@ def held_out(images: ImageSet) -> ImageSet:
         train_labels=images.train_labels[kept],
         test_images=images.train_images[held],
         test_labels=images.train_labels[held],
+        train_sources=None if sources is None else sources[kept.cpu()],
     )

@@ -257,9 +257,8 @@ def optimiser_for(module: nn.Module, config: Training) -> torch.optim.Optimizer:
     others = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
     if config.optimiser == "adamw":
         return torch.optim.AdamW([weights, others], lr=config.lr, betas=config.betas, fused=True)
-    if config.optimiser == "muon":  # its steps are as large as AdamW's at the same rate, and NAdamW moves what is no matrix
-        return Muon([weights, others | {"use_fallback": True}], lr=config.lr, betas=config.betas, nesterov=True)
-    raise HybridError(f"optimiser {config.optimiser!r} is unknown: choose adamw or muon")
+    # Muon's steps are as large as AdamW's at the same rate, and NAdamW moves what is no matrix.
+    return Muon([weights, others | {"use_fallback": True}], lr=config.lr, betas=config.betas, nesterov=True)
 
 
 def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training) -> CosineLRScheduler:

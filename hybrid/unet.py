@@ -100,7 +100,7 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predicts the noise in x at time t.
+    """Predicts from x at time t what the diffusion asks for (`predict`), of x's shape.
 
     channels_in: channels of x and of the prediction. channels: width at full resolution, an even number. multipliers:
     width of each level, in units of `channels`; each level has half the resolution of the one before. blocks: residual
@@ -191,7 +191,7 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """x (N, channels_in, size, size), t (N,) in [0, T], integer or float -> the noise in x, channels_last.
+        """x (N, channels_in, size, size), t (N,) in [0, T], integer or float -> the prediction, of x's shape, channels_last.
 
         Raises HybridError on an x of any other shape.
         """

@@ -45,6 +45,19 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, error):
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+def test_a_folder_is_used_by_one_training_at_a_time(tmp_path):
+    with checkpoint.sole_use(tmp_path / "run"):
+        with (
+            pytest.raises(HybridError, match=r"another process is training in .*run: let it end"),
+            checkpoint.sole_use(tmp_path / "run"),
+        ):
+            pytest.fail("the second got in")
+        with checkpoint.sole_use(tmp_path / "other"):
+            pass
+    with checkpoint.sole_use(tmp_path / "run"):
+        pass
+
+
 def test_a_failed_write_leaves_no_temporary_file(tmp_path):
     with pytest.raises(ZeroDivisionError):
         checkpoint.write_atomically(tmp_path / "x", lambda path: path.write_text(str(1 / 0)))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hybrid.diffusion import Diffusion, Net
 from hybrid.errors import HybridError
+from hybrid.train import stream
 
 MEAN, STD = 0.7, 0.4  # of the Gaussian data
 
@@ -75,7 +76,7 @@ def test_sample_matches_diffusers(eta, clip):
     ours = diffusion.sample(curved_net, x, STEPS, eta, clip, seed=3)
 
     theirs = scheduler(DDIMScheduler, clip_sample=clip is not None, clip_sample_range=clip or 1.0)
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(stream(3, "eta"))
     for t in range(1000, 0, -111):
         noise = curved_net(x, torch.full((len(x),), t))
         x = theirs.step(noise, t - 1, x, eta, use_clipped_model_output=True, generator=generator).prev_sample
@@ -128,6 +129,19 @@ def test_samples_have_the_mean_and_deviation_of_the_data(eta):
     # 19,200 draws: standard errors of 0.003 and 0.002
     assert samples.mean().item() == pytest.approx(MEAN, abs=0.012)
     assert samples.std().item() == pytest.approx(STD, abs=0.01)
+
+
+def test_noise_added_is_not_what_was_started_from():
+    """Callers draw x_T under the same seed. Of data from N(0, 1) every state is from N(0, 1); not if noise comes twice."""
+    diffusion, seen = Diffusion(), []
+
+    def net(x: Tensor, t: Tensor) -> Tensor:
+        seen.append(x.std().item())
+        return ((1 - diffusion.alpha[t]).sqrt()[:, None, None, None] * x).float()
+
+    noise = torch.randn(100, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    diffusion.sample(net, noise, 100, eta=1.0, seed=0)
+    assert seen[:50] == pytest.approx([1] * 50, abs=0.03)
 
 
 def test_loss_of_a_net_that_predicts_nothing_is_one():

@@ -111,7 +111,9 @@ def test_screening_never_sees_the_test_set_and_logs_each_run(tmp_path, monkeypat
     monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
     whole = Experiment("smoke").images
     parts = held_out(whole)
-    assert len(parts.test_images) == round(0.1 * len(whole.train_images))
+    assert len(parts.test_images) == 4 * round(0.1 * len(whole.train_images) / 4)  # four images of each glyph
+    glyphs = torch.arange(len(whole.train_images)) % (len(whole.train_images) // 4)
+    assert torch.equal(whole.train_sources, glyphs) and len(parts.train_sources.unique()) == len(parts.train_images) / 4
     kept, held, train = (
         {image.tobytes() for image in images.numpy()} for images in (parts.train_images, parts.test_images, whole.train_images)
     )
@@ -139,6 +141,8 @@ def test_the_trained_hybrid_is_loaded_and_used(done):
     assert not torch.equal(samples, model.sample(3, steps=2, seed=2))
     with pytest.raises(HybridError, match="holds no trained hybrid"):
         hybrid.load(done)
+    with pytest.raises(HybridError, match="holds MoCo-v2, which decodes nothing"):
+        hybrid.load(done / "runs/smoke/digits/mocov2/seed0")
 
 
 def test_command_line_tools(done, tmp_path, capsys):
@@ -155,6 +159,8 @@ def test_command_line_tools(done, tmp_path, capsys):
     assert main(["evaluate", "--profile", "smoke"]) == 0
     assert main(["data"]) == 0
     assert "sha256" in capsys.readouterr().out
+    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.png"), "--count", "0"]) == 2
+    assert "count = 0: give 1 or more" in capsys.readouterr().err
     assert main(["sample", "--run", run, "--out", str(tmp_path / "s.jpg")]) == 2
     assert "expected .png or .npz" in capsys.readouterr().err
 

@@ -1,6 +1,7 @@
 """Figures: the paper's interpolations, and the same bytes from the same data."""
 
 import math
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -42,6 +43,24 @@ def test_pairs_are_of_unlike_images_and_come_again(image_set):
     assert len(pairs.unique()) == 12
     with pytest.raises(HybridError, match="ask for fewer"):
         figures.pairs(image_set, 21, seed=0)
+
+
+def test_two_unequal_classes_are_enough_to_measure_what_moves(model, image_set):
+    labels = (torch.arange(40) < 8).long()
+    two = replace(image_set, test_labels=labels, class_names=("a", "b"))
+    found = figures.pairs(two, 40, seed=0, fewer=True)
+    assert 1 <= len(found) <= 8 and len(found.unique()) == 2 * len(found)
+    assert (labels[found[:, 0]] != labels[found[:, 1]]).all()
+    assert figures.moved(model, two, seed=0).keys() == {"moved_z", "moved_y", "moved_w"}
+    with pytest.raises(HybridError, match="the test set gives 0"):
+        figures.moved(model, replace(two, test_labels=0 * labels), seed=0)
+
+
+def test_a_sheet_shows_every_image():
+    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 2, 2)
+    sheet = figures.tile(images, 3)
+    assert sheet.shape == (4, 6, 3)
+    assert sheet[::2, ::2, 0].tolist() == [[0, 1, 2], [3, 4, 255]]
 
 
 def test_paths_are_the_papers(model, image_set):

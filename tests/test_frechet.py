@@ -1,5 +1,6 @@
 """Distances against scipy, closed forms and a double loop; the networks under their own names."""
 
+import socket
 from urllib.error import URLError
 
 import numpy as np
@@ -105,9 +106,11 @@ def test_the_packaged_network_sees_the_difference(images, tmp_path):
     assert reference.compare(images)["fd_efficientnet_lite0"] < reference.compare(images // 4)["fd_efficientnet_lite0"]
 
 
-def test_inception_without_weights_says_why(monkeypatch):
+@pytest.mark.parametrize("failure", [URLError("Name or service not known"), EOFError("Ran out of input")])
+def test_inception_without_weights_says_why(monkeypatch, failure):
     def no_network(*_, **__):
-        raise URLError("Name or service not known")
+        assert socket.getdefaulttimeout()
+        raise failure
 
     monkeypatch.setattr(inception, "load_state_dict_from_url", no_network)
     with pytest.raises(frechet.Unavailable, match="FID needs pytorch-fid's Inception weights") as error:

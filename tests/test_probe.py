@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
 from hybrid import probe
+from hybrid.data import split
 from hybrid.errors import HybridError
 from hybrid.probe import linear_probe
 
@@ -142,6 +143,22 @@ def test_wrong_inputs(change, message):
     with pytest.raises(HybridError, match=message):
         linear_probe(*change(x, y), x, y)
     assert len(y.unique()) > 1
+
+
+def test_examples_of_one_source_are_held_out_together():
+    held, kept = split(120, 0.1, seed=0, sources=torch.arange(120) % 30 + 7)
+    assert len(held) == 12 and torch.equal(torch.cat([held, kept]).sort().values, torch.arange(120))
+    assert not set((held % 30).tolist()) & set((kept % 30).tolist())
+    alone, _ = split(120, 0.1, seed=0)
+    assert len(alone) == 12 and len((alone % 30).unique()) > 3
+
+
+def test_a_probe_told_of_sources_is_not_deceived_by_copies():
+    """Labels of chance, each example there four times: what was fitted says nothing of what was not."""
+    torch.manual_seed(0)
+    features, labels = torch.randn(100, 200).repeat(4, 1), torch.randint(0, 2, (100,)).repeat(4)
+    told = linear_probe(features, labels, features, labels, sources=torch.arange(400) % 100)
+    assert told.validation_accuracy < 90 < linear_probe(features, labels, features, labels).validation_accuracy
 
 
 def test_test_features_of_another_width():

@@ -16,6 +16,9 @@ def test_a_field_changes_and_the_name_says_so():
     assert changed.evaluation.eta == 1.0
     assert changed.hybrid.prior.multipliers == (1, 2, 4)
     assert changed.name.startswith("laptop,")
+    assert profile("laptop,hybrid.representation.noise=none").hybrid.representation.noise is None
+    assert profile("smoke,ddim.attention=8").ddim.attention == (8,)
+    assert profile("demo,ddim.attention=").ddim.attention == ()
     assert profile("laptop").hybrid.representation.training.epochs != 6
     assert changed.hybrid.representation.autoencoder == profile("laptop").hybrid.representation.autoencoder
 
@@ -30,8 +33,23 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,epochs", "write it as field=value"),
         ("demo,hybrid.prior.channels=many", "expected int, as in hybrid.prior.channels=48"),
         ("demo,evaluation.inception=perhaps", "expected bool"),
-        ("demo,hybrid.representation.augmentation.crop_start=soon", "expected a number"),
-        ("demo,hybrid.prior.multipliers=1-x", "numbers joined by '-'"),
+        ("demo,hybrid.representation.augmentation.crop_start=soon", "expected float or none"),
+        ("demo,hybrid.prior.multipliers=1-x", "expected numbers joined by '-', as in hybrid.prior.multipliers=1-2"),
+        ("demo,biggan.training.betas=1", "expected 2 numbers joined by '-', as in biggan.training.betas=0.0-0.999"),
+        ("demo,hybrid.representation.contrast.on=x", "on = 'x': give y or z"),
+        ("demo,hybrid.representation.noise=-0.1", "noise = -0.1: give a deviation above 0, or none"),
+        ("demo,hybrid.representation.augmentation.crop=0", "crop = 0.0: give a share of the image's area"),
+        ("demo,hybrid.representation.augmentation.crop_start=1.5", "crop_start = 1.5: give a share of the image's area"),
+        ("demo,hybrid.representation.augmentation.size=25", "size = 25: give a multiple of the encoder's stride, 8 pixels"),
+        ("smoke,hybrid.representation.decode_every=0", "decode_every = 0: give one from 1 to the 512 images of a batch"),
+        ("smoke,hybrid.representation.decode_every=513", "decode_every = 513: give one from 1 to the 512 images of a batch"),
+        ("demo,nvae.training.epochs=0", "epochs = 0: give a number above 0"),
+        ("demo,nvae.training.batch=0", "batch = 0: give a number above 0"),
+        ("demo,nvae.training.optimiser=sgd", "optimiser = 'sgd': give adamw or muon"),
+        ("demo,ddim.predict=x", "predict = 'x': give noise or v"),
+        ("demo,ddim.ode_steps=1001", "ode_steps = 1001: give from 1 to the diffusion's 1000 steps"),
+        ("demo,evaluation.samples=1", "samples = 1: give 2 or more"),
+        ("demo,evaluation.eta=2", "eta = 2.0: give a value from 0"),
         ("demo,name=x", "choose one of hybrid, nvae, ddim, biggan, evaluation"),
         ("", "'' is unknown"),
     ],

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -98,8 +99,6 @@ def test_a_step_of_muon_is_orthogonal_and_as_long_as_one_of_adamw(tmp_path):
     lengths = torch.linalg.svdvals(moved.weight.detach()) / (config.lr * 0.2 * 32**0.5)
     assert lengths.min() > 0.5 and lengths.max() < 1.3
     torch.testing.assert_close(moved.bias.abs(), torch.full((8,), 1.9 * config.lr), rtol=0.01, atol=0)  # NAdam's first step
-    with pytest.raises(HybridError, match="'sgd' is unknown: choose adamw or muon"):
-        train(Matrix(), data, LABELS, replace(config, optimiser="sgd"), tmp_path / "other", seed=0, about={})
 
 
 def test_a_player_may_come_twice_and_the_loop_tells_how_far_it_is(tmp_path):
@@ -180,19 +179,6 @@ def test_noise_reaches_what_is_decoded_and_not_the_contrast():
         found.append(made.loss("model", images, LABELS)[1])
     torch.testing.assert_close(found[1]["i_cpc"], found[0]["i_cpc"])
     assert found[1]["i_ba"] != found[0]["i_ba"]
-
-
-@pytest.mark.parametrize("change", ["noise=-0.1", "augmentation.crop=0", "augmentation.crop_start=1.5"])
-def test_values_that_mean_nothing_are_refused(change):
-    value = change.rpartition("=")[2]
-    with pytest.raises(HybridError, match=f" = {float(value)}: give a"):
-        Representation(profile(f"smoke,hybrid.representation.{change}").hybrid.representation)
-
-
-@pytest.mark.parametrize("every", [0, 513])
-def test_decoding_none_of_a_batch_is_refused(every):
-    with pytest.raises(HybridError, match=f"decode_every = {every}: choose from 1 to the 512"):
-        Representation(replace(profile("smoke").hybrid.representation, decode_every=every))
 
 
 def test_a_broken_loss_never_reaches_a_checkpoint(tmp_path):
@@ -278,7 +264,7 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path):
 
 
 def test_players_move_only_their_own_and_take_turns(tmp_path):
-    turns = []
+    turns, weights = [], []
 
     class Two(Trainable):
         players = ("a", "a", "b")
@@ -292,12 +278,16 @@ def test_players_move_only_their_own_and_take_turns(tmp_path):
 
         def loss(self, player, batch, labels):
             turns.append(player)
+            weights.append((self.a.weight.detach().clone(), self.b.weight.detach().clone()))
             loss = (self.a(batch) + self.b(batch)).square().mean() if player == "a" else -self.b(batch).mean()
             return loss, {f"loss_{player}": loss}
 
-    trained = train(Two(), numbers(), LABELS, Training(epochs=1, batch=32, clip=1e9), tmp_path, seed=0, about={})
+    config = Training(epochs=1, batch=32, clip=1e9, warmup=0.0)
+    trained = train(Two(), numbers(), LABELS, config, tmp_path, seed=0, about={})
     assert turns == ["a", "a", "b"] * 2
-    assert trained.b.weight.grad is not None
+    weights.append((trained.a.weight, trained.b.weight))
+    moved = [[not torch.equal(*pair) for pair in zip(before, after, strict=True)] for before, after in pairwise(weights)]
+    assert moved == [[player == "a", player == "b"] for player in turns]
 
 
 def test_learning_rate_warms_up_and_falls_to_nothing(tmp_path):
