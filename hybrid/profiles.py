@@ -110,7 +110,7 @@ PROFILES = {
                     noise=0.3,
                 ),
                 prior=Diffusion(
-                    training=Training(epochs=20, batch=128, optimiser="muon", lr=3e-3, ema=0.998),
+                    training=Training(epochs=16, batch=128, optimiser="muon", lr=3e-3, ema=0.998),
                     channels=64,
                     predict="v",
                     patch=2,
