@@ -56,7 +56,10 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 @contextlib.contextmanager
 def sole_use(folder: Path) -> Iterator[None]:
-    """Keeps other commands from training in `folder` meanwhile; a kill ends it too. Raises HybridError if one does already."""
+    """Keeps other commands from training in `folder` meanwhile. Raises HybridError if one does already.
+
+    A kill ends it too, where the file system knows locks.
+    """
     lock = FileLock(folder / "lock")
 
     def acquire() -> None:
@@ -64,7 +67,11 @@ def sole_use(folder: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise HybridError(f"another process is training in {folder}: let it end or stop it, then run this again") from None
+            raise HybridError(
+                f"another process is training in {folder}: wait for it, or stop it; if there is none, remove {lock.lock_file}"
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            log.warning("%s cannot be locked (%s): see to it that nothing else trains there", folder, error)
 
     distributed.from_first(acquire)
     try:

@@ -122,15 +122,17 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        start: an image file, t = 1.
-        end: an image file, t = 0.
+        start: an image file, t = 1; its middle square is taken.
+        end: an image file, t = 0; likewise.
         out: a .png.
         part: what moves.
         frames: images on the path, both ends included.
     """
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
-    x0, x1 = (torch.tensor(datasets.read_image(path)).permute(2, 0, 1)[None] for path in (start, end))  # (1, 3, 32, 32)
+    x0, x1 = (
+        torch.tensor(datasets.read_image(path, crop=True)).permute(2, 0, 1)[None] for path in (start, end)
+    )  # (1, 3, 32, 32)
     path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
     _save_png(out, figures.tile(figures.to_uint8(path), frames))
     print(f"path: {out}")

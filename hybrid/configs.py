@@ -1,6 +1,6 @@
 """What a run can be told: frozen dataclasses, a comment for each field. `profiles` holds complete values of them.
 
-A value that means nothing raises HybridError when it is given, before anything is trained.
+A value that means nothing raises HybridError when it is given; `methods.check` finds those that do not go together.
 """
 
 from __future__ import annotations
@@ -83,6 +83,9 @@ class Autoencoder:
     kernel: int = 3  # of that convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
     y_channels: int = 3  # channels of y, the first of z's six; the rest is w
 
+    def __post_init__(self):
+        _demand(1 <= self.y_channels <= 5, "y_channels", self.y_channels, "1 to 5 of z's six channels")
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -121,11 +124,6 @@ class Representation:
         _demand(0 <= self.alpha <= 1, "alpha", self.alpha, "a weight from 0 to 1")
         _positive(self, "sigma")
         _demand(self.noise is None or self.noise > 0, "noise", self.noise, "a deviation above 0, or none")
-        images = self.training.batch
-        within = 1 <= self.decode_every <= images
-        _demand(within, "decode_every", self.decode_every, f"one from 1 to the {images} images of a batch")
-        size, stride = self.augmentation.size, 2 ** len(self.autoencoder.widths)
-        _demand(size > 0 and size % stride == 0, "size", size, f"a multiple of the encoder's stride, {stride} pixels")
 
 
 @dataclass(frozen=True)
@@ -150,10 +148,6 @@ class Diffusion:
 
     def __post_init__(self):
         _positive(self, "channels", "blocks", "clip", "patch")
-        _demand(self.predict in ("noise", "v"), "predict", self.predict, "noise or v")
-        for name in ("encoding_steps", "ode_steps"):
-            steps = getattr(self, name)
-            _demand(1 <= steps <= self.steps, name, steps, f"from 1 to the diffusion's {self.steps} steps")
 
 
 @dataclass(frozen=True)

@@ -190,16 +190,21 @@ def _from_folder(name: str, path: Path) -> ImageSet:
 
 
 def read_image(file: str | Path | BinaryIO, crop: bool = False) -> np.ndarray:
-    """uint8 (32, 32, 3): squeezed, or with `crop` the middle square, turned upright. Pillow's resize is antialiased."""
+    """uint8 (32, 32, 3), on white: squeezed, or with `crop` the middle square, turned upright. The resize is antialiased."""
     try:
         with Image.open(file) as image:
             if image.mode[0] in "IF":
                 raise HybridError(f"{file} has more than 8 bits a channel ({image.mode}): expected 8, convert it first")
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             if crop:
                 square = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (SIDE, SIDE), Image.Resampling.BILINEAR)
                 return np.asarray(square)
             return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except HybridError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise HybridError(f"{file} cannot be read as an image ({_in_one_line(error)}): mend or remove it") from None
 
 

@@ -18,14 +18,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from hybrid import checkpoint, data, distributed, evaluate, figures, paths, table
+from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, paths, table
 from hybrid.checkpoint import write_atomically
 from hybrid.configs import Profile, describe
 from hybrid.errors import HybridError
-from hybrid.methods import TABLE, Run, method
+from hybrid.methods import TABLE, Run, check, method
 from hybrid.profiles import profile
 from hybrid.provenance import device_in_words, peak_memory, provenance
 from hybrid.train import Clock, TimeUp, read_history
+
+JUDGING = 2  # goes up whenever the code that judges, or chooses what is shown, would give other numbers
 
 
 def best_device() -> torch.device:
@@ -39,6 +41,7 @@ class Experiment:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 on")
         self.profile: Profile = profile(profile_name)
+        check(self.profile)
         self.dataset = dataset or self.profile.dataset
         self.slug = data.slug(self.dataset)
         self.seed = seed
@@ -78,6 +81,7 @@ class Experiment:
         """A method's model, trained as far as it was not. Raises TimeUp when the clock runs out."""
         if name not in self._models:
             run = self.run(name)
+            figures.pairs(self.images, 2 * self.profile.evaluation.pairs, self.seed)  # too few are told before the training
             self._models[name] = method(name).train(run, method(name).config(self.profile))
             distributed.from_first(lambda: self._keep_histories(name, run.folder))
         return self._models[name]
@@ -105,7 +109,7 @@ class Experiment:
         """
         path = self.outcomes / f"{name}.json"
         kept, key = distributed.from_first(lambda: (read_json(path), self._key(name)))
-        if kept is None or kept["key"] != key:
+        if kept is None or kept["key"] != key or distributed.from_first(lambda: self._fid_can_be_had(name, kept)):
             model = self.model(name)
             if distributed.from_first(lambda: self.clock.up):
                 raise TimeUp(f"{name} is trained and not judged yet; the same command goes on from there")
@@ -121,6 +125,13 @@ class Experiment:
             kept = {"key": self._key(name), **judged, "provenance": self.provenance(name, evaluation_seconds=seconds)}
             write_json(path, kept)
         return kept
+
+    def _fid_can_be_had(self, name: str, kept: dict) -> bool:
+        """Whether FID is missing from an outcome for want of weights that have come since, and the trained model is here."""
+        wanted = self.profile.evaluation.inception and "fid" in method(name).metrics and "fid" not in kept["metrics"]
+        folder = self.runs / name / f"seed{self.seed}"
+        trained = all((folder / stage / "checkpoint.pt").exists() for stage in method(name).stages)
+        return wanted and trained and frechet.inception_is_here()
 
     def gallery(self, name: str = "hybrid") -> dict:
         """A method's samples, and test images with its reconstructions, those that it can have, for `figures`."""
@@ -207,6 +218,7 @@ class Experiment:
             "training": hashlib.sha256(contents).hexdigest(),
             "method": describe(method(name).config(self.profile)),
             "evaluation": describe(self.profile.evaluation),
+            "judging": JUDGING,
         }
         if self.sha256 is not None:
             key["sha256"] = self.sha256

@@ -64,6 +64,11 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
     return NETWORKS[name](device)
 
 
+def inception_is_here() -> bool:
+    """Whether Inception's weights are cached, so that FID can be measured without a download."""
+    return (Path(torch.hub.get_dir()) / "checkpoints" / Path(inception.FID_WEIGHTS_URL).name).exists()
+
+
 def _inception(device: torch.device) -> FeatureNetwork:
     """pytorch-fid's Inception with its own weights: the network of FID."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,19 @@ class Method:
     own_metrics: Callable[[nn.Module, ImageSet, int], dict[str, float]] = lambda model, images, seed: {}  # beyond the table's
 
 
+@cache
+def check(profile: Profile) -> None:
+    """Build the profile's networks, without values, so that what cannot be is told before anything is trained.
+
+    All but BigGAN's, which comes last and takes any. Raises HybridError.
+    """
+    with torch.device("meta"):
+        Representation(profile.hybrid.representation)
+        NVAE(profile.nvae)
+        for ddim in (LatentDDIM(profile.hybrid.prior), PixelDDIM(profile.ddim)):
+            ddim.diffusion.timesteps(profile.evaluation.sampler_steps)
+
+
 def train_representation(run: Run, config: configs.Representation) -> EncoderModel:
     """Autoencoder and contrast; MoCo-v2 where alpha is 0 and nothing is decoded."""
     torch.manual_seed(stream(run.seed, "representation"))
@@ -72,6 +86,8 @@ def train_representation(run: Run, config: configs.Representation) -> EncoderMod
 
 def train_hybrid(run: Run, config: configs.Hybrid) -> HybridModel:
     """Autoencoder and contrast, then the DDIM on the frozen z."""
+    if not config.representation.alpha:
+        raise HybridError("alpha = 0.0: a hybrid needs a weight above 0; without a decoder it is the method mocov2")
     model = train_representation(run, config.representation)
     torch.manual_seed(stream(run.seed, "prior"))
     prior = LatentDDIM(config.prior)

@@ -11,7 +11,7 @@ from hybrid import distributed
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
 from hybrid.errors import HybridError
 from hybrid.latent import LatentDDIM
-from hybrid.train import autocast
+from hybrid.train import autocast, stream
 
 PARTS = ("z", "y", "w")
 BATCH = 500  # images that go through a network at once outside training
@@ -107,8 +107,8 @@ def in_batches(function: Callable[..., Tensor], device: torch.device, *inputs: T
 
 
 def batch_seeds(count: int, seed: int) -> Tensor:
-    """For `in_batches`: int64 (count,), in each batch a seed of its own, from `seed` on."""
-    return seed + torch.arange(count) // BATCH
+    """For `in_batches`: int64 (count,), a seed of its own for each batch, that no batch of another `seed` has."""
+    return torch.tensor([stream(seed, "batch", i // BATCH) for i in range(0, count, BATCH)]).repeat_interleave(BATCH)[:count]
 
 
 def as_float(images: Tensor) -> Tensor:

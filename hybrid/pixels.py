@@ -29,6 +29,8 @@ class PixelDDIM(Trainable):
         self.net = UNet.of(config, SHAPE[0], SHAPE[1])
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
         self.flip, self.encoding_steps, self.ode_steps = config.flip, config.encoding_steps, config.ode_steps
+        for steps in (self.encoding_steps, self.ode_steps):
+            self.diffusion.timesteps(steps)  # raises where the diffusion has fewer
 
     @property
     def device(self) -> torch.device:
@@ -80,4 +82,5 @@ class PixelDDIM(Trainable):
         """
         chosen = torch.linspace(0, len(images) - 1, min(ERROR_IMAGES, len(images))).long()
         images = as_float(images[chosen.to(images.device)].to(self.device))
+        steps = [s for s in steps if s <= self.diffusion.steps]
         return {f"mse_s{s}": 1e3 * (self.reconstruct(images, s) - images).square().mean().item() for s in steps}

@@ -131,7 +131,7 @@ PROFILES = {
             ),
             evaluation=Evaluation(samples=10_000, sampler_steps=50),
         ),
-        # One GPU, the paper's sizes; what the paper leaves open follows its authors' successor, D2C.
+        # One GPU, the paper's sizes. Where it leaves settings open: MoCo's for CIFAR, NVAE's cells, DDPM's and DDIM's net.
         Profile(
             name="paper",
             dataset="cifar10",
@@ -141,7 +141,7 @@ PROFILES = {
                     autoencoder=Autoencoder(
                         widths=(256, 384, 512), cells=(4, 4, 4), decoder_width=256, decoder_cells=8, expansion=6, kernel=5
                     ),
-                    contrast=Contrast(queue=65_536, hidden=2048),
+                    contrast=Contrast(hidden=2048),
                 ),
                 prior=Diffusion(
                     training=Training(epochs=1000, batch=128, lr=2e-4, weight_decay=0.0, ema=0.9999),
@@ -152,7 +152,7 @@ PROFILES = {
                     dropout=0.1,
                 ),
             ),
-            # A quarter of NVAE's groups for CIFAR-10, and its optimiser's rates.
+            # A quarter of NVAE's groups for CIFAR-10.
             nvae=NVAE(
                 training=Training(epochs=400, batch=128, lr=1e-3, ema=0.9999),
                 channels=128,
@@ -170,7 +170,7 @@ PROFILES = {
                 attention=(16,),
                 dropout=0.1,
             ),
-            # BigGAN's own settings for CIFAR-10 but for its batch of 50, shared here among four steps of D.
+            # BigGAN's widths, rate and four steps of D for CIFAR-10, each on 64 images instead of 50, in this loop's schedule.
             biggan=BigGAN(
                 training=Training(epochs=500, batch=256, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.9999),
                 generator_channels=64,

@@ -10,6 +10,7 @@ from hybrid.augment import augment
 from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
 from hybrid.batchnorm import moments
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
+from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head
 from hybrid.train import Trainable
 
@@ -37,6 +38,14 @@ class Representation(Trainable):
 
     def __init__(self, config: configs.Representation):
         super().__init__()
+        size, stride = config.augmentation.size, 2 ** len(config.autoencoder.widths)
+        if size < stride or size % stride:
+            raise HybridError(f"size = {size}: give a multiple of the encoder's stride, {stride} pixels")
+        batch, queue = config.training.batch, config.contrast.queue
+        if not 1 <= config.decode_every <= batch:
+            raise HybridError(f"decode_every = {config.decode_every}: choose from 1 to the {batch} images of a batch")
+        if batch > queue:
+            raise HybridError(f"queue = {queue}: give at least the {batch} images of a batch")
         self.config = config
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None

@@ -54,7 +54,9 @@ def write_table(experiment: Experiment) -> None:
     """Table 1 as CSV, Markdown and picture, the methods by what they can do, and where it comes from."""
     rows, stem = experiment.table(), experiment.results / "table1"
     write_atomically(stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g"))
-    write_atomically(stem.with_suffix(".md"), lambda path: path.write_text(table.markdown(rows)))
+    write_atomically(
+        stem.with_suffix(".md"), lambda path: path.write_text(table.markdown(rows, experiment.profile.evaluation.samples))
+    )
     figures.save_figure(table.draw(rows), stem)
     figures.save_figure(compare.draw(rows), experiment.results / "claim")
     sources = [str(path.relative_to(experiment.results)) for path in experiment.judged()]

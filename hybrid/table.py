@@ -76,15 +76,21 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame, samples: int) -> str:
     """Table 1 for a README, with what its words mean."""
-    return f"{for_people(table).reset_index().to_markdown(index=False, disable_numparse=True)}\n\n{LEGEND}\n"
+    return f"{for_people(table).reset_index().to_markdown(index=False, disable_numparse=True)}\n\n{legend(samples)}\n"
+
+
+def legend(samples: int) -> str:
+    """What the table's words mean, where methods are judged by this many of their samples."""
+    return LEGEND.format(samples=samples)
 
 
 LEGEND = (
     "Mean over the seeds measured, ± their standard deviation where there are several. A dash: the method has no such number. "
     "“missing”: it can have one, none was measured here. MSE per dimension on [0, 1]. `fd_…` and `kd_…` are distances on the "
-    "features of the network named, for want of Inception's: they are not FID and KID and compare only among themselves."
+    "features of the network named, not Inception's: they are not FID and KID and compare only among themselves. FID and these "
+    "are of {samples:,} samples."
 )
 
 

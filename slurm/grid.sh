@@ -3,6 +3,7 @@
 #
 #   mkdir -p runs/slurm                       # Slurm does not make the folder of its logs
 #   make install && .venv/bin/hybrid data --dataset cifar10 && .venv/bin/hybrid data --dataset cifar100
+#   .venv/bin/python -c 'from pytorch_fid.inception import InceptionV3; InceptionV3()'    # FID's weights, for nodes without a network
 #   sbatch slurm/grid.sh                      # from the repository's folder, which all nodes must see
 #   sbatch --array=0-5 slurm/grid.sh          # the first six only
 #   PROFILE=laptop SLICE=3600 sbatch --time=02:00:00 slurm/grid.sh

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import nbformat
 import numpy as np
@@ -14,11 +15,12 @@ import torch
 from papermill.exceptions import PapermillExecutionError
 
 import hybrid
-from hybrid import checkpoint, figures, paths, reproduce
+from hybrid import checkpoint, figures, frechet, paths, reproduce
 from hybrid.cli import STOPPED, main
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
-from hybrid.methods import METHODS, TABLE
+from hybrid.methods import METHODS, TABLE, check
+from hybrid.profiles import profile
 from hybrid.screen import held_out
 from hybrid.train import Clock, TimeUp
 
@@ -72,6 +74,60 @@ def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
     assert before == {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
 
 
+def test_fid_is_measured_once_its_weights_are_there(done, monkeypatch):
+    kept, judged = Experiment("smoke").metrics("biggan"), []
+    monkeypatch.setattr(frechet, "inception_is_here", lambda: True)
+    monkeypatch.setattr(hybrid.evaluate, "evaluate", lambda *_, **__: judged.append(1) or {"seconds": 0.0, **kept})
+    Experiment("smoke").metrics("biggan")  # this profile wants none
+    assert not judged
+    wanting = Experiment("smoke")
+    wanting.profile = replace(wanting.profile, evaluation=replace(wanting.profile.evaluation, inception=True))
+    monkeypatch.setattr(wanting, "_key", lambda name: kept["key"])
+    path = done / "results/smoke/digits/seed0/biggan.json"
+    before = path.read_bytes()
+    wanting.metrics("biggan"), wanting.metrics("mocov2")
+    path.write_bytes(before)
+    assert judged == [1]  # the second has none
+    monkeypatch.setattr(wanting, "runs", done / "elsewhere")
+    wanting.metrics("biggan")
+    assert judged == [1]  # a clone shows what it came with, and trains nothing
+
+
+def test_what_does_not_fit_is_told_before_anything_is_trained(home, monkeypatch):
+    monkeypatch.setattr(hybrid.methods, "train", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(HybridError, match=r"1 to 5 of z's six channels"):
+        Experiment("smoke,hybrid.representation.autoencoder.y_channels=6")
+    with pytest.raises(HybridError, match="a hybrid needs a weight above 0"):
+        Experiment("smoke,hybrid.representation.alpha=0").model()
+    with pytest.raises(HybridError, match=r"lower evaluation\.pairs"):
+        Experiment("smoke,evaluation.pairs=1000").model("nvae")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("hybrid.representation.augmentation.size=25", "size = 25: give a multiple of the encoder's stride, 8 pixels"),
+        ("hybrid.representation.decode_every=0", "decode_every = 0: choose from 1 to the 512 images of a batch"),
+        ("hybrid.representation.decode_every=513", "decode_every = 513: choose from 1 to the 512 images of a batch"),
+        ("hybrid.representation.contrast.queue=64", "queue = 64: give at least the 512 images of a batch"),
+        ("hybrid.prior.channels=7", "channels is 7; the time embedding needs an even number"),
+        ("hybrid.prior.predict=x", "predict is 'x'; give noise or v"),
+        ("ddim.ode_steps=101", "101 sampling steps; this diffusion has 100"),
+        ("evaluation.sampler_steps=101", "101 sampling steps; this diffusion has 100"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(change, says):
+    with pytest.raises(HybridError, match=says):
+        check(profile(f"smoke,{change}"))
+
+
+def test_values_that_go_together_are_taken_in_any_order():
+    wider = "smoke,hybrid.representation.autoencoder.{}=8-8-8-16,hybrid.representation.autoencoder.{}=1-1-1-1"
+    fitting = ",hybrid.representation.augmentation.size=48"
+    check(profile(wider.format("widths", "cells") + fitting))
+    check(profile("smoke,ddim.steps=5,ddim.ode_steps=5,ddim.encoding_steps=5"))
+
+
 def test_the_table_averages_seeds_of_one_profile_alone(done):
     experiment = Experiment("smoke")
     kept, other = experiment.metrics("mocov2"), done / "results/smoke/digits/seed1/mocov2.json"
@@ -118,8 +174,8 @@ def test_screening_never_sees_the_test_set_and_logs_each_run(tmp_path, monkeypat
         {image.tobytes() for image in images.numpy()} for images in (parts.train_images, parts.test_images, whole.train_images)
     )
     assert kept | held == train
-    for profile in ("smoke", "smoke,hybrid.representation.alpha=0"):
-        assert main(["screen", "--profile", profile]) == 0
+    for name in ("smoke", "smoke,hybrid.representation.alpha=0"):
+        assert main(["screen", "--profile", name]) == 0
     lines = [json.loads(line) for line in (tmp_path / "results/bench/screen.jsonl").read_text().splitlines()]
     assert [line["profile"] for line in lines] == ["smoke", "smoke,hybrid.representation.alpha=0"]
     assert 10 < lines[0]["acc_y"] <= 100 and lines[0]["mse"] > 0 and "mse" not in lines[1]

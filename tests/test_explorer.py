@@ -133,6 +133,11 @@ def test_a_photo_is_cropped_and_turned_upright(tmp_path):
     assert read_image(tmp_path / "photo.png")[0, ::31, 0].tolist() == [0, 250]
 
 
+def test_what_is_transparent_is_white(tmp_path):
+    Image.fromarray(np.uint8(32 * [16 * [[0, 0, 0, 0]] + 16 * [[200, 0, 0, 255]]])).save(tmp_path / "cut-out.png")
+    assert read_image(tmp_path / "cut-out.png", crop=True)[0, ::31].tolist() == [[255, 255, 255], [200, 0, 0]]
+
+
 def test_samples_are_added_others_each_time(explorer):
     explorer.sample.click()
     assert len(explorer.images) == len(explorer.start.options) == len(explorer.end.options) == 16

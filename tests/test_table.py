@@ -48,7 +48,7 @@ def test_the_papers_numbers():
 
 def test_markdown_and_csv_round_trip(tmp_path):
     rows = table.tidy("cifar10", MEASURED)
-    text = table.markdown(rows)
+    text = table.markdown(rows, 512)
     assert text.startswith("| method")
     assert "61.0 ± 1.4" in text
     rows.to_csv(tmp_path / "t.csv", index=False)
