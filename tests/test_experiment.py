@@ -82,7 +82,7 @@ def test_fid_is_measured_once_its_weights_are_there(done, monkeypatch):
     assert not judged
     wanting = Experiment("smoke")
     wanting.profile = replace(wanting.profile, evaluation=replace(wanting.profile.evaluation, inception=True))
-    monkeypatch.setattr(wanting, "_key", lambda name: kept["key"])
+    monkeypatch.setattr(wanting, "_key", Experiment("smoke")._key)
     path = done / "results/smoke/digits/seed0/biggan.json"
     before = path.read_bytes()
     wanting.metrics("biggan"), wanting.metrics("mocov2")
@@ -109,7 +109,6 @@ def test_what_does_not_fit_is_told_before_anything_is_trained(home, monkeypatch)
         ("hybrid.representation.augmentation.size=25", "size = 25: give a multiple of the encoder's stride, 8 pixels"),
         ("hybrid.representation.decode_every=0", "decode_every = 0: choose from 1 to the 512 images of a batch"),
         ("hybrid.representation.decode_every=513", "decode_every = 513: choose from 1 to the 512 images of a batch"),
-        ("hybrid.representation.contrast.queue=64", "queue = 64: give at least the 512 images of a batch"),
         ("hybrid.prior.channels=7", "channels is 7; the time embedding needs an even number"),
         ("hybrid.prior.predict=x", "predict is 'x'; give noise or v"),
         ("ddim.ode_steps=101", "101 sampling steps; this diffusion has 100"),
