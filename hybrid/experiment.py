@@ -75,7 +75,10 @@ class Experiment:
 
     def run(self, name: str) -> Run:
         """Where and on what a method is trained."""
-        return Run(self.profile, self.images, self.seed, self.runs / name / f"seed{self.seed}", self.clock)
+        return Run(self.profile, self.images, self.seed, self._folder(name), self.clock)
+
+    def _folder(self, name: str) -> Path:
+        return self.runs / name / f"seed{self.seed}"
 
     def model(self, name: str = "hybrid") -> nn.Module:
         """A method's model, trained as far as it was not. Raises TimeUp when the clock runs out."""
@@ -129,8 +132,7 @@ class Experiment:
     def _fid_can_be_had(self, name: str, kept: dict) -> bool:
         """Whether FID is missing from an outcome for want of weights that have come since, and the trained model is here."""
         wanted = self.profile.evaluation.inception and "fid" in method(name).metrics and "fid" not in kept["metrics"]
-        folder = self.runs / name / f"seed{self.seed}"
-        trained = all((folder / stage / "checkpoint.pt").exists() for stage in method(name).stages)
+        trained = all((self._folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
         return wanted and trained and frechet.inception_is_here()
 
     def gallery(self, name: str = "hybrid") -> dict:

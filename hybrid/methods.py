@@ -68,7 +68,7 @@ class Method:
 def check(profile: Profile) -> None:
     """Build the profile's networks, without values, so that what cannot be is told before anything is trained.
 
-    All but BigGAN's, which comes last and takes any. Raises HybridError.
+    All but BigGAN's, whose spectral norms need values. Raises HybridError.
     """
     with torch.device("meta"):
         Representation(profile.hybrid.representation)
