@@ -16,7 +16,7 @@ from torch import Tensor
 from hybrid.data import split
 from hybrid.errors import HybridError
 
-PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak, so that each fit starts from the one before
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # from strong to weak, so that each fit starts from the one before
 VALIDATION = 0.1  # share of the train set that the penalty is chosen on
 ITERATIONS = 500
 TOLERANCE = 3e-5  # largest entry of the preconditioned gradient at convergence; ten times that chooses the penalty

@@ -103,9 +103,9 @@ PROFILES = {
             dataset="cifar10",
             hybrid=Hybrid(
                 representation=Representation(
-                    training=Training(epochs=72, optimiser="muon", lr=3e-3),
+                    training=Training(epochs=72, optimiser="muon", lr=3e-3, weight_decay=0.2),
                     autoencoder=Autoencoder(widths=(32, 128, 256), cells=(1, 2, 1), decoder_width=48, decoder_cells=2),
-                    augmentation=Augmentation(crop=0.2, crop_start=0.6, size=24),
+                    augmentation=Augmentation(crop=0.3, size=24),
                     decode_every=2,
                     noise=0.3,
                 ),
