@@ -5,7 +5,7 @@ A value that means nothing raises HybridError when it is given; `methods.check` 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import get_type_hints
 
 from hybrid.errors import HybridError
@@ -26,7 +26,6 @@ class Augmentation:
     """One contrastive view of an image (Chen et al. 2020, without the blur that 32 x 32 images do not need)."""
 
     crop: float = 0.2  # smallest share of the image's area that a random resized crop keeps
-    crop_start: float | None = None  # that share at the start of a training, in which it moves evenly to `crop`; None: no move
     flip: float = 0.5  # probability of a horizontal flip
     jitter: float = 0.8  # probability of colour jitter
     brightness: float = 0.4  # factor drawn from [1 - b, 1 + b]
@@ -39,15 +38,7 @@ class Augmentation:
     size: int = 32
 
     def __post_init__(self):
-        for name in ("crop", "crop_start"):
-            share = getattr(self, name)
-            _demand(share is None or 0 < share <= 1, name, share, "a share of the image's area, above 0 and at most 1")
-
-    def at(self, progress: float) -> Augmentation:
-        """The views at this share of the training, in [0, 1]."""
-        if self.crop_start is None:
-            return self
-        return replace(self, crop=self.crop_start + progress * (self.crop - self.crop_start))
+        _demand(0 < self.crop <= 1, "crop", self.crop, "a share of the image's area, above 0 and at most 1")
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,7 @@ class Representation(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus equation (4) for images (N, 3, 32, 32) uint8: query views are decoded, key views are only compared."""
-        views = self.config.augmentation.at(self.progress)
-        query_view, key_view = augment(batch, views), augment(batch, views)
+        query_view, key_view = (augment(batch, self.config.augmentation) for _ in range(2))
         z = self.encoder(query_view)
         places = self.moco.enqueue(self.moco.keys(key_view))
         cpc = self.moco.bound(self.query_network.project(z), places)

@@ -166,10 +166,3 @@ def test_nothing_waits_for_the_device():
 def test_other_input_is_refused(images):
     with pytest.raises(HybridError, match="expected"):
         augment(images, Augmentation())
-
-
-def test_the_smallest_crop_moves_evenly_while_training():
-    moving = Augmentation(crop=0.2, crop_start=0.6)
-    assert [moving.at(progress).crop for progress in (0.0, 0.5, 1.0)] == pytest.approx([0.6, 0.4, 0.2])
-    fixed = Augmentation(crop=0.3)
-    assert fixed.at(0.0) == fixed.at(1.0) == fixed

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from hybrid.configs import Augmentation, Diffusion, Hybrid, describe, restore
+from hybrid.configs import Diffusion, Hybrid, Representation, describe, restore
 from hybrid.errors import HybridError
 from hybrid.profiles import PROFILES, profile
 
@@ -33,13 +33,12 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,epochs", "write it as field=value"),
         ("demo,hybrid.prior.channels=many", "expected int, as in hybrid.prior.channels=48"),
         ("demo,evaluation.inception=perhaps", "expected bool"),
-        ("demo,hybrid.representation.augmentation.crop_start=soon", "expected float or none"),
+        ("demo,hybrid.representation.noise=soon", "expected float or none"),
         ("demo,hybrid.prior.multipliers=1-x", "expected numbers joined by '-', as in hybrid.prior.multipliers=1-2"),
         ("demo,biggan.training.betas=1", "expected 2 numbers joined by '-', as in biggan.training.betas=0.0-0.999"),
         ("demo,hybrid.representation.contrast.on=x", "on = 'x': give y or z"),
         ("demo,hybrid.representation.noise=-0.1", "noise = -0.1: give a deviation above 0, or none"),
         ("demo,hybrid.representation.augmentation.crop=0", "crop = 0.0: give a share of the image's area"),
-        ("demo,hybrid.representation.augmentation.crop_start=1.5", "crop_start = 1.5: give a share of the image's area"),
         ("demo,nvae.training.epochs=0", "epochs = 0: give a number above 0"),
         ("demo,nvae.training.batch=0", "batch = 0: give a number above 0"),
         ("demo,nvae.training.optimiser=sgd", "optimiser = 'sgd': give adamw or muon"),
@@ -64,10 +63,10 @@ def test_values_survive_json(name):
 
 def test_a_field_that_is_not_used_is_not_described():
     """So that outcomes and checkpoints from before there was such a field are still of their profile."""
-    assert "crop_start" not in describe(Augmentation())
-    moving = profile("laptop,hybrid.representation.augmentation.crop_start=0.6").hybrid.representation.augmentation
-    assert describe(moving)["crop_start"] == 0.6
-    assert restore(Augmentation, describe(moving)) == moving
+    plain, noisy = (profile(f"laptop,hybrid.representation.noise={noise}").hybrid.representation for noise in ("none", 0.2))
+    assert "noise" not in describe(plain)
+    assert describe(noisy)["noise"] == 0.2
+    assert restore(Representation, describe(noisy)) == noisy
 
 
 def test_profiles_are_frozen():

@@ -152,15 +152,6 @@ def test_decoding_every_second_view_estimates_i_ba_from_those_and_leaves_the_con
     torch.testing.assert_close(found[1]["i_ba"], likelihoods[0][::2].mean())
 
 
-def test_views_are_those_of_the_training_s_progress(monkeypatch):
-    moving = configs.Augmentation(crop=0.2, crop_start=0.6)
-    made = Representation(replace(profile("smoke").hybrid.representation, augmentation=moving))
-    made.progress, seen = 0.25, []
-    monkeypatch.setattr(representation, "augment", lambda images, config: seen.append(config.crop) or images / 255)
-    made.loss("model", torch.zeros(16, 3, 32, 32, dtype=torch.uint8), LABELS)
-    assert seen == pytest.approx([0.5, 0.5])
-
-
 def test_the_code_s_noise_is_a_share_of_each_channel_s_deviation():
     z = torch.tensor([1.0, 10.0, 0.1])[:, None, None] * torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(1)
