@@ -21,7 +21,6 @@ from torch.nn.utils import parametrize
 from hybrid import configs
 from hybrid.batchnorm import BatchNorm
 from hybrid.diffaugment import diffaugment
-from hybrid.errors import HybridError
 from hybrid.model import as_float, in_batches
 from hybrid.train import Trainable
 
@@ -162,11 +161,8 @@ class BigGAN(Trainable):
 
     def __init__(self, config: configs.BigGAN, classes: int):
         super().__init__()
-        steps, batch = config.discriminator_steps, config.training.batch
-        if not 1 <= steps <= batch:
-            raise HybridError(f"discriminator_steps = {steps}: choose from 1 to the {batch} images of a batch")
         self.config, self.classes = config, classes
-        self.players = ("discriminator",) * steps + ("generator",)
+        self.players = ("discriminator",) * config.discriminator_steps + ("generator",)
         self.turn = 0  # the discriminator's steps since the generator's
         told = classes if config.conditional else 0
         self.generator = Generator(config.noise, config.generator_channels, told)

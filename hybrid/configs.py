@@ -21,6 +21,17 @@ def _positive(config, *names: str) -> None:
         _demand(getattr(config, name) > 0, name, getattr(config, name), "a number above 0")
 
 
+def _shares(config, *names: str) -> None:
+    for name in names:
+        _demand(0 <= getattr(config, name) <= 1, name, getattr(config, name), "a share from 0 to 1")
+
+
+def _counts(config, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _demand(len(value) > 0 and min(value) > 0, name, value, "one or more numbers above 0")
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """One contrastive view of an image (Chen et al. 2020, without the blur that 32 x 32 images do not need)."""
@@ -38,7 +49,9 @@ class Augmentation:
     size: int = 32
 
     def __post_init__(self):
-        _demand(0 < self.crop <= 1, "crop", self.crop, "a share of the image's area, above 0 and at most 1")
+        _positive(self, "crop", "size")
+        _shares(self, "crop", "flip", "jitter", "brightness", "contrast", "saturation", "grey")
+        _demand(0 <= self.hue <= 0.5, "hue", self.hue, "turns from 0 to 0.5")
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,9 @@ class Training:
         _demand(self.optimiser in ("adamw", "muon"), "optimiser", self.optimiser, "adamw or muon")
         for name in ("warmup", "ema"):
             _demand(0 <= getattr(self, name) < 1, name, getattr(self, name), "a share from 0 to below 1")
+        _demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        right = len(self.betas) == 2 and 0 <= min(self.betas) <= max(self.betas) < 1
+        _demand(right, "betas", self.betas, "two values from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,9 @@ class Autoencoder:
     y_channels: int = 3  # channels of y, the first of z's six; the rest is w
 
     def __post_init__(self):
+        _counts(self, "widths", "cells")
+        _positive(self, "decoder_width", "decoder_cells", "expansion", "kernel")
+        _demand(self.kernel % 2 == 1, "kernel", self.kernel, "an odd number")
         _demand(1 <= self.y_channels <= 5, "y_channels", self.y_channels, "1 to 5 of z's six channels")
 
 
@@ -92,7 +111,7 @@ class Contrast:
 
     def __post_init__(self):
         _positive(self, "queue", "temperature", "key_batch", "hidden", "dim")
-        _demand(0 <= self.momentum <= 1, "momentum", self.momentum, "a share from 0 to 1")
+        _shares(self, "momentum")
         _demand(self.on in ("y", "z"), "on", self.on, "y or z")
 
 
@@ -112,9 +131,11 @@ class Representation:
     sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
 
     def __post_init__(self):
-        _demand(0 <= self.alpha <= 1, "alpha", self.alpha, "a weight from 0 to 1")
+        _shares(self, "alpha")
         _positive(self, "sigma")
         _demand(self.noise is None or self.noise > 0, "noise", self.noise, "a deviation above 0, or none")
+        batch = self.training.batch
+        _demand(1 <= self.decode_every <= batch, "decode_every", self.decode_every, f"1 to the {batch} images of a batch")
 
 
 @dataclass(frozen=True)
@@ -138,7 +159,10 @@ class Diffusion:
     ode_steps: int = 50  # S there and S back of the pixel DDIM's reconstruction
 
     def __post_init__(self):
-        _positive(self, "channels", "blocks", "clip", "patch")
+        _positive(self, "channels", "blocks", "steps", "clip", "patch", "encoding_steps", "ode_steps")
+        _counts(self, "multipliers")
+        _shares(self, "flip")
+        _demand(0 <= self.dropout < 1, "dropout", self.dropout, "a share from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -157,6 +181,14 @@ class NVAE:
     temperature: float = 1.0  # of samples: scales the prior's standard deviations
     flip: float = 0.5  # probability that an image is shown mirrored
 
+    def __post_init__(self):
+        _positive(self, "channels", "latents", "cells", "expansion", "kernel")
+        _counts(self, "groups")
+        _shares(self, "kl_warmup", "flip")
+        _demand(self.kernel % 2 == 1, "kernel", self.kernel, "an odd number")
+        for name in ("spectral", "temperature"):
+            _demand(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+
 
 @dataclass(frozen=True)
 class BigGAN:
@@ -170,6 +202,13 @@ class BigGAN:
     conditional: bool = False  # whether both networks are told the class; D's features have then seen the labels
     diffaugment: float = 1.0  # spread of its draws: 1 as published, 0 none
     flip: float = 0.5  # probability that a real image is shown mirrored
+
+    def __post_init__(self):
+        _positive(self, "noise", "generator_channels", "discriminator_channels")
+        _shares(self, "flip")
+        _demand(self.diffaugment >= 0, "diffaugment", self.diffaugment, "0 or more")
+        steps, batch = self.discriminator_steps, self.training.batch
+        _demand(1 <= steps <= batch, "discriminator_steps", steps, f"1 to the {batch} images of a batch")
 
 
 @dataclass(frozen=True)
@@ -220,7 +259,9 @@ def describe(value) -> dict:
 
 
 def restore(kind: type, values: dict):
-    """The dataclass that `describe` made `values` of."""
+    """The dataclass that `describe` made `values` of. Raises HybridError for a field that it has no more."""
     hints = get_type_hints(kind)
+    if gone := sorted(values.keys() - hints.keys()):
+        raise HybridError(f"{kind.__name__} has no {gone[0]!r}: this comes from another version; check out the commit it names")
     parts = {name: restore(hints[name], value) if isinstance(value, dict) else value for name, value in values.items()}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in parts.items()})

@@ -198,6 +198,10 @@ def profile(spec: str) -> Profile:
         if not separator:
             raise HybridError(f"{change!r} changes nothing in profile {name!r}: write it as field=value")
         result = _changed(result, path.split("."), text, path)
+    if len(spec.encode()) > 255:
+        raise HybridError(
+            f"profile {spec!r} is too long for a folder's name: change fewer fields, or add a profile to {__name__}"
+        )
     return replace(result, name=spec)
 
 

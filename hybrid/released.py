@@ -34,9 +34,10 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
     """The released hybrid with its latent DDIM, in float32. Raises HybridError for a name of which there are no weights."""
     tensors, known = _read(name)
     del tensors[KEPT]
-    config = configs.restore(configs.Hybrid, known["config"])
-    autoencoder = config.representation.autoencoder
-    model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), LatentDDIM(config.prior))
+    # Only what is built: how it was trained may be told in fields that are no more.
+    autoencoder = configs.restore(configs.Autoencoder, known["config"]["representation"]["autoencoder"])
+    prior = configs.restore(configs.Diffusion, known["config"]["prior"])
+    model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), LatentDDIM(prior))
     model.load_state_dict(tensors)
     return model.to(device=device, memory_format=torch.channels_last)
 

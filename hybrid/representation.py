@@ -41,9 +41,6 @@ class Representation(Trainable):
         size, stride = config.augmentation.size, 2 ** len(config.autoencoder.widths)
         if size < stride or size % stride:
             raise HybridError(f"size = {size}: give a multiple of the encoder's stride, {stride} pixels")
-        batch = config.training.batch
-        if not 1 <= config.decode_every <= batch:
-            raise HybridError(f"decode_every = {config.decode_every}: choose from 1 to the {batch} images of a batch")
         self.config = config
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None

@@ -210,7 +210,7 @@ def test_features_are_what_the_last_layer_sees(images):
 
 
 def test_more_steps_than_images_are_refused():
-    with pytest.raises(HybridError, match="choose from 1 to the 8"):
+    with pytest.raises(HybridError, match="give 1 to the 8"):
         gan(discriminator_steps=9)
 
 

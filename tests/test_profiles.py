@@ -1,6 +1,7 @@
 """Profiles by name, with fields changed, and as plain values."""
 
 import json
+import re
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -38,18 +39,30 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,biggan.training.betas=1", "expected 2 numbers joined by '-', as in biggan.training.betas=0.0-0.999"),
         ("demo,hybrid.representation.contrast.on=x", "on = 'x': give y or z"),
         ("demo,hybrid.representation.noise=-0.1", "noise = -0.1: give a deviation above 0, or none"),
-        ("demo,hybrid.representation.augmentation.crop=0", "crop = 0.0: give a share of the image's area"),
+        ("demo,hybrid.representation.augmentation.crop=0", "crop = 0.0: give a number above 0"),
         ("demo,nvae.training.epochs=0", "epochs = 0: give a number above 0"),
         ("demo,nvae.training.batch=0", "batch = 0: give a number above 0"),
         ("demo,nvae.training.optimiser=sgd", "optimiser = 'sgd': give adamw or muon"),
         ("demo,evaluation.samples=1", "samples = 1: give 2 or more"),
         ("demo,evaluation.eta=2", "eta = 2.0: give a value from 0"),
+        ("demo,hybrid.representation.augmentation.hue=2", "hue = 2.0: give turns from 0 to 0.5"),
+        ("demo,hybrid.representation.augmentation.brightness=-1", "brightness = -1.0: give a share from 0 to 1"),
+        ("demo,hybrid.representation.autoencoder.kernel=4", "kernel = 4: give an odd number"),
+        ("demo,hybrid.representation.autoencoder.widths=8-0", "widths = (8, 0): give one or more numbers above 0"),
+        ("demo,hybrid.representation.training.betas=2-2", "betas = (2.0, 2.0): give two values from 0 to below 1"),
+        ("demo,hybrid.representation.training.weight_decay=-1", "weight_decay = -1.0: give 0 or more"),
+        ("demo,hybrid.prior.dropout=1.5", "dropout = 1.5: give a share from 0 to below 1"),
+        ("demo,nvae.groups=", "groups = (): give one or more numbers above 0"),
+        ("demo,nvae.kl_warmup=2", "kl_warmup = 2.0: give a share from 0 to 1"),
+        ("demo,nvae.temperature=-1", "temperature = -1.0: give 0 or more"),
+        ("demo,biggan.discriminator_steps=0", "discriminator_steps = 0: give 1 to the 32 images of a batch"),
+        ("demo" + 10 * ",hybrid.representation.noise=0.2", "is too long for a folder's name"),
         ("demo,name=x", "choose one of hybrid, nvae, ddim, biggan, evaluation"),
         ("", "'' is unknown"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_right(spec, says):
-    with pytest.raises(HybridError, match=says.replace("(", r"\(")) as error:
+    with pytest.raises(HybridError, match=re.escape(says)) as error:
         profile(spec)
     assert "\n" not in str(error.value)
 
@@ -59,6 +72,13 @@ def test_values_survive_json(name):
     values = json.loads(json.dumps(describe(PROFILES[name].hybrid)))
     assert restore(Hybrid, values) == PROFILES[name].hybrid
     assert restore(Diffusion, values["prior"]) == PROFILES[name].hybrid.prior
+
+
+def test_values_of_another_version_are_told():
+    values = describe(PROFILES["demo"].hybrid.representation)
+    values["augmentation"]["blur"] = 1.0
+    with pytest.raises(HybridError, match="Augmentation has no 'blur': this comes from another version"):
+        restore(Representation, values)
 
 
 def test_a_field_that_is_not_used_is_not_described():
