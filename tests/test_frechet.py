@@ -35,8 +35,8 @@ def test_frechet_distance_is_scipys():
 
 
 def test_frechet_distance_of_diagonal_gaussians_is_the_closed_form():
-    a = Statistics(torch.tensor([0.0, 1.0]).double(), torch.diag(torch.tensor([4.0, 9.0]).double()), 2)
-    b = Statistics(torch.tensor([1.0, 1.0]).double(), torch.diag(torch.tensor([1.0, 0.25]).double()), 2)
+    a = Statistics(torch.tensor([0.0, 1.0]).double(), torch.diag(torch.tensor([4.0, 9.0]).double()))
+    b = Statistics(torch.tensor([1.0, 1.0]).double(), torch.diag(torch.tensor([1.0, 0.25]).double()))
     assert frechet_distance(a, b) == pytest.approx(1 + (2 - 1) ** 2 + (3 - 0.5) ** 2)
 
 
@@ -66,7 +66,7 @@ def means(x):
     return torch.cat([x.mean((2, 3)), x.std((2, 3))], 1)
 
 
-NETWORK = FeatureNetwork("means", "fd_means", "kd_means", "means 1", means, CPU)
+NETWORK = FeatureNetwork("fd_means", "kd_means", "means 1", means, CPU)
 
 
 def test_reference_is_cached_under_what_it_is_of(tmp_path, images, monkeypatch):
@@ -116,6 +116,17 @@ def test_inception_without_weights_says_why(monkeypatch, failure):
     with pytest.raises(frechet.Unavailable, match="FID needs pytorch-fid's Inception weights") as error:
         frechet.load_network("inception", CPU)
     assert "\n" not in str(error.value)
+
+
+def test_a_damaged_inception_is_not_an_absent_one(monkeypatch, tmp_path):
+    """Absent, FID is left out; damaged, it would be tried again by every command."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    file = tmp_path / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
+    file.parent.mkdir()
+    file.write_text("<html>")
+    with pytest.raises(HybridError, match=r"cannot be read .*: remove it, or put the right one there") as error:
+        frechet.load_network("inception", CPU)
+    assert not isinstance(error.value, frechet.Unavailable)
 
 
 def test_inception_with_weights_is_fid(monkeypatch, images):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import hybrid
-from hybrid import figures, paths, released
+from hybrid import checkpoint, figures, paths, released
 from hybrid.evaluate import squared_error
 from hybrid.experiment import Experiment
 from hybrid.methods import METHODS, TABLE
@@ -39,7 +39,7 @@ def test_they_are_of_the_profile_as_it_stands(name):
     assert outcome(name)["provenance"]["sha256"] == Experiment("demo").images.sha256
     stems = {"hybrid": ["hybrid-gallery", "figure2", "figure3", "figure4", "figure5"], "mocov2": [], "contrast_on_z": []}
     for stem in stems.get(name, [f"{name}-gallery"]):
-        assert json.loads(str(figures.read(RESULTS / "seed0" / f"{stem}.npz")["key"])) == key
+        assert json.loads(str(checkpoint.load_arrays(RESULTS / "seed0" / f"{stem}.npz")["key"])) == key
 
 
 def test_the_pattern_of_table_1():
@@ -62,7 +62,7 @@ def test_the_pixel_ddims_error_falls_with_the_steps():
 @pytest.mark.parametrize("name", ["hybrid", "nvae", "ddim", "biggan"])
 def test_samples_show_structure(name):
     """White noise has means over 8 x 8 blocks that vary by 1 / 64 of what its pixels vary by; pictures have much more."""
-    samples = figures.read(RESULTS / "seed0" / f"{name}-gallery.npz")["samples"].astype(float)
+    samples = checkpoint.load_arrays(RESULTS / "seed0" / f"{name}-gallery.npz")["samples"].astype(float)
     blocks = samples.reshape(len(samples), 3, 4, 8, 4, 8).mean((3, 5))
     assert blocks.var() > 10 / 64 * samples.var()
 
@@ -103,7 +103,7 @@ def test_cifars_are_of_laptop_as_it_stands(path):
     assert kept["provenance"]["dataset"] == "cifar10" and not kept["provenance"]["dirty"]
     if path.stem == "hybrid":
         for number in figures.PARTS:
-            assert json.loads(str(figures.read(path.parent / f"figure{number}.npz")["key"])) == kept["key"]
+            assert json.loads(str(checkpoint.load_arrays(path.parent / f"figure{number}.npz")["key"])) == kept["key"]
 
 
 def test_cifars_hybrid_classifies_and_reconstructs():
