@@ -49,8 +49,7 @@ def reproduce(
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
         notebooks: execute the notebooks too.
     """
-    for name in methods:
-        method(name)  # a wrong name is told before anything is trained
+    _refuse_unknown(methods)
     print(f"report: {run_all(Experiment(profile, dataset, seed, Clock(time_limit)), methods, notebooks)}")
 
 
@@ -70,6 +69,7 @@ def train(
         methods: which; left out: all.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
     """
+    _refuse_unknown(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     for name in methods:
         experiment.model(name)
@@ -87,6 +87,7 @@ def evaluate(
         seed: of weights, batches and samples.
         methods: which; left out: all.
     """
+    _refuse_unknown(methods)
     experiment = Experiment(profile, dataset, seed)
     for name in methods:
         print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
@@ -107,13 +108,13 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     """
     if count < 1:
         raise HybridError(f"count = {count}: give 1 or more")
+    if out.suffix not in (".png", ".npz"):
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png or .npz")
     images = figures.to_uint8(open_model(run, best_device()).sample(count, steps, eta, seed))
     if out.suffix == ".npz":
-        figures.save(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
-    elif out.suffix == ".png":
-        _save_png(out, figures.tile(images, min(8, count)))
+        save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:
-        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png or .npz")
+        _save_png(out, figures.tile(images, 8))
     print(f"samples: {out}")
 
 
@@ -130,6 +131,8 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     """
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
+    if frames < 2:
+        raise HybridError(f"frames = {frames}: give 2 or more, both ends are among them")
     x0, x1 = (
         torch.tensor(datasets.read_image(path, crop=True)).permute(2, 0, 1)[None] for path in (start, end)
     )  # (1, 3, 32, 32)
@@ -197,7 +200,7 @@ def bench(
     """
     from hybrid.bench import bench as measure  # imports its peers' parts
 
-    table = measure(out or paths.home() / "results" / "bench", seconds, pairs, profile, fid_images, quick)
+    table = measure(out or paths.bench(), seconds, pairs, profile, fid_images, quick)
     print(f"table: {table}")
 
 
@@ -217,14 +220,14 @@ def screen(
         out: the log, a .jsonl; left out: results/bench/screen.jsonl.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
     """
-    line = run_screen(Experiment(profile, dataset, seed, Clock(time_limit)), out or paths.home() / "results/bench/screen.jsonl")
+    line = run_screen(Experiment(profile, dataset, seed, Clock(time_limit)), out or paths.bench() / "screen.jsonl")
     print(json.dumps({key: value for key, value in line.items() if key != "provenance"}))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a wrong input ends with one line on standard error and status 2.
 
-    Of several processes, which torchrun starts, the first speaks.
+    Of several processes, which torchrun starts, the first speaks; each tells its own errors.
     """
     logging.basicConfig(format="%(message)s")
     commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, release, data, bench, screen)}
@@ -242,6 +245,12 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         distributed.stop()
     return 0
+
+
+def _refuse_unknown(methods: tuple[str, ...]) -> None:
+    """A wrong name is told before anything is trained."""
+    for name in methods:
+        method(name)
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:

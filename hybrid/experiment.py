@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import types
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -54,17 +53,18 @@ class Experiment:
         self._trained: dict[str, dict] = {}  # provenance of each stage's training
         # Two data sets of a user may have one name; their outcomes are told apart by what is in them.
         self.sha256 = None if self.dataset in data.PUBLISHED else self.images.sha256
+        provenance()  # asks for the commit of the code as it is now, before anybody changes it
 
     @classmethod
     def from_notebook(cls, namespace: dict) -> Experiment:
         """The experiment that a notebook's parameters name: `Experiment.from_notebook(globals())` right after that cell.
 
-        papermill only warns of a parameter that the notebook does not have; this raises.
+        papermill only warns of a parameter that the notebook does not have; this raises. What is no plain value is none:
+        the notebook's own objects, where its cells are run again.
         """
         known = {"profile", "dataset", "seed"}
-        ours = {n for n, v in namespace.items() if not n.startswith("_") and not isinstance(v, types.ModuleType | type)}
-        unknown = sorted(ours - known - {"In", "Out", "get_ipython", "exit", "quit", "open"})
-        if unknown:
+        plain = {n for n, v in namespace.items() if not n.startswith("_") and isinstance(v, str | int | float | bool)}
+        if unknown := sorted(plain - known):
             raise HybridError(f"parameter {unknown[0]!r} is unknown: this notebook takes {', '.join(sorted(known))}")
         return cls(namespace["profile"], namespace["dataset"], namespace["seed"])
 
@@ -101,7 +101,8 @@ class Experiment:
 
     def history(self, name: str, stage: str) -> pd.DataFrame:
         """The history of a stage's training: a row each time that it was logged."""
-        if not self.history_path(name, stage).exists():
+        kept, now = read_json(self.outcomes / f"{name}.json"), self._key(name)
+        if not self.history_path(name, stage).exists() or (kept is not None and kept["key"]["method"] != now["method"]):
             self.model(name)
         return pd.DataFrame(read_history(self.history_path(name, stage)))
 
@@ -169,7 +170,11 @@ class Experiment:
 
     def judged(self) -> dict[Path, dict]:
         """The kept outcomes of the table's methods, of every seed. Those of a profile that was another then do not count."""
-        found = {path: read_json(path) for path in sorted(self.results.glob("seed*/*.json")) if path.stem in TABLE}
+
+        def counts(path: Path) -> bool:
+            return path.stem in TABLE and path.parent.name.removeprefix("seed").isdigit()
+
+        found = {path: read_json(path) for path in sorted(self.results.glob("seed*/*.json")) if counts(path)}
         return {path: kept for path, kept in found.items() if kept is not None and self._comparable(path.stem, kept["key"])}
 
     def _comparable(self, name: str, key: dict) -> bool:
@@ -198,12 +203,12 @@ class Experiment:
     def _kept(self, stem: str, make: Callable[[], dict], name: str = "hybrid") -> dict:
         """Arrays that are read where they were kept under the same key, else made and kept."""
         path = self.outcomes / f"{stem}.npz"
-        kept = figures.read(path)
+        kept = checkpoint.load_arrays(path)
         if kept is None or json.loads(str(kept["key"])) != self._key(name):
             kept = make()
             kept["key"] = np.array(json.dumps(self._key(name)))
             kept["provenance"] = np.array(json.dumps(self.provenance(name)))
-            figures.save(path, kept)
+            checkpoint.save_arrays(path, kept)
         return kept
 
     def _key(self, name: str) -> dict:

@@ -33,6 +33,11 @@ def results(profile: str, dataset: str) -> Path:
     return home() / "results" / profile / dataset
 
 
+def bench() -> Path:
+    """What is known of speed, and of what changes are worth."""
+    return home() / "results" / "bench"
+
+
 def cache() -> Path:
     """Statistics of data sets that every run shares."""
     return home() / "runs" / "cache"

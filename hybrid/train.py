@@ -121,7 +121,7 @@ def train(
     # Go on from a checkpoint
     state = checkpoint.load(path)
     step, seconds, sums = 0, 0.0, {}  # sums: of the scalars since the last line of the history
-    origin, peak = provenance(device=device_in_words(device)), 0.0  # of the code as it is now, before anybody changes it
+    origin, peak = provenance(device=device_in_words(device)), 0.0
     if state is not None:
         _refuse_other(state["about"], about, folder)
         trainable.load_state_dict(state["model"])
@@ -268,10 +268,13 @@ def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training) ->
 
 
 def append(log: Path, line: dict) -> None:
-    """One more line of a .jsonl."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a") as file:
-        file.write(json.dumps(line) + "\n")
+    """One more line of a .jsonl. Raises HybridError where it cannot be written."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise HybridError(f"{log} could not be written ({error}): mend that and run again; checkpoints are intact") from error
 
 
 def _cut_history(history: Path, step: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from papermill.exceptions import PapermillExecutionError
 
 import hybrid
-from hybrid import checkpoint, figures, frechet, paths, reproduce
+from hybrid import checkpoint, frechet, paths, reproduce
 from hybrid.cli import STOPPED, main
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
@@ -107,8 +107,8 @@ def test_what_does_not_fit_is_told_before_anything_is_trained(home, monkeypatch)
     ("change", "says"),
     [
         ("hybrid.representation.augmentation.size=25", "size = 25: give a multiple of the encoder's stride, 8 pixels"),
-        ("hybrid.representation.decode_every=0", "decode_every = 0: choose from 1 to the 512 images of a batch"),
-        ("hybrid.representation.decode_every=513", "decode_every = 513: choose from 1 to the 512 images of a batch"),
+        ("hybrid.representation.decode_every=0", "decode_every = 0: give 1 to the 512 images of a batch"),
+        ("hybrid.representation.decode_every=513", "decode_every = 513: give 1 to the 512 images of a batch"),
         ("hybrid.prior.channels=7", "channels is 7; the time embedding needs an even number"),
         ("hybrid.prior.predict=x", "predict is 'x'; give noise or v"),
         ("ddim.ode_steps=101", "101 sampling steps; this diffusion has 100"),
@@ -132,6 +132,7 @@ def test_the_table_averages_seeds_of_one_profile_alone(done):
     kept, other = experiment.metrics("mocov2"), done / "results/smoke/digits/seed1/mocov2.json"
     other.parent.mkdir()
     key = {**kept["key"], "seed": 1, "training": "another"}
+    shutil.copytree(done / "results/smoke/digits/seed0", done / "results/smoke/digits/seed0.bak")  # a user's own copy
     for changed, seeds in [({}, "0 1"), ({"method": {**key["method"], "sigma": 1.0}}, "0"), ({"evaluation": {}}, "0")]:
         write_json(other, {**kept, "key": key | changed})
         assert experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc"), "seeds"] == seeds
@@ -204,11 +205,11 @@ def test_command_line_tools(done, tmp_path, capsys):
     run = str(done / "runs/smoke/digits/hybrid/seed0")
     assert main(["sample", "--run", run, "--out", str(tmp_path / "s.png"), "--count", "4", "--steps", "2"]) == 0
     assert main(["sample", "--run", run, "--out", str(tmp_path / "s.npz"), "--count", "4", "--steps", "2"]) == 0
-    assert figures.read(tmp_path / "s.npz")["images"].shape == (4, 32, 32, 3)
+    assert checkpoint.load_arrays(tmp_path / "s.npz")["images"].shape == (4, 32, 32, 3)
     ends = ["--start", str(tmp_path / "s.png"), "--end", str(tmp_path / "s.png")]
     assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--part", "w"]) == 0
     assert main(["embed", "--run", run, "--dataset", "digits", "--out", str(tmp_path / "z.npz")]) == 0
-    codes = figures.read(tmp_path / "z.npz")
+    codes = checkpoint.load_arrays(tmp_path / "z.npz")
     assert codes["train_y"].shape[1:] == (3, 16, 16)
     assert len(codes["test_w"]) == len(codes["test_labels"])
     assert main(["evaluate", "--profile", "smoke"]) == 0
@@ -218,19 +219,25 @@ def test_command_line_tools(done, tmp_path, capsys):
     assert "count = 0: give 1 or more" in capsys.readouterr().err
     assert main(["sample", "--run", run, "--out", str(tmp_path / "s.jpg")]) == 2
     assert "expected .png or .npz" in capsys.readouterr().err
+    assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--frames", "1"]) == 2
+    assert "frames = 1: give 2 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--profile", "desktop"], "choose one of smoke, demo, laptop, paper"),
-        (["--profile", "smoke", "--methods", "gan"], "choose one of hybrid, mocov2, nvae, ddim, biggan, contrast_on_z"),
+        (
+            ["--profile", "smoke", "--methods", "hybrid", "gan"],
+            "choose one of hybrid, mocov2, nvae, ddim, biggan, contrast_on_z",
+        ),
         (["--profile", "smoke", "--dataset", "mnist"], "digits, cifar10, cifar100"),
         (["--profile", "smoke", "--seed", "-1"], "whole number from 0"),
     ],
 )
-def test_wrong_values_end_with_one_line(home, capsys, arguments, says):
-    assert main(["reproduce", *arguments]) == 2
+@pytest.mark.parametrize("command", ["reproduce", "train", "evaluate"])
+def test_wrong_values_end_with_one_line(home, capsys, command, arguments, says):
+    assert main([command, *arguments]) == 2
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
@@ -277,6 +284,29 @@ def test_notebooks_refuse_what_they_do_not_know(home, tmp_path, parameters, says
         papermill.execute_notebook(
             paths.notebooks() / "figure2.ipynb", tmp_path / "out.ipynb", parameters, kernel_name="python3", progress_bar=False
         )
+
+
+def test_a_notebooks_cells_can_be_run_again(done):
+    """What they made then stands among the parameters; a plain value that is none is still refused."""
+    cells = {"profile": "smoke", "dataset": "digits", "seed": 0, "json": json, "replace": replace, "data": {"t": np.ones(1)}}
+    cells["experiment"] = Experiment.from_notebook(cells)
+    assert Experiment.from_notebook(cells).outcomes == cells["experiment"].outcomes
+    with pytest.raises(HybridError, match="parameter 'epochs' is unknown: this notebook takes dataset, profile, seed"):
+        Experiment.from_notebook(cells | {"epochs": 3})
+
+
+def test_a_history_is_of_the_profile_as_it_is(done, monkeypatch):
+    """The one that was kept of another is not shown under its name: the model is asked for, and trained where it is not."""
+    experiment = Experiment("smoke")
+    asked = []
+    monkeypatch.setattr(experiment, "model", asked.append)
+    assert len(experiment.history("mocov2", "representation")) and not asked
+    path = experiment.outcomes / "mocov2.json"
+    kept = path.read_text()
+    path.write_text(kept.replace('"temperature": 0.1', '"temperature": 0.2'))
+    experiment.history("mocov2", "representation")
+    path.write_text(kept)
+    assert asked == ["mocov2"]
 
 
 def test_notebooks_run_from_any_folder_and_are_not_run_twice(done, tmp_path, monkeypatch):
