@@ -45,7 +45,9 @@ def device_in_words(device: torch.device) -> str:
     if device.type == "cuda":
         return several + torch.cuda.get_device_name(device)
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{several}{torch.get_num_threads()} cores of {names[0] if names else platform.processor() or platform.machine()}"
+    threads = torch.get_num_threads()
+    kind = names[0] if names else platform.processor() or platform.machine()
+    return f"{several}{threads} core{'s' if threads > 1 else ''} of {kind}"
 
 
 def peak_memory(device: torch.device) -> float:
