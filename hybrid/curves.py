@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from hybrid.configs import Profile
 
@@ -26,5 +27,8 @@ def draw(history: pd.DataFrame, profile: Profile) -> Figure:
         middle.set(title="I_BA(x; z) − h(X), equation (2)", ylabel="nats", ylim=(min(0, history["i_ba"].quantile(0.1)), None))
         sns.lineplot(history, x="epoch", y="mse", ax=right, color="C2")
         right.set(title="reconstruction of augmented views", ylabel="MSE, 1e-3 per dimension", yscale="log")
+        right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.yaxis.set_minor_locator(NullLocator())
+        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         sns.despine(figure)
     return figure
