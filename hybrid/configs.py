@@ -39,7 +39,7 @@ class Augmentation:
     crop: float = 0.2  # smallest share of the image's area that a random resized crop keeps
     flip: float = 0.5  # probability of a horizontal flip
     jitter: float = 0.8  # probability of colour jitter
-    brightness: float = 0.4  # factor drawn from [1 - b, 1 + b]
+    brightness: float = 0.4  # factor drawn from [max(0, 1 - b), 1 + b]
     contrast: float = 0.4  # likewise
     saturation: float = 0.4  # likewise
     hue: float = 0.1  # shift drawn from [-h, h] turns of the colour wheel
@@ -50,7 +50,9 @@ class Augmentation:
 
     def __post_init__(self):
         _positive(self, "crop", "size")
-        _shares(self, "crop", "flip", "jitter", "brightness", "contrast", "saturation", "grey")
+        _shares(self, "crop", "flip", "jitter", "grey")
+        for name in ("brightness", "contrast", "saturation"):
+            _demand(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _demand(0 <= self.hue <= 0.5, "hue", self.hue, "turns from 0 to 0.5")
 
 

@@ -46,7 +46,7 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,evaluation.samples=1", "samples = 1: give 2 or more"),
         ("demo,evaluation.eta=2", "eta = 2.0: give a value from 0"),
         ("demo,hybrid.representation.augmentation.hue=2", "hue = 2.0: give turns from 0 to 0.5"),
-        ("demo,hybrid.representation.augmentation.brightness=-1", "brightness = -1.0: give a share from 0 to 1"),
+        ("demo,hybrid.representation.augmentation.brightness=-1", "brightness = -1.0: give 0 or more"),
         ("demo,hybrid.representation.autoencoder.kernel=4", "kernel = 4: give an odd number"),
         ("demo,hybrid.representation.autoencoder.widths=8-0", "widths = (8, 0): give one or more numbers above 0"),
         ("demo,hybrid.representation.training.betas=2-2", "betas = (2.0, 2.0): give two values from 0 to below 1"),
