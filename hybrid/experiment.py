@@ -23,7 +23,7 @@ from hybrid.configs import Profile, describe
 from hybrid.errors import HybridError
 from hybrid.methods import TABLE, Run, check, method
 from hybrid.profiles import profile
-from hybrid.provenance import device_in_words, peak_memory, provenance
+from hybrid.provenance import code, device_in_words, peak_memory, provenance
 from hybrid.train import Clock, TimeUp, read_history
 
 JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, would give other numbers
@@ -53,7 +53,7 @@ class Experiment:
         self._trained: dict[str, dict] = {}  # provenance of each stage's training
         # Two data sets of a user may have one name; their outcomes are told apart by what is in them.
         self.sha256 = None if self.dataset in data.PUBLISHED else self.images.sha256
-        provenance()  # asks for the commit of the code as it is now, before anybody changes it
+        code()  # as it is now, before anybody changes it
 
     @classmethod
     def from_notebook(cls, namespace: dict) -> Experiment:

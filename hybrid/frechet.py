@@ -9,7 +9,6 @@ too, but compares with no published number: it goes by that network's name. The 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,8 +27,6 @@ from torch import Tensor
 from hybrid.checkpoint import load_arrays, save_arrays
 from hybrid.data import quiet_download
 from hybrid.errors import HybridError
-
-log = logging.getLogger(__name__)
 
 BATCH = 200  # images at once
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -21,22 +21,24 @@ PACKAGES = ("torch", "torchvision", "numpy", "timm", "scikit-learn")
 
 
 def provenance(**details) -> dict:
-    """Command, commit, device, versions and time, with `details` such as profile, seed and the data's SHA-256.
-
-    The commit, and whether the code was changed since (`dirty`), are as they were when a process first asked; None without git.
-    """
+    """Command, commit, device, versions and time, with `details` such as profile, seed and the data's SHA-256."""
     program = Path(sys.argv[0]).name
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")
     return {
         # A kernel's own arguments name a temporary file and repeat nothing; profile, data set and seed do.
         "command": "a notebook" if program == "ipykernel_launcher.py" else shlex.join([program, *sys.argv[1:]]),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if changed is None else bool(changed),
+        **code(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         **details,
     }
+
+
+@cache
+def code() -> dict:
+    """The code's `commit`, and whether it was changed since (`dirty`): as a process first finds them, None without git."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
 
 
 def device_in_words(device: torch.device) -> str:
@@ -63,7 +65,6 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-@cache
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
