@@ -43,9 +43,10 @@ def linear_probe(
 ) -> Probe:
     """Fit on train features (N, D) and labels (N,) of 0..C-1, judge on test features (M, D) and labels (M,).
 
-    `seed` draws the validation part that one of the `penalties` is chosen on; a single one is taken as it is. Train examples
-    of one of the `sources` (N,) stay together in that; left out, each is of its own. Raises HybridError for features that are
-    not finite, lengths that differ, or less than two classes.
+    `seed` draws the validation part that one of the `penalties` is chosen on, or a stronger one where the strongest is the
+    best and a stronger one better still; a single one is taken as it is. Train examples of one of the `sources` (N,) stay
+    together in that; left out, each is of its own. Raises HybridError for features that are not finite, lengths that differ,
+    or less than two classes.
     """
     _check(train_features, train_labels, "train")
     _check(test_features, test_labels, "test")
@@ -64,11 +65,20 @@ def linear_probe(
     if len(penalties) > 1:
         held, kept = (part.to(device) for part in split(len(labels), VALIDATION, seed, sources))
         fit_features, held_features = _standardised(train_features[kept], train_features[held])
-        moments, weights, found, scores = _second_moments(fit_features), None, {}, {}
-        for penalty in penalties:
-            weights, _, _ = _fit(fit_features, labels[kept], classes, penalty, moments, 10 * TOLERANCE, weights)
+        moments, found, scores = _second_moments(fit_features), {}, {}
+
+        def attempt(penalty: float, start: Tensor | None) -> Tensor:
+            weights, _, _ = _fit(fit_features, labels[kept], classes, penalty, moments, 10 * TOLERANCE, start)
             found[penalty], scores[penalty] = weights, _accuracy(held_features, labels[held], weights)
+            return weights
+
+        for penalty in penalties:
+            start = attempt(penalty, start)
         best = max(penalties, key=lambda penalty: (scores[penalty], penalty))
+        while best == max(scores):  # a stronger one may be better
+            attempt(10 * best, found[best])
+            if scores[10 * best] > scores[best]:
+                best *= 10
         validation, start = scores[best], found[best]
 
     train_features, test_features = _standardised(train_features, test_features.to(device))
