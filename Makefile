@@ -8,7 +8,7 @@ SEED ?= 0
 
 .PHONY: help install reproduce test bench notebooks clean
 help:
-	@echo "make reproduce [PROFILE=demo|laptop|paper] [DATASET=...] [SEED=0]   install, then run everything"
+	@echo "make reproduce [PROFILE=demo|laptop|gpu|paper] [DATASET=...] [SEED=0]   install, then run everything"
 	@echo "make test                                                          install, then run the tests"
 	@echo "make bench                                                         install the peers, then measure against them"
 	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"

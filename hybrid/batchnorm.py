@@ -1,7 +1,8 @@
-"""Batch norm by the statistics of the whole batch, also where several processes share it."""
+"""Batch norm by the statistics of the whole batch, also where several processes share it, or of parts of it."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from hybrid import distributed
@@ -14,17 +15,24 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, distributed.mean((x.float() - mean).square().mean(dims, keepdim=True))
 
 
+def norms(network: nn.Module) -> list[BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, BatchNorm)]
+
+
 class BatchNorm(nn.SyncBatchNorm):
     """nn.BatchNorm2d in one process. Of several, which hold equal parts of a batch, each normalises by the batch's statistics.
 
     torch does that on GPUs only; on CPUs it is done here, with autograd. Where `shared` is set to False a process's own
-    images are a batch: MoCo's keys are so normalised.
+    images are a batch, or several: MoCo's keys are so normalised.
     """
 
     shared = True
+    parts = 1  # equal parts of its images of which each is normalised by itself while training; running statistics rest
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape and type."""
+        if self.training and self.parts > 1:
+            return self._by_parts(x)
         if not (self.training and self.shared and distributed.world() > 1):
             return nn.modules.batchnorm._BatchNorm.forward(self, x)
         if x.is_cuda:
@@ -38,3 +46,9 @@ class BatchNorm(nn.SyncBatchNorm):
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
+
+    def _by_parts(self, x: Tensor) -> Tensor:
+        parts = x.float().unflatten(0, (self.parts, -1))  # (P, N / P, C, H, W)
+        variance, mean = torch.var_mean(parts, (1, 3, 4), correction=0, keepdim=True)
+        y = (parts - mean) * (variance + self.eps).rsqrt() * self.weight[:, None, None] + self.bias[:, None, None]
+        return y.flatten(0, 1).to(x.dtype)

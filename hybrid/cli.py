@@ -42,7 +42,7 @@ def reproduce(
     Work that is done is not done again; a run that was stopped goes on.
 
     Args:
-        profile: demo, laptop, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
+        profile: demo, laptop, gpu, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
         dataset: digits, cifar10, cifar100, an .npz or a folder; left out: the profile's own.
         seed: of weights, batches and samples.
         methods: which, beside the hybrid; left out: all.

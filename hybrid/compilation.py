@@ -5,7 +5,9 @@ On two CPU cores the step gains nothing by it (results/bench/step.md) and waits 
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -35,3 +37,14 @@ def compile_networks(networks: list[nn.Module], device: torch.device) -> None:
         torch._dynamo.config.suppress_errors = True
         for network in networks:
             network.compile(backend=name)
+
+
+@contextlib.contextmanager
+def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
+    """The networks are compiled in here, and afterwards as they were: to compile for a few other batches would not pay."""
+    compile_networks(networks, device)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network._compiled_call_impl = None

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybrid import distributed
-from hybrid.batchnorm import BatchNorm
+from hybrid.batchnorm import norms
 from hybrid.bounds import i_cpc
 from hybrid.configs import Contrast
 from hybrid.errors import HybridError
@@ -36,17 +36,21 @@ class MoCo(nn.Module):
         super().__init__()
         self.config = config
         self.key_network = copy.deepcopy(query_network).requires_grad_(False)
-        for module in self.key_network.modules():
-            if isinstance(module, BatchNorm):
-                module.shared = False
+        for norm in norms(self.key_network):
+            norm.shared = False
         self.register_buffer("queue", F.normalize(torch.randn(config.queue, config.dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def keys(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W), in an order of chance -> keys (N, dim) of length 1."""
-        parts = x.tensor_split(max(1, len(x) // self.config.key_batch))
-        return F.normalize(torch.cat([self.key_network(part) for part in parts]).float(), dim=1)
+        parts = max(1, len(x) // self.config.key_batch)
+        # A CPU's caches hold one part; a GPU would wait for the many small kernels of each.
+        at_once = parts if x.is_cuda and len(x) % parts == 0 else 1
+        for norm in norms(self.key_network):
+            norm.parts = at_once
+        keys = [self.key_network(some) for some in x.tensor_split(parts // at_once)]
+        return F.normalize(torch.cat(keys).float(), dim=1)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> Tensor:

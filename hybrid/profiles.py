@@ -132,6 +132,36 @@ PROFILES = {
             ),
             evaluation=Evaluation(samples=10_000, sampler_steps=50),
         ),
+        # Minutes on a large GPU: the laptop's recipe with wider networks, larger batches and more epochs.
+        Profile(
+            name="gpu",
+            dataset="cifar10",
+            hybrid=Hybrid(
+                representation=Representation(
+                    training=Training(epochs=200, batch=512, optimiser="muon", lr=4e-3, weight_decay=0.2),
+                    autoencoder=Autoencoder(widths=(96, 160, 256), cells=(3, 3, 2), decoder_width=96, decoder_cells=4),
+                    augmentation=Augmentation(crop=0.3, size=24),
+                    noise=0.3,
+                ),
+                prior=Diffusion(
+                    training=Training(epochs=60, batch=512, optimiser="muon", lr=3e-3, ema=0.999),
+                    channels=64,
+                    predict="v",
+                ),
+            ),
+            nvae=NVAE(training=Training(epochs=60, ema=0.999), channels=64),
+            ddim=Diffusion(
+                training=Training(epochs=60, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
+                channels=96,
+                multipliers=(1, 2, 2),
+                attention=(16,),
+                predict="v",
+            ),
+            biggan=BigGAN(
+                training=Training(epochs=100, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.999),
+            ),
+            evaluation=Evaluation(samples=10_000, sampler_steps=50),
+        ),
         # One GPU, the paper's sizes. Where it leaves settings open: MoCo's for CIFAR, NVAE's cells, DDPM's and DDIM's net.
         Profile(
             name="paper",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import shlex
@@ -36,9 +37,14 @@ def provenance(**details) -> dict:
 
 @cache
 def code() -> dict:
-    """The code's `commit`, and whether it was changed since (`dirty`): as a process first finds them, None without git."""
+    """The code's `commit`, and whether it was changed since (`dirty`): as a process first finds them, None without git.
+
+    Where the code comes without its repository, as into a container, HYBRID_COMMIT can name the commit.
+    """
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
+    if changed is None:
+        return {"commit": os.environ.get("HYBRID_COMMIT"), "dirty": None}
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changed)}
 
 
 def device_in_words(device: torch.device) -> str:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hybrid import checkpoint, distributed
-from hybrid.compilation import compile_networks
+from hybrid.compilation import compiled
 from hybrid.configs import Training
 from hybrid.errors import HybridError
 from hybrid.provenance import device_in_words, peak_memory, provenance
@@ -98,6 +98,8 @@ def train(
     """
     clock = clock or Clock()
     device = data.device
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes stay
     path, history = folder / "checkpoint.pt", folder / "history.jsonl"
     per_epoch = len(data) // config.batch
     if per_epoch == 0:
@@ -116,7 +118,6 @@ def train(
     }
     schedules = [_schedule(optimiser, steps, config) for optimiser in optimisers.values()]
     average = ModelEmaV3(trainable, decay=config.ema, use_warmup=True, warmup_power=0.75) if config.ema else None
-    compile_networks(trainable.networks(), device)
 
     # Go on from a checkpoint
     state = checkpoint.load(path)
@@ -168,7 +169,7 @@ def train(
         disable=True if os.environ.get("CI") or distributed.rank() else None,  # None: where the output is no terminal
     )
     order, epoch = None, -1
-    with bar:
+    with compiled(trainable.networks(), device), bar:
         while step < steps:
             if epoch != step // per_epoch:
                 epoch = step // per_epoch

@@ -226,7 +226,7 @@ def test_command_line_tools(done, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--profile", "desktop"], "choose one of smoke, demo, laptop, paper"),
+        (["--profile", "desktop"], "choose one of smoke, demo, laptop, gpu, paper"),
         (
             ["--profile", "smoke", "--methods", "hybrid", "gan"],
             "choose one of hybrid, mocov2, nvae, ddim, biggan, contrast_on_z",

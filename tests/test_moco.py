@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hybrid.batchnorm import BatchNorm, norms
 from hybrid.configs import Contrast
 from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head
@@ -61,6 +62,20 @@ def test_a_key_depends_on_its_own_part_of_the_batch_alone():
     own_part = moco.keys(torch.cat([x[:1], torch.rand(11, 3, 8, 8) + 1]))
     assert (own_part[0] - keys[0]).abs().max() > 0.01
     assert len(moco.keys(x[:3])) == 3
+
+
+def test_parts_of_a_batch_in_one_pass_are_as_one_by_one():
+    """The way of a GPU, where `keys` has batch norm tell the parts apart."""
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), BatchNorm(8), nn.ReLU(), BatchNorm(8)).train()
+    x = torch.rand(12, 3, 8, 8)
+    for norm in norms(network):
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    one_by_one = torch.cat([network(part) for part in x.split(4)])
+    assert (network(x) - one_by_one).abs().max() > 0.01
+    for norm in norms(network):
+        norm.parts = 3
+    torch.testing.assert_close(network(x), one_by_one, atol=1e-4, rtol=1e-4)
 
 
 def test_what_the_keys_of_a_batch_share_does_not_help_to_find_ones_own():

@@ -27,7 +27,7 @@ def test_a_field_changes_and_the_name_says_so():
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("desktop", "'desktop' is unknown: choose one of smoke, demo, laptop, paper"),
+        ("desktop", "'desktop' is unknown: choose one of smoke, demo, laptop, gpu, paper"),
         ("demo,hybrid.alpha=1", "choose one of representation, prior"),
         ("demo,hybrid.prior=1", "is a group"),
         ("demo,hybrid.prior.channels.x=1", "is a value"),
