@@ -132,19 +132,19 @@ PROFILES = {
             ),
             evaluation=Evaluation(samples=10_000, sampler_steps=50),
         ),
-        # Minutes on a large GPU: the laptop's recipe with wider networks, larger batches and more epochs.
+        # Minutes on a GPU: the laptop's recipe with wider networks and larger batches.
         Profile(
             name="gpu",
             dataset="cifar10",
             hybrid=Hybrid(
                 representation=Representation(
-                    training=Training(epochs=200, batch=512, optimiser="muon", lr=4e-3, weight_decay=0.2),
+                    training=Training(epochs=60, batch=512, optimiser="muon", lr=4e-3, weight_decay=0.2),
                     autoencoder=Autoencoder(widths=(96, 160, 256), cells=(3, 3, 2), decoder_width=96, decoder_cells=4),
                     augmentation=Augmentation(crop=0.3, size=24),
                     noise=0.3,
                 ),
                 prior=Diffusion(
-                    training=Training(epochs=60, batch=512, optimiser="muon", lr=3e-3, ema=0.999),
+                    training=Training(epochs=25, batch=512, optimiser="muon", lr=3e-3, ema=0.999),
                     channels=64,
                     predict="v",
                 ),
