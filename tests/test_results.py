@@ -15,6 +15,7 @@ from hybrid.methods import METHODS, TABLE
 
 RESULTS = paths.REPOSITORY / "results" / "demo" / "digits"
 CIFAR = paths.REPOSITORY / "results" / "laptop" / "cifar10"
+CIFAR_OUTCOMES = sorted((paths.REPOSITORY / "results").glob("*/cifar10/seed*/*.json"))
 
 
 def is_committed(folder):
@@ -95,13 +96,13 @@ def test_the_table_is_of_these_numbers_and_in_the_readme(judged):
         assert (RESULTS / "table1.md").read_text().strip() in (paths.REPOSITORY / "README.md").read_text()
 
 
-@pytest.mark.parametrize("path", sorted(CIFAR.glob("seed*/*.json")), ids=lambda path: f"{path.parent.name} {path.stem}")
-def test_cifars_are_of_laptop_as_it_stands(path):
-    experiment = Experiment("laptop", "cifar10", seed=int(path.parent.name.removeprefix("seed")))
+@pytest.mark.parametrize("path", CIFAR_OUTCOMES, ids=lambda path: " ".join([*path.parts[-4:-1], path.stem]))
+def test_cifars_are_of_the_profile_as_it_stands(path):
+    profile, seed = path.parts[-4], int(path.parent.name.removeprefix("seed"))
     kept = json.loads(path.read_text())
-    assert kept["key"] == experiment._key(path.stem)
+    assert kept["key"] == Experiment(profile, "cifar10", seed)._key(path.stem)
     assert kept["provenance"]["dataset"] == "cifar10" and not kept["provenance"]["dirty"]
-    if path.stem == "hybrid":
+    if (profile, seed, path.stem) == ("laptop", 0, "hybrid"):
         for number in figures.PARTS:
             assert json.loads(str(checkpoint.load_arrays(path.parent / f"figure{number}.npz")["key"])) == kept["key"]
 
