@@ -15,7 +15,7 @@ import torch
 from papermill.exceptions import PapermillExecutionError
 
 import hybrid
-from hybrid import checkpoint, frechet, paths, reproduce
+from hybrid import checkpoint, frechet, paths, provenance, reproduce
 from hybrid.cli import STOPPED, main
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
@@ -62,6 +62,14 @@ def test_provenance_is_whole(done):
         assert 0.1 < origin["peak_memory_gib"] <= found["peak_memory_gib"] < 64
         assert origin == checkpoint.load(done / f"runs/smoke/digits/hybrid/seed0/{stage}/checkpoint.pt")["provenance"]
     assert {row["images"] for row in kept["calibration"]} >= {"samples", "real, test set", "real, 2x box blur"}
+
+
+def test_a_commit_can_be_named_where_there_is_no_git(monkeypatch):
+    monkeypatch.setattr(provenance, "_git", lambda *_: None)
+    monkeypatch.delenv("HYBRID_COMMIT", raising=False)
+    assert provenance.code.__wrapped__() == {"commit": None, "dirty": None}
+    monkeypatch.setenv("HYBRID_COMMIT", "4820b72")
+    assert provenance.code.__wrapped__() == {"commit": "4820b72", "dirty": None}
 
 
 def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
