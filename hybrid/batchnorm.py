@@ -42,13 +42,16 @@ class BatchNorm(nn.SyncBatchNorm):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.detach().flatten(), self.momentum)
         self.running_var.lerp_(variance.detach().flatten() * (count / (count - 1)), self.momentum)
+        return self._normalised(x, mean, variance)
+
+    def _by_parts(self, x: Tensor) -> Tensor:
+        parts = x.unflatten(0, (self.parts, -1))  # (P, N / P, C, H, W)
+        variance, mean = torch.var_mean(parts.float(), (1, 3, 4), correction=0, keepdim=True)
+        return self._normalised(parts, mean, variance).flatten(0, 1)
+
+    def _normalised(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """x (..., C, H, W) by moments that broadcast to it, scaled and shifted; in float32, returned in x's type."""
         y = (x.float() - mean) * (variance + self.eps).rsqrt()
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
-
-    def _by_parts(self, x: Tensor) -> Tensor:
-        parts = x.float().unflatten(0, (self.parts, -1))  # (P, N / P, C, H, W)
-        variance, mean = torch.var_mean(parts, (1, 3, 4), correction=0, keepdim=True)
-        y = (parts - mean) * (variance + self.eps).rsqrt() * self.weight[:, None, None] + self.bias[:, None, None]
-        return y.flatten(0, 1).to(x.dtype)
