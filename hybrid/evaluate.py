@@ -85,10 +85,10 @@ def generation(
         sets |= {"real, test set": real, **frechet.degraded(real, seed)}
     if reconstructions is not None:
         sets["reconstructions of the test set"] = figures.to_uint8(reconstructions[chosen])
-    return distributed.from_first(lambda: distances(sets, images, config, seed))
+    return distributed.from_first(lambda: distances(sets, images, config))
 
 
-def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation, seed: int) -> tuple[dict, list[dict], dict]:
+def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation) -> tuple[dict, list[dict], dict]:
     """What `generation` returns, of named sets of images, uint8 (N, 3, 32, 32), the samples among them."""
     metrics, rows, status = {}, {name: {"images": name, "count": len(batch)} for name, batch in sets.items()}, {}
     for name in ("inception", "efficientnet_lite0") if config.inception else ("efficientnet_lite0",):
@@ -98,7 +98,7 @@ def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation, see
             status[name] = str(reason)
             continue
         status[name] = network.key
-        reference = frechet.reference(network, images.train_images, f"{images.sha256} train", paths.cache(), seed)
+        reference = frechet.reference(network, images.train_images, f"{images.sha256} train", paths.cache())
         for key, batch in sets.items():
             rows[key] |= reference.compare(batch)
         metrics |= {key: rows["samples"][key] for key in (network.fd_name, network.kd_name)}

@@ -186,15 +186,18 @@ class Reference:
 KERNEL_IMAGES = 5000  # that the kernel distance looks at: its cost grows with their square, and it has no bias to fear
 
 
-def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path, seed: int = 0) -> Reference:
-    """The reference that `images` (N, 3, H, W) uint8 make, cached in the folder `cache`. `key` says what they are."""
-    identity = f"{network.key} | {key} | {len(images)} images | seed {seed}"
+def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) -> Reference:
+    """The reference that `images` (N, 3, H, W) uint8 make, cached in the folder `cache`. `key` says what they are.
+
+    It is the same for all seeds of an experiment, so that these tell how trainings differ.
+    """
+    identity = f"{network.key} | {key} | {len(images)} images"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
     kept = load_arrays(path)
     if kept is None or str(kept.get("identity")) != identity:
         features = network(images)
         statistics = Statistics.of(features)
-        some = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:KERNEL_IMAGES]
+        some = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:KERNEL_IMAGES]
         kept = {
             "identity": np.array(identity),
             "mean": statistics.mean.cpu().numpy(),
