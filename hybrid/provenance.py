@@ -35,15 +35,26 @@ def provenance(**details) -> dict:
     }
 
 
+def resumed(before: dict, now: dict) -> dict:
+    """The provenance of a training that goes on: `before`, with `now` in its list `resumed` where code, device or versions
+    differ."""
+    earlier = before.get("resumed", [])
+    last = [before, *earlier][-1]
+    if all(now[key] == last[key] for key in ("commit", "dirty", "device", "python", "versions")):
+        return before
+    return before | {"resumed": [*earlier, now]}
+
+
 @cache
 def code() -> dict:
     """The code's `commit`, and whether it was changed since (`dirty`): as a process first finds them, None without git.
 
     Where the code comes without its repository, as into a container, HYBRID_COMMIT can name the commit.
     """
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")
-    if changed is None:
+    if _git("ls-files", "--error-unmatch", Path(__file__).name, cwd=Path(__file__).parent) is None:
+        # No git, or one of something else, such as of a project that has this one installed in its folder.
         return {"commit": os.environ.get("HYBRID_COMMIT"), "dirty": None}
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")
     return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changed)}
 
 
@@ -71,9 +82,9 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str, cwd: Path = REPOSITORY) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

@@ -1,7 +1,8 @@
 """The one training loop: a `Trainable` gives parameters and a loss, the loop does the rest.
 
 Every step reseeds torch's generators from (seed, step), and the order of an epoch follows from (seed, epoch): a run that
-was killed goes on from its checkpoint exactly as if nothing had happened, with no generator's state stored.
+was killed goes on from its checkpoint exactly as if nothing had happened (on a GPU, up to its kernels' rounding), with no
+generator's state stored.
 
 Several processes (see `distributed`) each take their share of every batch, which stays the batch of a step, and average
 their gradients. They agree on whatever depends on time or ends the training where a line of the history falls due, and
@@ -30,7 +31,7 @@ from hybrid import checkpoint, distributed
 from hybrid.compilation import compiled
 from hybrid.configs import Training
 from hybrid.errors import HybridError
-from hybrid.provenance import device_in_words, peak_memory, provenance
+from hybrid.provenance import device_in_words, peak_memory, provenance, resumed
 
 CHECKPOINT_SECONDS = 60.0  # work that a kill can cost, at most
 LOGS_PER_EPOCH = 4  # lines of history
@@ -93,13 +94,12 @@ def train(
 
     Goes on from `folder`/checkpoint.pt where there is one, and returns at once where that one is finished. Writes
     history.jsonl there. `about` says what is trained on what (plain values); a checkpoint with another `about` is refused.
-    The checkpoint keeps the provenance of the last command that trained, and the peak of memory of all.
+    The checkpoint keeps the provenance of the command that began, of those that went on with other code or elsewhere, and
+    the peak of memory of all.
     Raises TimeUp when the clock runs out, HybridError when the loss is no longer finite or the batch cannot be shared out.
     """
     clock = clock or Clock()
     device = data.device
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # shapes stay
     path, history = folder / "checkpoint.pt", folder / "history.jsonl"
     per_epoch = len(data) // config.batch
     if per_epoch == 0:
@@ -131,7 +131,7 @@ def train(
         if average is not None:
             average.load_state_dict(state["average"])
         step, seconds, sums = state["step"], state["seconds"], state["sums"]
-        peak = state["provenance"]["peak_memory_gib"]
+        origin, peak = resumed(state["provenance"], origin), state["provenance"]["peak_memory_gib"]
     _cut_history(history, step)
 
     def usable() -> Trainable:

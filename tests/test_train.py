@@ -13,6 +13,7 @@ from hybrid import bounds, checkpoint, configs, representation
 from hybrid.configs import Training
 from hybrid.errors import HybridError
 from hybrid.profiles import profile
+from hybrid.provenance import provenance
 from hybrid.representation import Representation
 from hybrid.train import Clock, TimeUp, Trainable, finished, read_history, stream, train
 
@@ -67,6 +68,25 @@ def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, ema, optimiser)
     assert [step for step, _ in lines[0]] == list(range(1, 17))
     other = train(Regression(), numbers(), LABELS, config, tmp_path / "other", seed=4, about={})
     assert not same(whole, other)
+
+
+def test_a_resumed_training_says_where_it_began_and_who_went_on(tmp_path, monkeypatch):
+    config, commits = Training(epochs=4, batch=16), []
+
+    def kept_after(commit, looks):
+        own = {"commit": commit, "date": len(commits)}
+        monkeypatch.setattr("hybrid.train.provenance", lambda **details: provenance(**details) | own)
+        commits.append(commit)
+        with pytest.raises(TimeUp):
+            train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={}, clock=StopAfter(looks))
+        return checkpoint.load(tmp_path / "checkpoint.pt")["provenance"]
+
+    assert "resumed" not in kept_after("a", 2)
+    for commit, others in (("a", []), ("b", ["b"]), ("b", ["b"]), ("a", ["b", "a"])):
+        origin = kept_after(commit, 2)
+        assert (origin["commit"], origin["date"]) == ("a", 0)
+        assert [now["commit"] for now in origin.get("resumed", [])] == others
+    assert origin["peak_memory_gib"] > 0
 
 
 def test_a_stop_between_two_lines_of_the_history_does_not_show_in_it(tmp_path):
