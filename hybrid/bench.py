@@ -79,6 +79,7 @@ def bench(
             raise HybridError(f"pair {name!r} is unknown: choose among {', '.join(names)}")
     counts = QUICK if quick else Counts(fid_images=fid_images)
     setting = Setting(profiles.profile(QUICK_PROFILE if quick else profile), best_device(), counts)
+    torch.backends.cudnn.benchmark = setting.device.type == "cuda"  # for both sides, as in a training
     machine = device_in_words(setting.device)
     print(f"{machine}: seconds of a turn, and how many times as long the peer takes [least, most]")
     # A quick look never takes the place of a measurement.

@@ -41,10 +41,14 @@ def compile_networks(networks: list[nn.Module], device: torch.device) -> None:
 
 @contextlib.contextmanager
 def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
-    """The networks are compiled in here, and afterwards as they were: to compile for a few other batches would not pay."""
+    """The networks are compiled in here, on a GPU cuDNN tries which of its algorithms is the fastest, and afterwards all is as
+    it was: for a few batches of other shapes neither would pay."""
+    benchmark = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = benchmark or device.type == "cuda"
     compile_networks(networks, device)
     try:
         yield
     finally:
+        torch.backends.cudnn.benchmark = benchmark
         for network in networks:
             network._compiled_call_impl = None

@@ -29,6 +29,11 @@ def head(inputs: int, config: Contrast) -> nn.Sequential:
     )
 
 
+def all_parts_at_once(device: torch.device) -> bool:
+    """A CPU's caches hold one part of a batch of keys; a GPU would wait for the many small kernels of each."""
+    return device.type == "cuda"
+
+
 class MoCo(nn.Module):
     """The key side of the contrast: a momentum copy of the query network, and a first-in first-out queue of its keys."""
 
@@ -45,8 +50,7 @@ class MoCo(nn.Module):
     def keys(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W), in an order of chance -> keys (N, dim) of length 1."""
         parts = max(1, len(x) // self.config.key_batch)
-        # A CPU's caches hold one part; a GPU would wait for the many small kernels of each.
-        at_once = parts if x.is_cuda and len(x) % parts == 0 else 1
+        at_once = parts if len(x) % parts == 0 and all_parts_at_once(x.device) else 1
         for norm in norms(self.key_network):
             norm.parts = at_once
         keys = [self.key_network(some) for some in x.tensor_split(parts // at_once)]

@@ -249,7 +249,8 @@ def lightly_moco(setting: Setting) -> Iterator[Sides]:
 
     note = (
         f"{setting.counts.steps} steps a turn, batch {training.batch}; network, queue, optimiser, autocast the same. "
-        f"Theirs: {loader.num_workers} worker processes, keys in one pass (ours {contrast.key_batch} at a time), no clipping"
+        f"Theirs: {loader.num_workers} worker processes, keys normalised together (ours {contrast.key_batch} at a time), "
+        "no clipping"
     )
     yield Sides(training_steps(setting, model), peer, count, note)
 

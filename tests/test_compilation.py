@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hybrid.compilation import backend
+from hybrid.compilation import backend, compiled
 from hybrid.errors import HybridError
 from hybrid.profiles import profile
 from hybrid.representation import Representation
@@ -41,6 +41,13 @@ def test_a_compiled_training_is_the_same(name, tmp_path, monkeypatch):
     assert graphs
     for key in ("loss", "i_ba", "i_cpc", "mse"):
         assert compiled[key] == pytest.approx(plain[key], rel=1e-3), key
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_cudnn_tries_its_algorithms_while_training_alone(kind):
+    with compiled([], torch.device(kind)):
+        assert torch.backends.cudnn.benchmark == (kind == "cuda")
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_what_is_compiled_where(monkeypatch):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hybrid import moco as moco_module
 from hybrid.batchnorm import BatchNorm, norms
 from hybrid.configs import Contrast
 from hybrid.errors import HybridError
@@ -76,6 +77,21 @@ def test_parts_of_a_batch_in_one_pass_are_as_one_by_one():
     for norm in norms(network):
         norm.parts = 3
     torch.testing.assert_close(network(x), one_by_one, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [12, 14])
+def test_keys_are_the_same_in_one_pass_and_part_by_part(count, monkeypatch):
+    """14 images make no equal parts of at least 4: these go one by one everywhere, also after a pass of equal ones."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), BatchNorm(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), head(8, CONFIG))
+    moco, passes = MoCo(network, replace(CONFIG, key_batch=4)).train(), []
+    moco.key_network.register_forward_hook(lambda *_: passes.append(1))
+    x = torch.rand(count, 3, 8, 8)
+    by_parts = moco.keys(x)
+    monkeypatch.setattr(moco_module, "all_parts_at_once", lambda device: True)
+    moco.keys(x[:12])
+    torch.testing.assert_close(moco.keys(x), by_parts, atol=1e-4, rtol=1e-4)
+    assert len(passes) == (3 + 1 + 1 if count == 12 else 3 + 1 + 3)
 
 
 def test_what_the_keys_of_a_batch_share_does_not_help_to_find_ones_own():
