@@ -121,9 +121,12 @@ def _newest(path: Path) -> dict | None:
             return torch.load(candidate, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             continue
-        except (OSError, MemoryError) as error:  # which says nothing of the file
-            raise HybridError(f"{candidate} cannot be read ({error}): it is left as it is; mend that and run again") from error
         except Exception as error:
+            # Which say nothing of the file; that memory is short torch tells by a RuntimeError.
+            if isinstance(error, OSError | MemoryError) or "allocate memory" in str(error):
+                raise HybridError(
+                    f"{candidate} cannot be read ({error}): it is left as it is; mend that and run again"
+                ) from error
             aside = candidate.with_name(f"{candidate.name}.damaged")
             os.replace(candidate, aside)
             log.warning("%s cannot be read (%s): set aside as %s", candidate, type(error).__name__, aside.name)

@@ -43,7 +43,11 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
 
 
 def examples(name: str = "cifar10") -> Tensor:
-    """Test images that come with the weights, uint8 (16, 3, 32, 32)."""
+    """Test images that come with the weights, uint8 (16, 3, 32, 32). Raises HybridError for a name that is not released."""
+    if name not in names():
+        raise HybridError(
+            f"{name!r} brings no images, only released weights do ({_choices()}): give some, such as a data set's name"
+        )
     return _read(name)[0][KEPT]
 
 

@@ -28,7 +28,12 @@ def test_a_damaged_file_is_kept_aside(tmp_path):
     assert checkpoint.load(path) is None
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError()])
+SHORT = (
+    "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError(), RuntimeError(SHORT)])
 def test_what_says_nothing_of_the_file_leaves_it(tmp_path, monkeypatch, error):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, {"step": 0})
