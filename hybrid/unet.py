@@ -1,4 +1,4 @@
-"""The noise-predicting U-Net of DDPM (Ho, Jain & Abbeel 2020, appendix B), which the paper's DDIM uses.
+"""The U-Net of DDPM (Ho, Jain & Abbeel 2020, appendix B), which the paper's DDIM uses.
 
 Residual blocks are told the time, self-attention runs at the given resolutions and in the middle, and every branch ends
 in a zero-initialised convolution, so that an untrained net predicts zero noise.
