@@ -17,17 +17,17 @@ RESULTS = paths.REPOSITORY / "results" / "demo" / "digits"
 CIFAR = paths.REPOSITORY / "results" / "laptop" / "cifar10"
 
 
-def committed_outcomes():
-    """CIFAR-10's, of all profiles; those that a user has made are none of the repository's."""
-    listed = ["git", "ls-files", "results/*/cifar10/seed*/*.json"]
-    found = subprocess.run(listed, cwd=paths.REPOSITORY, capture_output=True, text=True)
-    return [paths.REPOSITORY / path for path in found.stdout.splitlines()]
-
-
 def is_committed(folder):
     """Whether they came with the repository: whoever makes them anew may have other numbers than the README."""
     found = subprocess.run(["git", "status", "--porcelain", folder], cwd=paths.REPOSITORY, capture_output=True, text=True)
     return found.returncode != 0 or not found.stdout
+
+
+def committed_outcomes():
+    """CIFAR-10's, of all profiles, as they came; those that a user has made, or made anew, are none of the repository's."""
+    listed = ["git", "ls-files", "results/*/cifar10/seed*/*.json"]
+    found = subprocess.run(listed, cwd=paths.REPOSITORY, capture_output=True, text=True)
+    return [path for path in map(paths.REPOSITORY.joinpath, found.stdout.splitlines()) if is_committed(path)]
 
 
 def outcome(name):
