@@ -34,6 +34,10 @@ class Encoder(nn.Module):
         self.y_channels = config.y_channels
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
         self.local = nn.Sequential(*(EncoderCell(widths[0]) for _ in range(cells[0])))
+        self.w_path = None
+        if config.w_cells is not None:
+            first = [nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1)]
+            self.w_path = nn.Sequential(*first, *(EncoderCell(widths[0]) for _ in range(config.w_cells)))
         below = []
         for (narrow, wide), count in zip(pairwise(widths), cells[1:], strict=True):
             below += [norm_swish(narrow), nn.Conv2d(narrow, wide, 3, stride=2, padding=1)]
@@ -51,7 +55,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         local = self._local(x)
-        return torch.cat([self.to_y(self.below(local)), self.to_w(local)], dim=1)
+        w = local if self.w_path is None else self.w_path(2 * x - 1)
+        return torch.cat([self.to_y(self.below(local)), self.to_w(w)], dim=1)
 
     def y(self, x: Tensor) -> Tensor:
         """y alone, (N, y_channels, 16, 16), without the work for w."""

@@ -91,6 +91,7 @@ class Autoencoder:
     expansion: int = 2  # widening inside a decoder cell, where its depthwise convolution works
     kernel: int = 3  # of that convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
     y_channels: int = 3  # channels of y, the first of z's six; the rest is w
+    w_cells: int | None = None  # residual cells of w's own path from the pixels; None: w is read off the first that y has
 
     def __post_init__(self):
         _counts(self, "widths", "cells")
@@ -129,6 +130,8 @@ class Representation:
     # Deviation of Gaussian noise on the z that is decoded while training, in deviations of each channel; None: no noise. Near
     # codes then decode to near images, and what a DDIM draws need not be exact.
     noise: float | None = None
+    noise_blue: float | None = None  # share of that noise's local mean that is taken away, 0 to 1; None: 0, white noise
+    equivariance: float | None = None  # weight of I_BA of halved views, decoded from halved codes; None: 0
     decode_every: int = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
     sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
 
@@ -157,6 +160,9 @@ class Diffusion:
     flip: float = 0.5  # probability that an image is seen mirrored
     clip: float = 4.0  # bound on each estimate of x_0 while sampling, in deviations: an early net errs far at t = T
     patch: int = 1  # pixels of a side that the net folds into channels, for CPUs; 1 is the paper's
+    # Whether a latent DDIM sees y at y's own resolution, the shuffle undone and its covariance whitened; None: as z has it.
+    unshuffle: bool | None = None
+    smooth: float | None = None  # how far w's high frequencies are damped while it is diffused: see latent.CodeSpace; None: 0
     encoding_steps: int = 50  # S of the ODE that carries an image to x_T, the pixel DDIM's representation
     ode_steps: int = 50  # S there and S back of the pixel DDIM's reconstruction
 
@@ -165,6 +171,37 @@ class Diffusion:
         _counts(self, "multipliers")
         _shares(self, "flip")
         _demand(0 <= self.dropout < 1, "dropout", self.dropout, "a share from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class Semantic:
+    """p(y) of Hybrid+: a diffusion of the whitened y, a vector, by a residual MLP."""
+
+    training: Training
+    width: int = 512  # of the MLP
+    blocks: int = 4  # of two layers each
+    dropout: float = 0.0
+    flip: float = 0.5  # probability that an image is seen mirrored
+
+    def __post_init__(self):
+        _positive(self, "width", "blocks")
+        _shares(self, "flip", "dropout")
+        _demand(self.width % 2 == 0, "width", self.width, "an even number, for the time's embedding")
+
+
+@dataclass(frozen=True)
+class Texture(Diffusion):
+    """p(w | y) of Hybrid+: a DDIM of w whose net is told y."""
+
+    y_noise: float = 0.0  # largest time of the noise on the y that is given while training, as a share of T
+    y_time: float = 0.0  # time of the noise on a y that is given while sampling, likewise; at most y_noise
+    drop: float = 0.1  # share of the images whose y is not told while training, so that guidance has something to compare with
+    guidance: float = 1.0  # from predictions without y (0) to those with it (1) and beyond (Ho & Salimans 2022)
+
+    def __post_init__(self):
+        super().__post_init__()
+        _shares(self, "y_noise", "y_time", "drop")
+        _demand(self.guidance >= 0, "guidance", self.guidance, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -222,6 +259,21 @@ class Hybrid:
 
 
 @dataclass(frozen=True)
+class Plus:
+    """What Hybrid+ puts in the place of the hybrid's DDIM: y first, then w given y."""
+
+    y: Semantic
+    w: Texture
+
+
+@dataclass(frozen=True)
+class HybridPlus(Plus):
+    """Hybrid+ whole, with the first stage that it shares with the hybrid."""
+
+    representation: Representation
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How a trained method is judged."""
 
@@ -245,7 +297,8 @@ class Profile:
 
     name: str
     dataset: str  # the data set it is meant for, taken where none is named
-    hybrid: Hybrid  # MoCo-v2 and the ablation are made by its values too, one thing changed
+    hybrid: Hybrid  # Hybrid+, MoCo-v2 and the ablation are made by its values too, one thing changed
+    plus: Plus
     nvae: NVAE
     ddim: Diffusion  # in pixels
     biggan: BigGAN

@@ -52,13 +52,31 @@ class Diffusion(nn.Module):
 
         Equation (5) with gamma = 1 for the noise, 1 / alpha_t for v. Every image has its own t, uniform in 1..T.
         """
-        t = torch.randint(1, self.steps + 1, (len(x0),), device=x0.device)
+        t = self.draw_times(x0)
+        x, target = self.noised(x0, t)
+        return F.mse_loss(net(x, t).to(x0.dtype), target)
+
+    def draw_times(self, x0: Tensor) -> Tensor:
+        """A time for each of x0 (N, ...), uniform in 1..T: int64 (N,)."""
+        return torch.randint(1, self.steps + 1, (len(x0),), device=x0.device)
+
+    def noised(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t with fresh noise, and what a net has to predict of it: x0 (N, C, H, W), t (N,) -> two of x0's shape."""
         noise = torch.randn_like(x0)
-        target = noise
-        if self.predict == "v":
-            alpha = self.alpha[t][:, None, None, None]
-            target = alpha.sqrt().to(x0.dtype) * noise - (1 - alpha).sqrt().to(x0.dtype) * x0
-        return F.mse_loss(net(self.noisy(x0, t, noise), t).to(x0.dtype), target)
+        if self.predict == "noise":
+            return self.noisy(x0, t, noise), noise
+        alpha = self.alpha[t][:, None, None, None]
+        target = alpha.sqrt().to(x0.dtype) * noise - (1 - alpha).sqrt().to(x0.dtype) * x0
+        return self.noisy(x0, t, noise), target
+
+    def gaussian_loss(self, variances: Tensor) -> float:
+        """The loss of the best predictor of Gaussian data with these variances, those of its principal components (D,).
+
+        Given x_t, the variance of v is lambda / (alpha lambda + 1 - alpha) in each component, that of the noise alpha as much.
+        """
+        alpha = self.alpha[1:, None]
+        left = variances.to(alpha) / (alpha * variances.to(alpha) + 1 - alpha)
+        return (left if self.predict == "v" else alpha * left).mean().item()
 
     def timesteps(self, steps: int) -> Tensor:
         """The subsequence tau of section 4.2, evenly spaced: int64 (steps,), from 1 up to T; one step alone is T.

@@ -15,21 +15,30 @@ from hybrid.model import BATCH, as_float
 from hybrid.probe import Probe, linear_probe
 
 
-def evaluate(model: nn.Module, method: Method, images: ImageSet, config: Evaluation, seed: int, calibrate: bool = True) -> dict:
+def evaluate(
+    model: nn.Module,
+    method: Method,
+    images: ImageSet,
+    config: Evaluation,
+    seed: int,
+    calibrate: bool = True,
+    known: dict[str, float] | None = None,
+) -> dict:
     """The numbers of one trained method, those that it can have.
 
     `metrics`: mse (test set, clipped, 1e-3 per dimension on [0, 1]); acc (percent, test set) of the representation that the
     table judges, and acc_<name> of each; for samples against the train set fid and kid, or fd_ and kd_<network>; then the
     method's own. `calibration`: the same distances for its reconstructions and, if `calibrate`, for real images and worse ones,
-    which are the same for all methods. `details`: how the probes were fitted.
+    which are the same for all methods. `known`: error and accuracies, where they were measured before. `details`: how the
+    probes were fitted.
     `seconds`: the time it took.
     """
     started = time.monotonic()
-    metrics, calibration, details, reconstructions = {}, [], {}, None
-    if "mse" in method.metrics:
+    metrics, calibration, details, reconstructions = dict(known or {}), [], {}, None
+    if "mse" in method.metrics and not known:
         reconstructions = model.reconstruct(images.test_images)
         metrics["mse"] = squared_error(reconstructions, images.test_images)
-    if "acc" in method.metrics:
+    if "acc" in method.metrics and not known:
         accuracies, details["probes"] = accuracy(model, images, seed)
         metrics |= accuracies
     if "fid" in method.metrics:

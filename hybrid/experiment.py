@@ -124,11 +124,18 @@ class Experiment:
                 self.profile.evaluation,
                 self.seed,
                 calibrate=name == "hybrid",
+                known=self._known(name),
             )
             seconds = judged.pop("seconds")
             kept = {"key": self._key(name), **judged, "provenance": self.provenance(name, evaluation_seconds=seconds)}
             write_json(path, kept)
         return kept
+
+    def _known(self, name: str) -> dict[str, float]:
+        """Error and accuracies of a representation that is another method's, which is judged first."""
+        first = method(name).first
+        metrics = self.metrics(first)["metrics"] if first else {}
+        return {key: value for key, value in metrics.items() if key.split("_")[0] in ("mse", "acc")}
 
     def _fid_can_be_had(self, name: str, kept: dict) -> bool:
         """Whether FID is missing from an outcome for want of weights that have come since, and the trained model is here."""
@@ -218,6 +225,8 @@ class Experiment:
         clone are of the histories beside them, and give way once something is trained there.
         """
         histories = [self.history_path(name, stage) for stage in method(name).stages]
+        if first := method(name).first:
+            histories.append(self.history_path(first, "representation"))
         contents = b"".join(path.read_bytes() for path in histories if path.exists())
         key = {
             "dataset": self.slug,

@@ -20,7 +20,7 @@ from hybrid.biggan import BigGAN
 from hybrid.configs import Profile, describe, restore
 from hybrid.data import ImageSet
 from hybrid.errors import HybridError
-from hybrid.latent import LatentDDIM
+from hybrid.latent import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
 from hybrid.model import EncoderModel, HybridModel
 from hybrid.nvae import NVAE
 from hybrid.pixels import PixelDDIM
@@ -61,6 +61,7 @@ class Method:
     stages: tuple[str, ...]  # its folders of checkpoint and history
     config: Callable[[Profile], Any]  # what of a profile it is made by
     train: Callable[[Run, Any], nn.Module]  # whatever of it is not trained yet
+    first: str | None = None  # the method whose first stage it takes, and with it what that was judged to have
     own_metrics: Callable[[nn.Module, ImageSet, int], dict[str, float]] = lambda model, images, seed: {}  # beyond the table's
 
 
@@ -73,7 +74,10 @@ def check(profile: Profile) -> None:
     with torch.device("meta"):
         Representation(profile.hybrid.representation)
         NVAE(profile.nvae)
-        for ddim in (LatentDDIM(profile.hybrid.prior), PixelDDIM(profile.ddim)):
+        autoencoder = profile.hybrid.representation.autoencoder
+        semantic = SemanticPrior(profile.plus.y, autoencoder)
+        texture = TexturePrior(profile.plus.w, autoencoder)
+        for ddim in (LatentDDIM(profile.hybrid.prior, autoencoder), PixelDDIM(profile.ddim), semantic, texture):
             ddim.diffusion.timesteps(profile.evaluation.sampler_steps)
 
 
@@ -89,17 +93,31 @@ def train_hybrid(run: Run, config: configs.Hybrid) -> HybridModel:
     if not config.representation.alpha:
         raise HybridError("alpha = 0.0: a hybrid needs a weight above 0; without a decoder it is the method mocov2")
     model = train_representation(run, config.representation)
-    torch.manual_seed(stream(run.seed, "prior"))
-    prior = LatentDDIM(config.prior)
+    prior = _on_latents(run, model, "prior", LatentDDIM, config.prior, config.representation)
+    return HybridModel(model.encoder, model.decoder, prior)
+
+
+def train_hybrid_plus(run: Run, config: configs.HybridPlus) -> HybridModel:
+    """The hybrid's first stage, then p(y) and p(w | y) on the frozen z = [y, w]."""
+    first = replace(run, folder=run.folder.parents[1] / "hybrid" / run.folder.name)
+    model = train_representation(first, config.representation)
+    semantic = _on_latents(run, model, "semantic", SemanticPrior, config.y, config.representation)
+    texture = _on_latents(run, model, "texture", TexturePrior, config.w, config.representation)
+    return HybridModel(model.encoder, model.decoder, PlusPrior(semantic, texture))
+
+
+def _on_latents(run: Run, model: HybridModel, name: str, build, config, representation: configs.Representation) -> Trainable:
+    """A stage that is trained on the frozen codes of the train set's images and of their mirror images."""
+    torch.manual_seed(stream(run.seed, name))
+    prior = build(config, representation.autoencoder)
 
     def latents() -> Tensor:
         images = run.images.train_images
         both = torch.stack([model.encode(images), model.encode(images.flip(3))], dim=1)  # (N, 2, 6, 16, 16)
-        prior.standardise(both)
+        prior.fit(both)
         return both
 
-    prior = run.stage("prior", prior, config.prior, latents, latents_of=describe(config.representation))
-    return HybridModel(model.encoder, model.decoder, prior)
+    return run.stage(name, prior, config, latents, latents_of=describe(representation))
 
 
 def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], nn.Module]:
@@ -133,7 +151,16 @@ TABLE = {
             ("representation", "prior"),
             lambda profile: profile.hybrid,
             train_hybrid,
-            figures.moved,
+            own_metrics=figures.moved,
+        ),
+        Method(
+            "hybridplus",
+            "Hybrid+",
+            ("mse", "fid", "acc"),
+            ("semantic", "texture"),
+            lambda profile: configs.HybridPlus(**vars(profile.plus), representation=profile.hybrid.representation),
+            train_hybrid_plus,
+            first="hybrid",
         ),
         Method("mocov2", "MoCo-v2", ("acc",), ("representation",), contrast_only, train_representation),
         Method(
@@ -143,7 +170,7 @@ TABLE = {
             ("model",),
             lambda profile: profile.nvae,
             train_alone(lambda run, config: NVAE(config)),
-            lambda model, images, seed: {"bits_per_dim": model.bits_per_dim(images.test_images, seed)},
+            own_metrics=lambda model, images, seed: {"bits_per_dim": model.bits_per_dim(images.test_images, seed)},
         ),
         Method(
             "ddim",
@@ -152,7 +179,7 @@ TABLE = {
             ("model",),
             lambda profile: profile.ddim,
             train_alone(lambda run, config: PixelDDIM(config)),
-            lambda model, images, seed: model.errors_by_steps(images.test_images),
+            own_metrics=lambda model, images, seed: model.errors_by_steps(images.test_images),
         ),
         Method(
             "biggan",
@@ -176,7 +203,7 @@ ABLATIONS = {
             ("representation",),
             contrast_on_z,
             train_representation,
-            figures.moved,
+            own_metrics=figures.moved,
         ),
     )
 }
@@ -191,25 +218,38 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-STAGES = {"representation": (configs.Representation, Representation), "prior": (configs.Diffusion, LatentDDIM)}
-
-
 def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     """The trained hybrid in a run's folder, such as runs/demo/digits/hybrid/seed0, ready for use.
 
-    Raises HybridError where there is none. A prior that is not trained to its end is left out.
+    It samples by Hybrid+ where that is trained beside it, in runs/demo/digits/hybridplus/seed0. Raises HybridError where there
+    is no hybrid. A prior that is not trained to its end is left out.
     """
-    device = torch.device(device)
-    stages = {}
-    for name, (config, build) in STAGES.items():
-        state = checkpoint.load(Path(path) / name / "checkpoint.pt")
-        if state is not None and state["step"] == state["steps"]:
-            stage = build(restore(config, state["about"]["config"]))
-            stage.load_state_dict(state["weights"])
-            stages[name] = stage.to(device=device, memory_format=torch.channels_last)
-    if "representation" not in stages:
+    path, device = Path(path).resolve(), torch.device(device)
+    representation, config = _loaded(path / "representation", configs.Representation, Representation, device)
+    if representation is None:
         raise HybridError(f"{path} holds no trained hybrid: give a run's folder, such as runs/demo/digits/hybrid/seed0")
-    representation = stages["representation"]
     if representation.decoder is None:
         raise HybridError(f"{path} holds MoCo-v2, which decodes nothing: give a hybrid's folder")
-    return HybridModel(representation.encoder, representation.decoder, stages.get("prior"))
+
+    def prior(folder: Path, kind: type, build: Callable) -> Trainable | None:
+        return _loaded(folder, kind, lambda found: build(found, config.autoencoder), device)[0]
+
+    plus = path.parents[1] / "hybridplus" / path.name
+    semantic = prior(plus / "semantic", configs.Semantic, SemanticPrior)
+    texture = prior(plus / "texture", configs.Texture, TexturePrior)
+    if semantic is not None and texture is not None:
+        drawn = PlusPrior(semantic, texture)
+    else:
+        drawn = prior(path / "prior", configs.Diffusion, LatentDDIM)
+    return HybridModel(representation.encoder, representation.decoder, drawn)
+
+
+def _loaded(folder: Path, kind: type, build: Callable, device: torch.device) -> tuple[Trainable | None, Any]:
+    """A stage that is trained to its end, and its config; None twice where there is none."""
+    state = checkpoint.load(folder / "checkpoint.pt")
+    if state is None or state["step"] < state["steps"]:
+        return None, None
+    config = restore(kind, state["about"]["config"])
+    stage = build(config)
+    stage.load_state_dict(state["weights"])
+    return stage.to(device=device, memory_format=torch.channels_last), config

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hybrid import distributed
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
 from hybrid.errors import HybridError
-from hybrid.latent import LatentDDIM
+from hybrid.latent import LatentDDIM, PlusPrior
 from hybrid.train import autocast, stream
 
 PARTS = ("z", "y", "w")
@@ -35,9 +35,9 @@ class EncoderModel(nn.Module):
 
 
 class HybridModel(EncoderModel):
-    """Encoder, decoder and latent DDIM, frozen."""
+    """Encoder, decoder and a model of z, frozen: the latent DDIM or Hybrid+'s."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, prior: LatentDDIM | None = None):
+    def __init__(self, encoder: Encoder, decoder: Decoder, prior: LatentDDIM | PlusPrior | None = None):
         super().__init__(encoder)
         self.decoder, self.prior = decoder, prior
         self.eval().requires_grad_(False)
@@ -66,15 +66,27 @@ class HybridModel(EncoderModel):
         return {"y": y.flatten(1), "w": w.flatten(1), "z": z.flatten(1)}
 
     def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """`count` new images: the DDIM draws z in `steps` steps, the decoder shows it."""
+        """`count` new images: the model of z draws it in `steps` steps, the decoder shows it."""
         if self.prior is None:
-            raise HybridError("this model has no latent DDIM to sample from: train its second stage first")
+            raise HybridError("this model has no model of z to sample from: train its second stage first")
         noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
 
         def draw(noise: Tensor, seeds: Tensor) -> Tensor:
             return self.decoder(self.prior.sample(noise, steps, eta, int(seeds[0])))
 
         return in_batches(draw, self.device, noise, batch_seeds(count, seed)).clamp(0, 1)
+
+    def sample_given(self, y: Tensor, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
+        """New images of given y (N, 3, 16, 16), one each: w is drawn given y. Needs Hybrid+'s model of z."""
+        if not isinstance(self.prior, PlusPrior):
+            raise HybridError("this model cannot draw w given y: train Hybrid+ for it (method hybridplus)")
+        shape = (len(y), LATENT_CHANNELS - y.shape[1], LATENT_SIZE, LATENT_SIZE)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+        def draw(y: Tensor, noise: Tensor, seeds: Tensor) -> Tensor:
+            return self.decoder(self.prior.sample_given(y, noise, steps, eta, int(seeds[0])))
+
+        return in_batches(draw, self.device, y, noise, batch_seeds(len(y), seed)).clamp(0, 1)
 
     def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor, part: str = "z") -> Tensor:
         """Decoded paths from x0 (t = 1) to x1 (t = 0), as the paper's section 4: (N, ...), (N, ...), (T,) -> (N, T, 3, 32, 32).

@@ -286,7 +286,7 @@ def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
     from diffusers import DDIMPipeline, DDIMScheduler
 
     prior, count, device = setting.profile.hybrid.prior, setting.counts, setting.device
-    model, unet = LatentDDIM(prior).to(device).eval(), unet2d(prior).eval()
+    model, unet = LatentDDIM(prior, setting.profile.hybrid.representation.autoencoder).to(device).eval(), unet2d(prior).eval()
     kind = {"noise": "epsilon", "v": "v_prediction"}[prior.predict]
     scheduler = DDIMScheduler(prior.steps, prior.beta_min, prior.beta_max, clip_sample_range=prior.clip, prediction_type=kind)
     pipeline = DDIMPipeline(unet, scheduler).to(device)

@@ -24,6 +24,8 @@ CLIP = 1.0  # bound on each estimate of x_0 while sampling: that of the data
 class PixelDDIM(Trainable):
     """A model of images; `config.clip` is a bound for latents and not used."""
 
+    repeats = True
+
     def __init__(self, config: configs.Diffusion):
         super().__init__()
         self.net = UNet.of(config, SHAPE[0], SHAPE[1])

@@ -19,8 +19,11 @@ from hybrid.configs import (
     Diffusion,
     Evaluation,
     Hybrid,
+    Plus,
     Profile,
     Representation,
+    Semantic,
+    Texture,
     Training,
 )
 from hybrid.errors import HybridError
@@ -39,6 +42,10 @@ PROFILES = {
                     contrast=Contrast(queue=512, hidden=32, dim=16),
                 ),
                 prior=Diffusion(training=Training(epochs=1, batch=512, ema=0.9), channels=8),
+            ),
+            plus=Plus(
+                y=Semantic(training=Training(epochs=1, batch=512), width=16, blocks=1),
+                w=Texture(training=Training(epochs=1, batch=512, ema=0.9), channels=8, multipliers=(1, 1, 2)),
             ),
             nvae=NVAE(training=Training(epochs=1, batch=512), channels=8, groups=(1, 1), latents=2),
             ddim=Diffusion(
@@ -73,6 +80,16 @@ PROFILES = {
                     predict="v",
                     flip=0.0,
                     patch=2,
+                ),
+            ),
+            plus=Plus(
+                y=Semantic(training=Training(epochs=5, batch=128, lr=2e-3, ema=0.98), width=256, flip=0.0),
+                w=Texture(
+                    training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, ema=0.98),
+                    channels=32,
+                    multipliers=(1, 2, 2),
+                    predict="v",
+                    flip=0.0,
                 ),
             ),
             nvae=NVAE(
@@ -117,6 +134,14 @@ PROFILES = {
                     patch=2,
                 ),
             ),
+            plus=Plus(
+                y=Semantic(training=Training(epochs=40, lr=1e-3, ema=0.999)),
+                w=Texture(
+                    training=Training(epochs=15, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
+                    multipliers=(1, 2, 2),
+                    predict="v",
+                ),
+            ),
             nvae=NVAE(training=Training(epochs=20, ema=0.999)),
             ddim=Diffusion(
                 training=Training(epochs=15, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
@@ -149,6 +174,15 @@ PROFILES = {
                     predict="v",
                 ),
             ),
+            plus=Plus(
+                y=Semantic(training=Training(epochs=60, batch=512, ema=0.999)),
+                w=Texture(
+                    training=Training(epochs=60, batch=256, optimiser="muon", lr=3e-3, ema=0.999),
+                    channels=64,
+                    multipliers=(1, 2, 2),
+                    predict="v",
+                ),
+            ),
             nvae=NVAE(training=Training(epochs=60, ema=0.999), channels=64),
             ddim=Diffusion(
                 training=Training(epochs=60, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
@@ -178,6 +212,17 @@ PROFILES = {
                     training=Training(epochs=1000, batch=128, lr=2e-4, weight_decay=0.0, ema=0.9999),
                     channels=128,
                     multipliers=(1, 2, 2, 2),
+                    blocks=2,
+                    attention=(16,),
+                    dropout=0.1,
+                ),
+            ),
+            plus=Plus(
+                y=Semantic(training=Training(epochs=1000, ema=0.9999), width=1536, blocks=8, dropout=0.1),
+                w=Texture(
+                    training=Training(epochs=1000, batch=128, lr=2e-4, weight_decay=0.0, ema=0.9999),
+                    channels=128,
+                    multipliers=(1, 2, 2),
                     blocks=2,
                     attention=(16,),
                     dropout=0.1,

@@ -37,7 +37,7 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
     # Only what is built: how it was trained may be told in fields that are no more.
     autoencoder = configs.restore(configs.Autoencoder, known["config"]["representation"]["autoencoder"])
     prior = configs.restore(configs.Diffusion, known["config"]["prior"])
-    model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), LatentDDIM(prior))
+    model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), LatentDDIM(prior, autoencoder))
     model.load_state_dict(tensors)
     return model.to(device=device, memory_format=torch.channels_last)
 

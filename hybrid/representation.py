@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybrid import configs, distributed
@@ -34,7 +35,7 @@ class QueryNetwork(nn.Module):
 class Representation(Trainable):
     """Encoder, decoder, and MoCo's key side. Where alpha is 0 there is no decoder, and this is MoCo-v2."""
 
-    draws_for_all = True
+    draws_for_all = repeats = True
 
     def __init__(self, config: configs.Representation):
         super().__init__()
@@ -63,9 +64,14 @@ class Representation(Trainable):
             return -cpc, {"loss": -cpc, "i_cpc": cpc}
         seen = query_view[:: self.config.decode_every]
         code = z[:: self.config.decode_every]
-        decoded = self.decoder(code if self.config.noise is None else noisy(code, self.config.noise))
+        if self.config.noise is not None:
+            code = noisy(code, self.config.noise, self.config.noise_blue or 0.0)
+        decoded = self.decoder(code)
         ba = i_ba(gaussian_log_likelihood(seen, decoded, self.config.sigma))
         mse = (seen - decoded).detach().float().square().mean()
+        if self.config.equivariance:
+            halves = F.avg_pool2d(seen, 2), self.decoder(F.avg_pool2d(z[:: self.config.decode_every], 2))
+            ba = ba + self.config.equivariance * i_ba(gaussian_log_likelihood(*halves, self.config.sigma))
         loss = -hybrid_bound(ba, cpc, self.config.alpha)
         return loss, {"loss": loss, "i_ba": ba, "i_cpc": cpc, "mse": 1e3 * mse}
 
@@ -73,12 +79,14 @@ class Representation(Trainable):
         self.moco.follow(self.query_network)
 
 
-def noisy(z: Tensor, noise: float) -> Tensor:
+def noisy(z: Tensor, noise: float, blue: float = 0.0) -> Tensor:
     """z (N, C, H, W) through a Gaussian channel: noise of `noise` times each channel's deviation over the batch.
 
     Scaling z scales the noise with it, so an encoder cannot drown it. Several processes take the deviation of all their codes,
-    and draw the noise of all.
+    and draw the noise of all. `blue` of the noise's mean over 3 x 3 values is taken away, its power left as it was.
     """
     _, variance = moments(z)
     drawn = torch.randn(len(z) * distributed.world(), *z.shape[1:], device=z.device)
+    if blue:
+        drawn = (drawn - blue * F.avg_pool2d(drawn, 3, 1, 1)) / (1 - (2 * blue - blue**2) / 9) ** 0.5
     return z + noise * variance.sqrt() * distributed.share(drawn)

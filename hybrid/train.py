@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hybrid import checkpoint, distributed
-from hybrid.compilation import compiled
+from hybrid.compilation import GraphedStep, compiled, graphs
 from hybrid.configs import Training
 from hybrid.errors import HybridError
 from hybrid.provenance import device_in_words, peak_memory, provenance, resumed
@@ -46,6 +46,7 @@ class Trainable(nn.Module):
     # and several draw what one would. Otherwise each has a stream of its own.
     draws_for_all: bool = False
     leaves_out: bool = False  # whether a step's loss may leave some of the player's parameters out
+    repeats: bool = False  # whether all steps are the same operations on tensors alone, so that a GPU can replay one
 
     def networks(self) -> list[nn.Module]:
         """The submodules that do most of the work of a step, for `compilation`."""
@@ -110,7 +111,8 @@ def train(
 
     # Model, optimisers, averages
     trainable.to(device=device, memory_format=torch.channels_last).train()
-    optimisers = {name: optimiser_for(trainable.player(name), config) for name in dict.fromkeys(trainable.players)}
+    graphed = trainable.repeats and distributed.world() == 1 and graphs(device)
+    optimisers = {name: optimiser_for(trainable.player(name), config, graphed) for name in dict.fromkeys(trainable.players)}
     parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in optimisers.items()}
     losses = {
         name: distributed.averaged(partial(trainable.loss, name), trainable.player(name), trainable.leaves_out)
@@ -127,12 +129,34 @@ def train(
         _refuse_other(state["about"], about, folder)
         trainable.load_state_dict(state["model"])
         for name, optimiser in optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
+            kept = state["optimisers"][name]
+            for group in kept["param_groups"]:
+                group["capturable"] = graphed  # whoever trained before may have had another device
+            optimiser.load_state_dict(kept)
         if average is not None:
             average.load_state_dict(state["average"])
         step, seconds, sums = state["step"], state["seconds"], state["sums"]
         origin, peak = resumed(state["provenance"], origin), state["provenance"]["peak_memory_gib"]
     _cut_history(history, step)
+
+    rates = [(group, torch.zeros((), device=device)) for o in optimisers.values() for group in o.param_groups]
+
+    def run(batch: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """One step of all players: the means of their scalars."""
+        found = {}
+        for name in trainable.players:
+            with autocast(device):
+                loss, scalars = losses[name](batch, labels)
+            optimisers[name].zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters[name], config.clip, foreach=True)
+            optimisers[name].step()
+            for key, value in scalars.items():
+                found[key] = found.get(key, 0) + value.detach() / trainable.players.count(name)
+        trainable.after_step()
+        return found
+
+    run = GraphedStep(run) if graphed else run
 
     def usable() -> Trainable:
         return average.module if average is not None else trainable
@@ -182,18 +206,12 @@ def train(
             torch.manual_seed(stream(seed, "step", step, *own))
             for schedule in schedules:
                 schedule.step_update(step)
+            if graphed:  # a graph reads its rates from tensors
+                for group, rate in rates:
+                    group["lr"] = rate.fill_(group["lr"])
             trainable.progress = step / steps
-            for name in trainable.players:
-                with autocast(device):
-                    loss, scalars = losses[name](batch, batch_labels)
-                optimisers[name].zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(parameters[name], config.clip, foreach=True)
-                optimisers[name].step()
-                turns = trainable.players.count(name)
-                for key, value in scalars.items():
-                    sums[key] = sums.get(key, 0) + value.detach() / turns
-            trainable.after_step()
+            for key, value in run(batch, batch_labels).items():
+                sums[key] = sums.get(key, 0) + value
             step += 1
             if average is not None:
                 average.update(trainable, step)
@@ -252,14 +270,16 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def optimiser_for(module: nn.Module, config: Training) -> torch.optim.Optimizer:
+def optimiser_for(module: nn.Module, config: Training, graphed: bool = False) -> torch.optim.Optimizer:
+    """The optimiser of a module's parameters; `graphed`: its step is going to be captured in a CUDA graph."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     weights = {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay}
     others = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
     if config.optimiser == "adamw":
-        return torch.optim.AdamW([weights, others], lr=config.lr, betas=config.betas, fused=True)
+        return torch.optim.AdamW([weights, others], lr=config.lr, betas=config.betas, fused=True, capturable=graphed)
     # Muon's steps are as large as AdamW's at the same rate, and NAdamW moves what is no matrix.
-    return Muon([weights, others | {"use_fallback": True}], lr=config.lr, betas=config.betas, nesterov=True)
+    groups = [weights, others | {"use_fallback": True}]
+    return Muon(groups, lr=config.lr, betas=config.betas, nesterov=True, capturable=graphed)
 
 
 def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training) -> CosineLRScheduler:

@@ -195,13 +195,18 @@ class UNet(nn.Module):
 
         Raises HybridError on an x of any other shape.
         """
+        return self._run(x, self.time(time_embedding(t, self.channels)))[0]
+
+    def _run(self, x: Tensor, embedding: Tensor, entering: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The prediction, and the features at the lowest resolution, at whose entrance `entering` is added."""
         if tuple(x.shape[1:]) != self.shape:
             raise HybridError(f"x has the shape {tuple(x.shape)}; give this net images of the shape {self.shape}")
-        embedding = self.time(time_embedding(t, self.channels))  # (N, 4 channels)
         x = F.pixel_unshuffle(x, self.patch)  # (N, channels_in patch^2, size / patch, size / patch)
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         skips = [h]
         for level, stages in enumerate(self.down):
+            if entering is not None and level == len(self.down) - 1:
+                h = h + entering
             for stage in stages:
                 h = stage(h, embedding)
                 skips.append(h)
@@ -210,9 +215,91 @@ class UNet(nn.Module):
                 skips.append(h)
         for stage in self.middle:
             h = stage(h, embedding)
+        lowest = h
         for level, stages in enumerate(self.up):
             for stage in stages:
                 h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
             if level < len(self.grow):
                 h = self.grow[level](h)
-        return F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)
+        return F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch), lowest
+
+
+class CodeUNet(UNet):
+    """A U-Net of w that sees y at y's own, coarse resolution, and predicts for both.
+
+    y (N, C, S, S) enters where the U-Net has S x S pixels, is told to all blocks beside the time, and what is predicted for it
+    leaves there. Each of the two has its own time, so that y can be as noisy as w, given as it is, or unknown (pure noise).
+
+    Raises HybridError where no level of the net has y's resolution last.
+    """
+
+    def __init__(
+        self, config: configs.Diffusion, w_shape: tuple[int, int, int], y_shape: tuple[int, int, int], predict_y: bool = True
+    ):
+        super().__init__(
+            w_shape[0],
+            config.channels,
+            config.multipliers,
+            config.blocks,
+            config.attention,
+            config.dropout,
+            w_shape[1],
+            config.patch,
+        )
+        lowest = w_shape[1] // config.patch // 2 ** (len(config.multipliers) - 1)
+        if lowest != y_shape[1]:
+            raise HybridError(
+                f"multipliers {config.multipliers} end at {lowest} x {lowest}, y has {y_shape[1]} x {y_shape[1]}: "
+                "change their number until both agree"
+            )
+        width, time_channels = config.channels * config.multipliers[-1], 4 * config.channels
+        entering = config.channels * config.multipliers[-2] if len(config.multipliers) > 1 else config.channels
+        self.y_time = nn.Sequential(
+            nn.Linear(config.channels, time_channels), nn.SiLU(), nn.Linear(time_channels, time_channels)
+        )
+        self.y_all = nn.Linear(math.prod(y_shape), time_channels)
+        self.y_in = nn.Conv2d(y_shape[0], entering, 1)
+        self.y_out = None
+        if predict_y:
+            last = zeroed(nn.Conv2d(width, y_shape[0], 3, padding=1))
+            self.y_out = nn.Sequential(GroupNorm(width), nn.SiLU(), last)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, w: Tensor, t: Tensor, y: Tensor, t_y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """w (N, ...) at times t (N,), y (N, C, S, S) at t_y (N,) -> what is predicted for w and, with `predict_y`, for y."""
+        embedding = self.time[:-1](time_embedding(t, self.channels)) + self.y_time(time_embedding(t_y, self.channels))
+        embedding = F.silu(embedding + self.y_all(y.flatten(1)))
+        w, lowest = self._run(w, embedding, self.y_in(y))
+        return w, None if self.y_out is None else self.y_out(lowest)
+
+
+class ResidualMLP(nn.Module):
+    """A net for vectors without neighbourhoods: residual blocks of two layers, each told the time (as RCG has them, Li et al.
+    2023). It takes and gives maps (N, C, S, S), which it reads as vectors; an untrained one predicts zero."""
+
+    def __init__(self, shape: tuple[int, int, int], width: int, blocks: int, dropout: float = 0.0):
+        super().__init__()
+        size = math.prod(shape)
+        self.width = width
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.first = nn.Linear(size, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(blocks))
+        self.scales = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
+            for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.last = nn.Linear(width, size)
+        for layer in (self.last, *(branch[-1] for branch in self.branches)):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x (N, C, S, S), t (N,) -> the prediction, of x's shape."""
+        embedding = self.time(time_embedding(t, self.width))
+        h = self.first(x.flatten(1))
+        for norm, scale, branch in zip(self.norms, self.scales, self.branches, strict=True):
+            gain, shift = scale(embedding).chunk(2, dim=1)
+            h = h + branch(norm(h) * (1 + gain) + shift)
+        return self.last(self.norm(h)).unflatten(1, x.shape[1:])
