@@ -8,8 +8,8 @@ One liberty is taken: the jitter keeps one order (brightness, contrast, saturati
 The order matters only through clamping to [0, 1] and through how hue shifts grey: on CIFAR-10 a pixel that jitter moves
 by .115 on average is moved by .006 through another order of the same factors.
 
-All chance lies in `draw`, from the device's global generator, and all arithmetic in `apply`; neither waits for the
-device.
+All chance of these lies in `draw`, from the device's global generator, and all arithmetic in `apply`. What few ask for (blur,
+solarisation, sharpness) comes after, with draws of its own. Nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def augment(images: Tensor, config: Augmentation) -> Tensor:
             "point in [0, 1]; pass a batch of colour images"
         )
     height, width = images.shape[-2:]
-    return apply(images, draw(len(images), (height, width), config, images.device), config.size)
+    views = apply(images, draw(len(images), (height, width), config, images.device), config.size)
+    return _strengthen(views, config) if config.blur or config.solarise or config.sharpness else views
 
 
 def draw(n: int, size: tuple[int, int], config: Augmentation, device: torch.device | str) -> Draw:
@@ -89,6 +90,37 @@ def apply(images: Tensor, draw: Draw, size: int) -> Tensor:
     views = _crop_and_flip(images, draw, size)
     views = _hue(_brightness_contrast_saturation(views, draw), draw.hue)
     return views.lerp_(_grey(views), _each(draw.grey.float()))
+
+
+def _strengthen(views: Tensor, config: Augmentation) -> Tensor:
+    """Sharpness, solarisation and blur, in this order, of those views (N, 3, S, S) that chance chooses for each."""
+    n = len(views)
+    chance = distributed.share(torch.rand(5, n * distributed.world(), device=views.device), dim=1)
+    u_sharpness, u_solarise, u_blur, factor, sigma = chance
+    if config.sharpness:
+        views = sharpen(views, torch.where(u_sharpness < config.sharpness, 0.1 + 1.8 * factor, 1.0))
+    if config.solarise:
+        views = torch.where(_each(u_solarise < config.solarise) & (views >= 0.5), 1 - views, views)
+    if config.blur:
+        largest = (1.0 if config.blur_sigma is None else config.blur_sigma) * config.size / 24
+        views = blur(views, torch.where(u_blur < config.blur, 0.1 + (largest - 0.1) * sigma, 0.01))
+    return views
+
+
+def sharpen(views: Tensor, factor: Tensor) -> Tensor:
+    """torchvision's `adjust_sharpness` by a factor (N,) each: the outer pixels stay as they are."""
+    soft = (9 * F.avg_pool2d(views, 3, 1) + 4 * views[:, :, 1:-1, 1:-1]) / 13
+    soft = F.pad(soft - views[:, :, 1:-1, 1:-1], (1, 1, 1, 1))
+    return (views + (1 - _each(factor)) * soft).clamp_(0, 1)
+
+
+def blur(views: Tensor, sigma: Tensor) -> Tensor:
+    """A Gaussian blur by a deviation (N,) in pixels each; at the edges the weights of what lies inside make up 1."""
+    place = torch.arange(views.shape[-1], device=views.device)
+    weights = torch.exp(-((place - place[:, None]) ** 2) / (2 * sigma[:, None, None] ** 2))  # N x S x S
+    weights = (weights / weights.sum(2, keepdim=True)).unsqueeze(1)
+    with torch.autocast("cuda" if views.is_cuda else "cpu", enabled=False):
+        return weights @ views @ weights.mT
 
 
 def _box(chance: Tensor, size: tuple[int, int], smallest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -47,10 +47,17 @@ class Augmentation:
     # Pixels of a view's side, a multiple of the encoder's whole stride. Crops make things look larger than they are in the
     # whole images that the encoder is used on; views of 24 undo that, and cost half of what views of 32 do.
     size: int = 32
+    blur: float | None = None  # probability of a Gaussian blur; None: 0, as for the next three
+    blur_sigma: float | None = None  # its largest deviation, in pixels of a view of 24; drawn from 0.1 on; None: 1
+    solarise: float | None = None  # probability that values of at least a half are inverted
+    sharpness: float | None = None  # probability of a change of sharpness by a factor drawn from [0.1, 1.9]
 
     def __post_init__(self):
         _positive(self, "crop", "size")
         _shares(self, "crop", "flip", "jitter", "grey")
+        for name in ("blur", "solarise", "sharpness"):
+            _demand(0 <= (getattr(self, name) or 0) <= 1, name, getattr(self, name), "a share from 0 to 1, or none")
+        _demand((self.blur_sigma or 1) > 0.1, "blur_sigma", self.blur_sigma, "pixels above 0.1, or none")
         for name in ("brightness", "contrast", "saturation"):
             _demand(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _demand(0 <= self.hue <= 0.5, "hue", self.hue, "turns from 0 to 0.5")
@@ -131,6 +138,7 @@ class Representation:
     # codes then decode to near images, and what a DDIM draws need not be exact.
     noise: float | None = None
     noise_blue: float | None = None  # share of that noise's local mean that is taken away, 0 to 1; None: 0, white noise
+    key_weak: bool | None = None  # whether a key's view is cropped and flipped only (Wang et al. 2022); None: it is a query's
     equivariance: float | None = None  # weight of I_BA of halved views, decoded from halved codes; None: 0
     decode_every: int = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
     sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,6 +45,7 @@ class Representation(Trainable):
         if size < stride or size % stride:
             raise HybridError(f"size = {size}: give a multiple of the encoder's stride, {stride} pixels")
         self.config = config
+        self.key_augmentation = weak(config.augmentation) if config.key_weak else config.augmentation
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None
         self.moco = MoCo(self.query_network, config.contrast)
@@ -56,7 +59,8 @@ class Representation(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus equation (4) for images (N, 3, 32, 32) uint8: query views are decoded, key views are only compared."""
-        query_view, key_view = (augment(batch, self.config.augmentation) for _ in range(2))
+        query_view = augment(batch, self.config.augmentation)
+        key_view = augment(batch, self.key_augmentation)
         z = self.encoder(query_view)
         places = self.moco.enqueue(self.moco.keys(key_view))
         cpc = self.moco.bound(self.query_network.project(z), places)
@@ -77,6 +81,11 @@ class Representation(Trainable):
 
     def after_step(self) -> None:
         self.moco.follow(self.query_network)
+
+
+def weak(config: configs.Augmentation) -> configs.Augmentation:
+    """The same crops and flips, and nothing else."""
+    return replace(config, jitter=0.0, grey=0.0, blur=None, solarise=None, sharpness=None)
 
 
 def noisy(z: Tensor, noise: float, blue: float = 0.0) -> Tensor:

@@ -13,6 +13,8 @@ from hybrid.batchnorm import BatchNorm, norms
 from hybrid.configs import Contrast
 from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head
+from hybrid.profiles import profile
+from hybrid.representation import Representation
 
 CONFIG = Contrast(queue=10, temperature=0.2, momentum=0.9, hidden=16, dim=4)
 
@@ -120,3 +122,34 @@ def test_key_network_follows_and_gets_no_gradient():
 def test_queue_pointer_and_key_network_are_in_the_state():
     state = MoCo(query_network(), CONFIG).state_dict()
     assert {"queue", "pointer", "key_network.0.weight", "key_network.1.running_var"} <= set(state)
+
+
+def first_stage(**changes):
+    """The first stage of profile smoke with `changes` to its parts: fields of the dataclass of that name, or values."""
+    config = profile("smoke").hybrid.representation
+    config = replace(config, contrast=Contrast(queue=64, hidden=16, dim=8, key_batch=8))
+    for name, value in changes.items():
+        part = getattr(config, name)
+        config = replace(config, **{name: replace(part, **value) if isinstance(value, dict) else value})
+    torch.manual_seed(5)
+    return Representation(config).train()
+
+
+def loss_of(made, count=16):
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(6)
+    return made.loss("model", images, torch.zeros(count, dtype=torch.int64))
+
+
+def test_a_weak_keys_view_is_cropped_and_flipped_only(monkeypatch):
+    seen = []
+    made = first_stage(key_weak=True, augmentation={"jitter": 1.0, "blur": 1.0, "size": 24})
+    monkeypatch.setattr(made.moco, "keys", lambda *views: seen.append(torch.cat(views)) or unit8(len(views[0])))
+    ramp = torch.arange(32).mul(8).to(torch.uint8).expand(16, 3, 32, 32)
+    made.loss("model", ramp, torch.zeros(16))
+    assert seen[0].amax() > 0.7
+    assert (seen[0].amax(1) - seen[0].amin(1)).max() < 1e-6, "no colour is moved"
+
+
+def unit8(count):
+    return F.normalize(torch.randn(count, 8), dim=1)
