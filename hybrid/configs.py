@@ -118,11 +118,15 @@ class Contrast:
     hidden: int = 512  # width of the two-layer head
     dim: int = 128  # dimensions of queries and keys
     on: str = "y"  # what is contrasted: "y", or "z" for the ablation
+    keys: int | None = None  # views of an image whose keys' mean is its key (Wang et al. 2022); None: 1
 
     def __post_init__(self):
         _positive(self, "queue", "temperature", "key_batch", "hidden", "dim")
         _shares(self, "momentum")
         _demand(self.on in ("y", "z"), "on", self.on, "y or z")
+        for name in ("keys",):
+            value = getattr(self, name)
+            _demand(value is None or value > 0, name, value, "a number above 0, or none")
 
 
 @dataclass(frozen=True)

@@ -47,14 +47,16 @@ class MoCo(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def keys(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W), in an order of chance -> keys (N, dim) of length 1."""
+    def keys(self, *views: Tensor) -> Tensor:
+        """Images (N, 3, H, W), in an order of chance -> keys (N, dim) of length 1; of several views of them, the mean's."""
+        x = views[0] if len(views) == 1 else torch.cat(views)
         parts = max(1, len(x) // self.config.key_batch)
         at_once = parts if len(x) % parts == 0 and all_parts_at_once(x.device) else 1
         for norm in norms(self.key_network):
             norm.parts = at_once
         keys = [self.key_network(some) for some in x.tensor_split(parts // at_once)]
-        return F.normalize(torch.cat(keys).float(), dim=1)
+        keys = F.normalize(torch.cat(keys).float(), dim=1)
+        return keys if len(views) == 1 else F.normalize(keys.unflatten(0, (len(views), -1)).mean(0), dim=1)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> Tensor:

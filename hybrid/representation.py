@@ -60,9 +60,9 @@ class Representation(Trainable):
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus equation (4) for images (N, 3, 32, 32) uint8: query views are decoded, key views are only compared."""
         query_view = augment(batch, self.config.augmentation)
-        key_view = augment(batch, self.key_augmentation)
+        key_views = [augment(batch, self.key_augmentation) for _ in range(self.config.contrast.keys or 1)]
         z = self.encoder(query_view)
-        places = self.moco.enqueue(self.moco.keys(key_view))
+        places = self.moco.enqueue(self.moco.keys(*key_views))
         cpc = self.moco.bound(self.query_network.project(z), places)
         if self.decoder is None:
             return -cpc, {"loss": -cpc, "i_cpc": cpc}

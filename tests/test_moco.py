@@ -153,3 +153,13 @@ def test_a_weak_keys_view_is_cropped_and_flipped_only(monkeypatch):
 
 def unit8(count):
     return F.normalize(torch.randn(count, 8), dim=1)
+
+
+def test_the_key_of_several_views_is_their_keys_mean():
+    one, two = first_stage(), first_stage(contrast={"keys": 2})
+    a, b = torch.rand(2, 16, 3, 32, 32)
+    both = F.normalize(one.moco.keys(a) + one.moco.keys(b), dim=1)
+    torch.testing.assert_close(two.moco.keys(a, b), both, atol=1e-5, rtol=0)
+    loss_of(two)
+    assert two.moco.pointer.item() == 16
+    assert torch.equal(loss_of(first_stage(contrast={"keys": 1}))[0], loss_of(one)[0])
