@@ -44,9 +44,13 @@ class Encoder(nn.Module):
             below += [EncoderCell(wide) for _ in range(count)]
         self.below = nn.Sequential(*below)
         scale = 2 ** (len(widths) - 1)
+        to_y, deep = [norm_swish(widths[-1])], widths[-1]
+        if config.y_hidden is not None:
+            to_y += [nn.Conv2d(deep, config.y_hidden, 3, padding=1), norm_swish(config.y_hidden)]
+            deep = config.y_hidden
         self.to_y = nn.Sequential(
-            norm_swish(widths[-1]),
-            nn.Conv2d(widths[-1], config.y_channels * scale**2, 1),  # at 16 / scale
+            *to_y,
+            nn.Conv2d(deep, config.y_channels * scale**2, 1),  # at 16 / scale
             nn.PixelShuffle(scale),  # back at 16 x 16
         )
         self.to_w = nn.Sequential(

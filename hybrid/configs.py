@@ -98,12 +98,14 @@ class Autoencoder:
     expansion: int = 2  # widening inside a decoder cell, where its depthwise convolution works
     kernel: int = 3  # of that convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
     y_channels: int = 3  # channels of y, the first of z's six; the rest is w
+    y_hidden: int | None = None  # channels of one more layer, a 3x3, between the lowest resolution and y; None: there is none
     w_cells: int | None = None  # residual cells of w's own path from the pixels; None: w is read off the first that y has
 
     def __post_init__(self):
         _counts(self, "widths", "cells")
         _positive(self, "decoder_width", "decoder_cells", "expansion", "kernel")
         _demand(self.kernel % 2 == 1, "kernel", self.kernel, "an odd number")
+        _demand(self.y_hidden is None or self.y_hidden > 0, "y_hidden", self.y_hidden, "a number above 0, or none")
         _demand(1 <= self.y_channels <= 5, "y_channels", self.y_channels, "1 to 5 of z's six channels")
 
 
@@ -115,7 +117,8 @@ class Contrast:
     temperature: float = 0.1  # of the critic g = exp(q . k / temperature)
     momentum: float = 0.99  # of the key encoder
     key_batch: int = 32  # keys that share batch norm's statistics: a batch is split, so that none carries the whole's mark
-    hidden: int = 512  # width of the two-layer head
+    hidden: int = 512  # width of the head
+    layers: int | None = None  # of the head, 2 or more; None: MoCo-v2's 2
     dim: int = 128  # dimensions of queries and keys
     on: str = "y"  # what is contrasted: "y", or "z" for the ablation
     keys: int | None = None  # views of an image whose keys' mean is its key (Wang et al. 2022); None: 1
@@ -124,6 +127,7 @@ class Contrast:
         _positive(self, "queue", "temperature", "key_batch", "hidden", "dim")
         _shares(self, "momentum")
         _demand(self.on in ("y", "z"), "on", self.on, "y or z")
+        _demand(self.layers is None or self.layers >= 2, "layers", self.layers, "2 or more, or none")
         for name in ("keys",):
             value = getattr(self, name)
             _demand(value is None or value > 0, name, value, "a number above 0, or none")

@@ -23,10 +23,11 @@ from hybrid.errors import HybridError
 
 
 def head(inputs: int, config: Contrast) -> nn.Sequential:
-    """MoCo-v2's two-layer head: features (N, ...) of `inputs` values -> (N, dim)."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(inputs, config.hidden), nn.ReLU(inplace=True), nn.Linear(config.hidden, config.dim)
-    )
+    """MoCo-v2's head, of two layers unless `config` has more: features (N, ...) of `inputs` values -> (N, dim)."""
+    layers = [nn.Flatten(), nn.Linear(inputs, config.hidden), nn.ReLU(inplace=True)]
+    for _ in range((config.layers or 2) - 2):
+        layers += [nn.Linear(config.hidden, config.hidden), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(config.hidden, config.dim))
 
 
 def all_parts_at_once(device: torch.device) -> bool:

@@ -1,5 +1,7 @@
 """Encoder and decoder: shapes, what y and w can see, and the cells' start."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -61,3 +63,13 @@ def test_cells_start_as_the_identity_and_learn(cell):
     torch.testing.assert_close(cell(x.clone()), x)
     cell(x.clone()).square().sum().backward()
     assert cell.branch[-2].weight.grad.abs().sum() > 0
+
+
+def test_a_wider_way_to_y():
+    encoder = Encoder(replace(SMALL, y_hidden=24))
+    z = encoder(torch.rand(2, 3, 32, 32))
+    assert z.shape == (2, 6, 16, 16)
+    z[:, :3].square().sum().backward()
+    wide = [layer for layer in encoder.to_y if isinstance(layer, torch.nn.Conv2d)]
+    assert [tuple(layer.weight.shape) for layer in wide] == [(24, 16, 3, 3), (48, 24, 1, 1)]
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in wide)

@@ -163,3 +163,12 @@ def test_the_key_of_several_views_is_their_keys_mean():
     loss_of(two)
     assert two.moco.pointer.item() == 16
     assert torch.equal(loss_of(first_stage(contrast={"keys": 1}))[0], loss_of(one)[0])
+
+
+def test_a_head_of_three_layers():
+    made = first_stage(contrast={"layers": 3})
+    loss_of(made)[0].backward()
+    linear = [layer for layer in made.query_network.head if isinstance(layer, nn.Linear)]
+    assert [tuple(layer.weight.shape[::-1]) for layer in linear] == [(768, 16), (16, 16), (16, 8)]
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in linear)
+    assert torch.equal(loss_of(first_stage(contrast={"layers": 2}))[0], loss_of(first_stage())[0])
