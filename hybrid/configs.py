@@ -121,6 +121,7 @@ class Contrast:
     layers: int | None = None  # of the head, 2 or more; None: MoCo-v2's 2
     dim: int = 128  # dimensions of queries and keys
     on: str = "y"  # what is contrasted: "y", or "z" for the ablation
+    predictor: int | None = None  # width of a two-layer net on the queries alone, after the head; None: there is none
     keys: int | None = None  # views of an image whose keys' mean is its key (Wang et al. 2022); None: 1
 
     def __post_init__(self):
@@ -128,7 +129,7 @@ class Contrast:
         _shares(self, "momentum")
         _demand(self.on in ("y", "z"), "on", self.on, "y or z")
         _demand(self.layers is None or self.layers >= 2, "layers", self.layers, "2 or more, or none")
-        for name in ("keys",):
+        for name in ("keys", "predictor"):
             value = getattr(self, name)
             _demand(value is None or value > 0, name, value, "a number above 0, or none")
 

@@ -30,6 +30,15 @@ def head(inputs: int, config: Contrast) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(config.hidden, config.dim))
 
 
+def predictor(config: Contrast) -> nn.Module:
+    """What queries (N, dim) go through, and keys do not (Grill et al. 2020; Chen et al. 2021): two layers, or nothing."""
+    if config.predictor is None:
+        return nn.Identity()
+    return nn.Sequential(
+        nn.Linear(config.dim, config.predictor), nn.ReLU(inplace=True), nn.Linear(config.predictor, config.dim)
+    )
+
+
 def all_parts_at_once(device: torch.device) -> bool:
     """A CPU's caches hold one part of a batch of keys; a GPU would wait for the many small kernels of each."""
     return device.type == "cuda"

@@ -14,7 +14,7 @@ from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
 from hybrid.batchnorm import moments
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
 from hybrid.errors import HybridError
-from hybrid.moco import MoCo, head
+from hybrid.moco import MoCo, head, predictor
 from hybrid.train import Trainable
 
 
@@ -49,6 +49,7 @@ class Representation(Trainable):
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None
         self.moco = MoCo(self.query_network, config.contrast)
+        self.predictor = predictor(config.contrast)
 
     @property
     def encoder(self) -> Encoder:
@@ -63,7 +64,7 @@ class Representation(Trainable):
         key_views = [augment(batch, self.key_augmentation) for _ in range(self.config.contrast.keys or 1)]
         z = self.encoder(query_view)
         places = self.moco.enqueue(self.moco.keys(*key_views))
-        cpc = self.moco.bound(self.query_network.project(z), places)
+        cpc = self.moco.bound(self.predictor(self.query_network.project(z)), places)
         if self.decoder is None:
             return -cpc, {"loss": -cpc, "i_cpc": cpc}
         seen = query_view[:: self.config.decode_every]

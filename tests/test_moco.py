@@ -172,3 +172,14 @@ def test_a_head_of_three_layers():
     assert [tuple(layer.weight.shape[::-1]) for layer in linear] == [(768, 16), (16, 16), (16, 8)]
     assert all(layer.weight.grad.abs().sum() > 0 for layer in linear)
     assert torch.equal(loss_of(first_stage(contrast={"layers": 2}))[0], loss_of(first_stage())[0])
+
+
+def test_the_predictor_is_the_queries_alone():
+    made, without = first_stage(contrast={"predictor": 12}), first_stage()
+    assert set(made.state_dict()) - set(without.state_dict()) == {f"predictor.{i}.{n}" for i in (0, 2) for n in ("weight", "bias")}
+    x = torch.rand(16, 3, 32, 32)
+    assert torch.equal(made.moco.keys(x), without.moco.keys(x))
+    loss = loss_of(made)[0]
+    loss.backward()
+    assert made.predictor[0].weight.grad.abs().sum() > 0 and made.query_network.head[1].weight.grad.abs().sum() > 0
+    assert loss != loss_of(without)[0]
