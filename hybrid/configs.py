@@ -148,6 +148,9 @@ class Representation:
     noise: float | None = None
     noise_blue: float | None = None  # share of that noise's local mean that is taken away, 0 to 1; None: 0, white noise
     key_weak: bool | None = None  # whether a key's view is cropped and flipped only (Wang et al. 2022); None: it is a query's
+    # Whether the encoder's running statistics of batch norm are taken anew at the end, on whole images: those of the training are
+    # of views, and of other weights where weights are averaged. None: they stay.
+    reestimate: bool | None = None
     equivariance: float | None = None  # weight of I_BA of halved views, decoded from halved codes; None: 0
     decode_every: int = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
     sigma: float = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest

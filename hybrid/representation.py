@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from hybrid import configs, distributed
 from hybrid.augment import augment
 from hybrid.autoencoder import LATENT_CHANNELS, Decoder, Encoder
-from hybrid.batchnorm import moments
+from hybrid.batchnorm import moments, reestimate
 from hybrid.bounds import gaussian_log_likelihood, hybrid_bound, i_ba
 from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head, predictor
+from hybrid.model import as_float
 from hybrid.train import Trainable
+
+ESTIMATED_BATCH, ESTIMATED_BATCHES = 500, 20  # images, and how many times, that batch norm's statistics are taken of anew
 
 
 class QueryNetwork(nn.Module):
@@ -82,6 +85,12 @@ class Representation(Trainable):
 
     def after_step(self) -> None:
         self.moco.follow(self.query_network)
+
+    def finish(self, data: Tensor) -> None:
+        if self.config.reestimate:
+            count = max(1, len(data) // ESTIMATED_BATCH)
+            some = (data[i::count] for i in range(min(count, ESTIMATED_BATCHES)))  # each is from all over the data
+            reestimate(self.encoder, (as_float(images) for images in some))
 
 
 def weak(config: configs.Augmentation) -> configs.Augmentation:

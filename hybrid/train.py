@@ -63,6 +63,9 @@ class Trainable(nn.Module):
     def after_step(self) -> None:
         """Called once all players have moved."""
 
+    def finish(self, data: Tensor) -> None:
+        """Called once the last step is done, with all of the data, on the module that is kept for use."""
+
 
 class TimeUp(Exception):
     """The time limit came before the end; a checkpoint is there to go on from."""
@@ -220,6 +223,8 @@ def train(
             log_now = step % log_every == 0 or step == steps
             up, due = distributed.from_first(demands) if log_now or distributed.world() == 1 else (False, False)
             save_now = step == steps or up or due
+            if step == steps:
+                usable().finish(data)
             if log_now or save_now:  # the only steps at which the loop waits for the device
                 count = (step - 1) % log_every + 1
                 values = {key: distributed.mean(value).item() / count for key, value in sums.items()}

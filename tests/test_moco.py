@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hybrid import checkpoint
 from hybrid import moco as moco_module
 from hybrid.batchnorm import BatchNorm, norms
-from hybrid.configs import Contrast
+from hybrid.configs import Contrast, Training
 from hybrid.errors import HybridError
 from hybrid.moco import MoCo, head
 from hybrid.profiles import profile
 from hybrid.representation import Representation
+from hybrid.train import train
 
 CONFIG = Contrast(queue=10, temperature=0.2, momentum=0.9, hidden=16, dim=4)
 
@@ -176,10 +178,31 @@ def test_a_head_of_three_layers():
 
 def test_the_predictor_is_the_queries_alone():
     made, without = first_stage(contrast={"predictor": 12}), first_stage()
-    assert set(made.state_dict()) - set(without.state_dict()) == {f"predictor.{i}.{n}" for i in (0, 2) for n in ("weight", "bias")}
+    assert set(made.state_dict()) - set(without.state_dict()) == {
+        f"predictor.{i}.{n}" for i in (0, 2) for n in ("weight", "bias")
+    }
     x = torch.rand(16, 3, 32, 32)
     assert torch.equal(made.moco.keys(x), without.moco.keys(x))
     loss = loss_of(made)[0]
     loss.backward()
     assert made.predictor[0].weight.grad.abs().sum() > 0 and made.query_network.head[1].weight.grad.abs().sum() > 0
     assert loss != loss_of(without)[0]
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_statistics_taken_anew_are_those_of_whole_images(tmp_path, ema):
+    """They are in the checkpoint's weights, and a batch of all images is then normalised by its own statistics."""
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    training = Training(epochs=2, batch=16, ema=ema)
+    made = first_stage(reestimate=True, training=training)
+    kept = train(made, images, torch.zeros(64), training, tmp_path, seed=0, about={})
+    stored = checkpoint.load(tmp_path / "checkpoint.pt")["weights"]
+    assert all(torch.equal(stored[name], value) for name, value in kept.state_dict().items())
+    x = images / 255
+    first = norms(kept.encoder)[0]
+    seen = kept.encoder.stem(2 * x - 1)
+    torch.testing.assert_close(first.running_mean, seen.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(first.running_var, seen.var((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    found = kept.encoder(x)
+    torch.testing.assert_close(found, kept.encoder.train()(x), atol=1e-2, rtol=1e-2)
+    assert {norm.momentum for norm in norms(kept.encoder)} == {0.1}
