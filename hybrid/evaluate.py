@@ -27,10 +27,11 @@ def evaluate(
     """The numbers of one trained method, those that it can have.
 
     `metrics`: mse (test set, clipped, 1e-3 per dimension on [0, 1]); acc (percent, test set) of the representation that the
-    table judges, and acc_<name> of each; for samples against the train set fid and kid, or fd_ and kd_<network>; then the
-    method's own. `calibration`: the same distances for its reconstructions and, if `calibrate`, for real images and worse ones,
-    which are the same for all methods. `known`: error and accuracies, where they were measured before. `details`: how the
-    probes were fitted.
+    table judges, and acc_<name> of each; for samples against the train set fid and kid, or fd_ and kd_<network>, precision and
+    recall on EfficientNet-lite0's features, precision_ and recall_<network> on another's; then the method's own. Older outcomes
+    lack what was not measured then. `calibration`: the same for its reconstructions and, if `calibrate`, for real images and
+    worse ones, which are the same for all methods. `known`: error and accuracies, where they were measured before. `details`:
+    how the probes were fitted.
     `seconds`: the time it took.
     """
     started = time.monotonic()
@@ -108,7 +109,7 @@ def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation) -> 
             continue
         status[name] = network.key
         reference = frechet.reference(network, images.train_images, f"{images.sha256} train", paths.cache())
-        for key, batch in sets.items():
-            rows[key] |= reference.compare(batch)
-        metrics |= {key: rows["samples"][key] for key in (network.fd_name, network.kd_name)}
+        compared = {key: reference.compare(batch) for key, batch in sets.items()}
+        rows = {key: row | compared[key] for key, row in rows.items()}
+        metrics |= compared["samples"]
     return metrics, list(rows.values()), status

@@ -27,6 +27,7 @@ from torch import Tensor
 from hybrid.checkpoint import load_arrays, save_arrays
 from hybrid.data import quiet_download
 from hybrid.errors import HybridError
+from hybrid.manifold import precision_recall
 
 BATCH = 200  # images at once
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -45,6 +46,7 @@ class FeatureNetwork:
     key: str  # what its features depend on: weights and input
     net: Callable[[Tensor], Tensor]  # float images in [0, 1] -> features
     device: torch.device
+    suffix: str = ""  # of the names of its precision and recall, where another network has the plain ones
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ def _inception(device: torch.device) -> FeatureNetwork:
         x = x.contiguous(memory_format=torch.channels_last)
         return torch.cat([net(part)[0][:, :, 0, 0] for part in x.split(at_once)])
 
-    return FeatureNetwork("fid", "kid", "pytorch-fid inception 2048", features, device)
+    return FeatureNetwork("fid", "kid", "pytorch-fid inception 2048", features, device, "_inception")
 
 
 def _efficientnet(device: torch.device) -> FeatureNetwork:
@@ -167,23 +169,28 @@ class Reference:
 
     network: FeatureNetwork
     statistics: Statistics
-    features: Tensor  # (at most KERNEL_IMAGES, D)
+    features: Tensor  # (at most MANIFOLD_IMAGES, D), in random order
 
     @cached_property
     def within(self) -> float:
-        return _kernel_within(self.features)
+        return _kernel_within(self.features[:KERNEL_IMAGES])
 
     def compare(self, images: Tensor) -> dict[str, float]:
-        """Both distances of images (N, 3, H, W) uint8 to the reference, by name."""
+        """Both distances of images (N, 3, H, W) uint8 to the reference, their precision and recall, by name.
+
+        The latter two are of as many images as reference images: the first of each, MANIFOLD_IMAGES at most.
+        """
         features = self.network(images)
-        some = features[:KERNEL_IMAGES]
+        count = min(len(features), len(self.features))
+        shares = precision_recall(features[:count], self.features[:count])
         return {
             self.network.fd_name: frechet_distance(Statistics.of(features), self.statistics),
-            self.network.kd_name: kernel_distance(some, self.features, self.within),
-        }
+            self.network.kd_name: kernel_distance(features[:KERNEL_IMAGES], self.features[:KERNEL_IMAGES], self.within),
+        } | {name + self.network.suffix: share for name, share in shares.items()}
 
 
 KERNEL_IMAGES = 5000  # that the kernel distance looks at: its cost grows with their square, and it has no bias to fear
+MANIFOLD_IMAGES = 10_000  # that precision and recall look at: they depend on the number, so it is the same wherever it can be
 
 
 def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) -> Reference:
@@ -191,13 +198,13 @@ def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) ->
 
     It is the same for all seeds of an experiment, so that these tell how trainings differ.
     """
-    identity = f"{network.key} | {key} | {len(images)} images"
+    identity = f"{network.key} | {key} | {len(images)} images | features of {MANIFOLD_IMAGES}"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
     kept = load_arrays(path)
     if kept is None or str(kept.get("identity")) != identity:
         features = network(images)
         statistics = Statistics.of(features)
-        some = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:KERNEL_IMAGES]
+        some = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:MANIFOLD_IMAGES]
         kept = {
             "identity": np.array(identity),
             "mean": statistics.mean.cpu().numpy(),

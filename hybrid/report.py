@@ -47,7 +47,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         + ", ".join(f"{s / 60:.1f} minutes ({METHODS[n].title})" for n, s in seconds.items())
         + ".",
         table=_html(table.for_people(experiment.table())),
-        legend=table.legend(experiment.profile.evaluation.samples).replace("`", ""),
+        legend=table.legend(experiment.table(), experiment.profile.evaluation.samples).replace("`", ""),
         parts=_html(parts(judged["hybrid"]["metrics"])),
         figures=[
             {"title": title, "caption": caption, "png": base64.b64encode(path.read_bytes()).decode()}

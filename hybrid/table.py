@@ -78,12 +78,12 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame, samples: int) -> str:
     """Table 1 for a README, with what its words mean."""
-    return f"{for_people(table).reset_index().to_markdown(index=False, disable_numparse=True)}\n\n{legend(samples)}\n"
+    return f"{for_people(table).reset_index().to_markdown(index=False, disable_numparse=True)}\n\n{legend(table, samples)}\n"
 
 
-def legend(samples: int) -> str:
+def legend(table: pd.DataFrame, samples: int) -> str:
     """What the table's words mean, where methods are judged by this many of their samples."""
-    return LEGEND.format(samples=samples)
+    return LEGEND.format(samples=samples) + (SHARES if "precision" in set(table["metric"]) else "")
 
 
 LEGEND = (
@@ -91,6 +91,10 @@ LEGEND = (
     "“missing”: it can have one, none was measured here. MSE per dimension on [0, 1]. `fd_…` and `kd_…` are distances on the "
     "features of the network named, not Inception's: they are not FID and KID and compare only among themselves. FID and these "
     "are of {samples:,} samples."
+)
+SHARES = (
+    " Precision: the share of samples as near to train images as these are to each other; recall: the share of train images "
+    "that samples come as near to (Kynkäänniemi et al. 2019, k = 3, features of EfficientNet-lite0)."
 )
 
 
@@ -123,7 +127,7 @@ def _metrics(method: Method, measured: dict) -> list[str]:
         for seeds in measured.values()
         for metrics in seeds.values()
         for metric in metrics
-        if metric.startswith(("fd_", "kd_", "kid"))
+        if metric.startswith(("fd_", "kd_", "kid")) or metric in ("precision", "recall")
     }
     return [m for m in ("mse", "fid", "acc") if m in method.metrics] + (sorted(stand_ins) if "fid" in method.metrics else [])
 

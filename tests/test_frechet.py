@@ -1,6 +1,7 @@
 """Distances against scipy, closed forms and a double loop; the networks under their own names."""
 
 import socket
+from dataclasses import replace
 from urllib.error import URLError
 
 import numpy as np
@@ -85,8 +86,11 @@ def test_reference_is_cached_under_what_it_is_of(tmp_path, images, monkeypatch):
 
 def test_compare_goes_by_the_networks_names(tmp_path, images):
     compared = frechet.reference(NETWORK, images, "train", tmp_path).compare(images)
-    assert set(compared) == {"fd_means", "kd_means"}
+    assert set(compared) == {"fd_means", "kd_means", "precision", "recall"}
     assert compared["fd_means"] == pytest.approx(0, abs=1e-6)
+    assert compared["precision"] == compared["recall"] == 1
+    witness = frechet.reference(replace(NETWORK, suffix="_means"), images, "train", tmp_path).compare(images // 4)
+    assert witness["precision_means"] == witness["recall_means"] == 0
 
 
 def test_degraded_images(images):

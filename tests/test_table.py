@@ -33,6 +33,21 @@ def test_missing_is_not_a_dash():
     assert one.loc["Hybrid", "MSE, 1e-3"] == "2.00"
 
 
+def test_precision_and_recall_are_missing_where_an_outcome_is_older():
+    both = {"hybrid": {0: {"mse": 1.0, "precision": 0.5, "recall": 0.25}}, "ddim": {0: {"mse": 1.0}}}
+    shown = table.for_people(table.tidy("cifar10", both))
+    assert shown["precision"].to_dict() == {
+        "Hybrid": "0.50",
+        "MoCo-v2": table.DASH,
+        "NVAE-lite": table.MISSING,
+        "DDIM": table.MISSING,
+        "BigGAN": table.MISSING,
+    }
+    assert "recall: the share" in table.markdown(table.tidy("cifar10", both), 512)
+    older = table.tidy("cifar10", MEASURED)
+    assert "recall" not in table.for_people(older) and "recall" not in table.legend(older, 512)
+
+
 def test_no_paper_column_where_the_paper_has_no_number():
     assert not any("paper" in name for name in table.for_people(table.tidy("digits", MEASURED)).columns)
 
