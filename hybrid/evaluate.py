@@ -31,8 +31,7 @@ def evaluate(
     recall on EfficientNet-lite0's features, precision_ and recall_<network> on another's; then the method's own. Older outcomes
     lack what was not measured then. `calibration`: the same for its reconstructions and, if `calibrate`, for real images and
     worse ones, which are the same for all methods. `known`: error and accuracies, where they were measured before. `details`:
-    how the probes were fitted.
-    `seconds`: the time it took.
+    how the probes were fitted. `seconds`: the time it took.
     """
     started = time.monotonic()
     metrics, calibration, details, reconstructions = dict(known or {}), [], {}, None

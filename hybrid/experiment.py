@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, paths, table
+from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, nearest, paths, table
 from hybrid.checkpoint import write_atomically
 from hybrid.configs import Profile, describe
 from hybrid.errors import HybridError
@@ -144,13 +144,17 @@ class Experiment:
         return wanted and trained and frechet.inception_is_here()
 
     def gallery(self, name: str = "hybrid") -> dict:
-        """A method's samples, and test images with its reconstructions, those that it can have, for `figures`."""
+        """A method's samples, and test images with its reconstructions, those that it can have, for `figures`.
+
+        Some of the samples have their `nearest` train images beside them, which older galleries lack.
+        """
         config = self.profile.evaluation
 
         def make() -> dict:
-            return figures.gallery(
+            shown = figures.gallery(
                 self.model(name), method(name).metrics, self.images, config.sampler_steps, config.eta, self.seed
             )
+            return shown | (nearest.beside(shown["samples"], self.images) if "samples" in shown else {})
 
         return self._kept(f"{name}-gallery", make, name)
 

@@ -32,6 +32,11 @@ FIGURES = {
         "Samples and reconstructions",
         "Left: new images from the latent DDIM. Right: test images above their reconstructions.",
     ),
+    "hybrid-nearest": (
+        "The train images nearest to samples",
+        "Each row: a sample, then the train images nearest to it on the features of EfficientNet-lite0, then in pixels. "
+        "A model that copied would show its samples again.",
+    ),
     "baselines": ("All methods", "Samples of each, and the same test images above its reconstructions."),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from hybrid import compare, curves, distributed, figures, paths, report, table
+from hybrid import compare, curves, distributed, figures, nearest, paths, report, table
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
@@ -36,6 +36,9 @@ def _show(experiment: Experiment, methods: tuple[str, ...], notebooks: bool) -> 
     shown = [name for name in methods if name in TABLE and "fid" in TABLE[name].metrics]
     galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})
     figures.save_figure(galleries, experiment.outcomes / "baselines")
+    for name in shown:
+        if nearest.NAMES[0] in (gallery := experiment.gallery(name)):  # older galleries lack them
+            figures.save_figure(nearest.draw(gallery), experiment.outcomes / f"{name}-nearest")
     write_table(experiment)
     executed = execute_notebooks(experiment, methods) if notebooks else []
     return report.write(experiment, methods, executed)

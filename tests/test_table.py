@@ -38,6 +38,7 @@ def test_precision_and_recall_are_missing_where_an_outcome_is_older():
     shown = table.for_people(table.tidy("cifar10", both))
     assert shown["precision"].to_dict() == {
         "Hybrid": "0.50",
+        "Hybrid+": table.MISSING,
         "MoCo-v2": table.DASH,
         "NVAE-lite": table.MISSING,
         "DDIM": table.MISSING,
