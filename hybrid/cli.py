@@ -1,4 +1,7 @@
-"""The command line, `hybrid`: reproduce, train, evaluate, sample, interpolate, embed, release, data, bench, screen."""
+"""The command line, `hybrid`: what its commands are called and take.
+
+reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from hybrid.checkpoint import save_arrays, write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, best_device
 from hybrid.methods import METHODS, method
-from hybrid.released import open_model
+from hybrid.released import names, open_model
 from hybrid.released import release as write_release
 from hybrid.reproduce import reproduce as run_all
 from hybrid.screen import screen as run_screen
@@ -160,6 +163,42 @@ def embed(run: Path, dataset: str, out: Path) -> None:
     print(f"codes: {out}")
 
 
+def diagnose(
+    run: Path,
+    dataset: str = "",
+    out: Path = Path("diagnosis.png"),
+    count: int = 2000,
+    steps: int = 50,
+    eta: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Say whether a hybrid's code is good and its prior converges: spectra, losses beside Gaussians', power, distances.
+
+    Args:
+        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        dataset: that it was trained on: digits, cifar10, cifar100, an .npz or a folder; left out: the one in run's name.
+        out: the picture, a .png; the tables go beside it, as .md
+        count: test images and samples that are looked at.
+        steps: of the DDIM sampler.
+        eta: 0 for the deterministic sampler, 1 for the ancestral one.
+        seed: of the noise.
+    """
+    from hybrid import diagnose as diagnosis
+
+    if out.suffix != ".png":
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
+    if count < 2:
+        raise HybridError(f"count = {count}: give 2 or more")
+    model = open_model(run, best_device())
+    name = dataset or (str(run) if str(run) in names() else run.resolve().parents[1].name)
+    found = diagnosis.diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed)
+    tables = diagnosis.markdown(found)
+    print(tables)
+    write_atomically(out.with_suffix(".md"), lambda path: path.write_text(tables + "\n"))
+    figures.save_figure(diagnosis.draw(found), out.with_suffix(""))
+    print(f"picture: {out}")
+
+
 def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) -> None:
     """Write the trained hybrid as released weights with a model card, for `hybrid.pretrained`.
 
@@ -230,7 +269,9 @@ def main(arguments: list[str] | None = None) -> int:
     Of several processes, which torchrun starts, the first speaks; each tells its own errors.
     """
     logging.basicConfig(format="%(message)s")
-    commands = {f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, release, data, bench, screen)}
+    commands = {
+        f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen)
+    }
     try:
         distributed.start()
         with contextlib.redirect_stdout(None) if distributed.rank() else contextlib.nullcontext():

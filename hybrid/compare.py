@@ -15,7 +15,7 @@ from hybrid.methods import TABLE
 
 TITLES = {method.name: method.title for method in TABLE.values()}
 COLOURS = dict(zip(TITLES, sns.color_palette("deep", len(TITLES)), strict=True))
-MARKERS = dict(zip(TITLES, "osD^v", strict=True))
+MARKERS = dict(zip(TITLES, "oPsD^v", strict=True))
 AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
 STYLE = {"font.family": "DejaVu Sans", "font.size": 8}
 Points = dict[str, tuple[float, float]]  # of methods

@@ -1,4 +1,4 @@
-"""Where codes and images hold their variance: in coarse things or in fine ones, in which a diffusion finds little to predict."""
+"""Where codes and images hold their variance: in coarse things, or in fine ones that leave a diffusion little to predict."""
 
 from __future__ import annotations
 
