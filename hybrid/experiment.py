@@ -17,14 +17,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, nearest, paths, table
+from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, given, nearest, paths, table
 from hybrid.checkpoint import write_atomically
+from hybrid.classifier import Classifier, Judge
 from hybrid.configs import Profile, describe
 from hybrid.errors import HybridError
 from hybrid.methods import TABLE, Run, check, method
+from hybrid.probe import fitted
 from hybrid.profiles import profile
 from hybrid.provenance import code, device_in_words, peak_memory, provenance
-from hybrid.train import Clock, TimeUp, read_history
+from hybrid.train import Clock, TimeUp, read_history, stream
 
 JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, would give other numbers
 
@@ -159,9 +161,11 @@ class Experiment:
         return self._kept(f"{name}-gallery", make, name)
 
     def figure(self, number: int) -> dict:
-        """The data of one of the paper's figures 2-5, for `figures.draw`."""
+        """The data of one of the paper's figures 2-5, for `figures.draw`, or of Hybrid+'s figure 6, for `given.draw`."""
+        if number == 6:
+            return self._kept("figure6", self._given, "hybridplus")
         if number not in figures.PARTS:
-            raise HybridError(f"figure {number} is not drawn from data: choose one of 2, 3, 4, 5")
+            raise HybridError(f"figure {number} is not drawn from data: choose one of 2, 3, 4, 5, 6")
         config = self.profile.evaluation
 
         def make() -> dict:
@@ -171,6 +175,17 @@ class Experiment:
             return figures.interpolations(self.model(), self.images, chosen, config.frames, figures.PARTS[number])
 
         return self._kept(f"figure{number}", make)
+
+    def _given(self) -> dict:
+        """Figure 6, judged by the linear probe on y and by a classifier of pixels, which is trained for it."""
+        model, images, run = self.model("hybridplus"), self.images, self.run("hybridplus")
+        judge = Judge(flip=self.profile.hybrid.prior.flip)
+        torch.manual_seed(stream(self.seed, "classifier"))
+        classifier = run.stage("classifier", Classifier(images.classes, judge), judge, lambda: images.train_images)
+        probe = fitted(model.features(images.train_images)["y"], images.train_labels)
+        judges = {"probe": lambda pictures: probe(model.features(pictures)["y"]), "classifier": classifier.predict}
+        config = self.profile.evaluation
+        return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed)
 
     def table(self) -> pd.DataFrame:
         """Table 1, tidy, over all the methods and seeds that have been judged."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Callable
 
 import ipywidgets as widgets
 import numpy as np
@@ -16,13 +17,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from hybrid import figures
+from hybrid import figures, given
 from hybrid.data import SIDE, read_image
 from hybrid.errors import HybridError
+from hybrid.latent import PlusPrior
 from hybrid.model import HybridModel
 
 FRAMES = 21  # places for t, from 1 to 0
-SAMPLES = 8  # images that a press of the button draws
+SAMPLES = 8  # images that a press of a button draws
+STEPS = 50  # of the sampler
 COLUMNS = 8  # thumbnails in a row
 STYLE = """
 .hybrid-explorer img { image-rendering: pixelated; }
@@ -53,6 +56,9 @@ class Explorer(widgets.VBox):
         )
         self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Own images")
         self.sample = widgets.Button(description=f"{SAMPLES} new samples", icon="random", disabled=model.prior is None)
+        plus = isinstance(model.prior, PlusPrior)
+        self.other_w = widgets.Button(description=f"{SAMPLES} of the start's y", icon="random", disabled=not plus)
+        self.other_w.tooltip = "same y, other w" if plus else "needs Hybrid+, which draws w given y"
         self.message, self._css = widgets.HTML(), widgets.HTML(layout={"display": "none"})
         self.shown = {name: widgets.Image(format="png") for name in ("start", "end", *figures.TITLES)}
         super().__init__([self._css, self._pickers(), self._controls(), self._pictures()])
@@ -67,6 +73,7 @@ class Explorer(widgets.VBox):
         self.t.observe(self._show, "value")
         self.upload.observe(self._read, "value")
         self.sample.on_click(self._draw)
+        self.other_w.on_click(self._draw_given)
 
     def __repr__(self) -> str:
         return f"Explorer of {len(self.images)} images: run this in JupyterLab to move it"
@@ -115,12 +122,20 @@ class Explorer(widgets.VBox):
 
     def _draw(self, _: object = None) -> None:
         """Draw new samples into the images, others each time."""
-        self.sample.disabled = True
-        self._say("Sampling from the latent DDIM …")
+        self._add_drawn(self.sample, lambda: self.model.sample(SAMPLES, seed=self.seed))
+
+    def _draw_given(self, _: object = None) -> None:
+        """New images of the start's y."""
+        start = self.images[[self.start.value]]
+        self._add_drawn(self.other_w, lambda: given.same_y(self.model, start, SAMPLES, STEPS, 0.0, self.seed)[0])
+
+    def _add_drawn(self, button: widgets.Button, draw: Callable[[], Tensor]) -> None:
+        button.disabled = True
+        self._say("Sampling …")
         try:
-            self.add(figures.to_uint8(self.model.sample(SAMPLES, seed=self.seed)))
+            self.add(figures.to_uint8(draw()))
         finally:
-            self.sample.disabled = False
+            button.disabled = False
         self.seed += 1
         self._say(f"{SAMPLES} samples added; the start is the first of them.")
 
@@ -148,7 +163,9 @@ class Explorer(widgets.VBox):
     def _controls(self) -> widgets.Widget:
         play = widgets.Play(max=FRAMES - 1, interval=150)
         widgets.jslink((play, "value"), (self.t, "index"))
-        return widgets.VBox([_row(self.upload, self.sample, self.message), _row(play, self.t)], layout={"margin": "8px 0"})
+        return widgets.VBox(
+            [_row(self.upload, self.sample, self.other_w, self.message), _row(play, self.t)], layout={"margin": "8px 0"}
+        )
 
     def _pictures(self) -> widgets.Widget:
         return _row(*(widgets.VBox([widgets.Label(title), self.shown[part]]) for part, title in figures.TITLES.items()))

@@ -7,6 +7,7 @@ examples at once. The penalty is chosen on a part of the train set; the test lab
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +93,19 @@ def linear_probe(
         iterations=iterations,
         converged=gradient < 2 * TOLERANCE,
     )
+
+
+def fitted(train_features: Tensor, train_labels: Tensor, penalty: float = 1e-3) -> Callable[[Tensor], Tensor]:
+    """A linear layer, fitted with this penalty on train features (N, D): features (M, D) -> the classes that it reads off them.
+
+    Raises HybridError as `linear_probe`.
+    """
+    _check(train_features, train_labels, "train")
+    labels = train_labels.to(train_features.device)
+    standardised = _standardised(train_features, train_features)[0]
+    moments = _second_moments(standardised)
+    weights = _fit(standardised, labels, int(labels.max()) + 1, penalty, moments, TOLERANCE)[0]
+    return lambda features: _logits(_standardised(train_features, features.to(labels.device))[1], weights).argmax(1)
 
 
 def _fit(

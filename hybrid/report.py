@@ -28,6 +28,11 @@ FIGURES = {
     "figure3": ("Figure 3", "Only y moves. The decoder hardly uses y: the images stay close to the start."),
     "figure4": ("Figure 4", "Only w moves. w carries most of what the decoder needs: the images go over to the end."),
     "figure5": ("Figure 5", "The same three ways for further pairs."),
+    "figure6": (
+        "Same y, other w; same w, other y",
+        "Left: new pictures of a test image's y, w drawn given it: what they share is what y holds. Right: the same w with "
+        "other images' y.",
+    ),
     "samples": (
         "Samples and reconstructions",
         "Left: new images from the latent DDIM. Right: test images above their reconstructions.",

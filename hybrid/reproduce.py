@@ -8,14 +8,18 @@ from pathlib import Path
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from hybrid import compare, curves, distributed, figures, nearest, paths, report, table
+from hybrid import compare, curves, distributed, figures, given, nearest, paths, report, table
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
 from hybrid.methods import METHODS, TABLE
 
 NOTEBOOKS_AT_ONCE = 2  # most of a notebook's time is its imports, on one core
-NEEDS = {"baselines": set(TABLE), "ablations": {"hybrid", "contrast_on_z"}}  # a notebook's methods; other ones' is the hybrid
+NEEDS = {
+    "baselines": set(TABLE),
+    "ablations": {"hybrid", "contrast_on_z"},
+    "figure6": {"hybridplus"},
+}  # a notebook's methods; other ones' is the hybrid
 
 
 def reproduce(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), notebooks: bool = True) -> Path:
@@ -34,6 +38,8 @@ def _show(experiment: Experiment, methods: tuple[str, ...], notebooks: bool) -> 
     """Whatever is drawn and written of what was measured."""
     _draw_hybrid(experiment)
     shown = [name for name in methods if name in TABLE and "fid" in TABLE[name].metrics]
+    if "hybridplus" in methods:
+        figures.save_figure(given.draw(experiment.figure(6)), experiment.outcomes / "figure6")
     galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})
     figures.save_figure(galleries, experiment.outcomes / "baselines")
     for name in shown:

@@ -16,7 +16,7 @@ from hybrid.autoencoder import Decoder, Encoder
 from hybrid.data import read_image
 from hybrid.errors import HybridError
 from hybrid.explorer import Explorer
-from hybrid.latent import LatentDDIM
+from hybrid.latent import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
 from hybrid.model import HybridModel
 from hybrid.profiles import profile
 
@@ -27,7 +27,7 @@ SMOKE = profile("smoke").hybrid
 def model():
     torch.manual_seed(0)
     config = SMOKE.representation.autoencoder
-    return HybridModel(Encoder(config), Decoder(config), LatentDDIM(SMOKE.prior))
+    return HybridModel(Encoder(config), Decoder(config), LatentDDIM(SMOKE.prior, config))
 
 
 @pytest.fixture
@@ -151,6 +151,24 @@ def test_nothing_is_sampled_without_a_prior(model, images):
     explorer = Explorer(HybridModel(model.encoder, model.decoder), images)
     assert explorer.sample.disabled
     assert "no latent DDIM" in explorer.message.value
+
+
+def test_other_pictures_of_the_starts_y(images, explorer):
+    assert explorer.other_w.disabled  # a DDIM of z cannot draw w given y
+    torch.manual_seed(0)
+    config, plus = SMOKE.representation.autoencoder, profile("smoke").plus
+    prior = PlusPrior(SemanticPrior(plus.y, config), TexturePrior(plus.w, config))
+    hybrid = HybridModel(Encoder(config), Decoder(config), prior)
+    explorer = Explorer(hybrid, images)
+    explorer.start.value = 3
+    asked, sample_given = [], hybrid.sample_given
+    hybrid.sample_given = lambda y, *rest: asked.append(y) or sample_given(y, *rest)
+    explorer.other_w.click()
+    (y,) = asked
+    torch.testing.assert_close(y, hybrid.split(hybrid.encode(images[[3]]))[0].expand(8, -1, -1, -1), atol=1e-4, rtol=1e-3)
+    assert len(explorer.images) == 16 and explorer.start.value == 8
+    assert not torch.equal(explorer.images[8], explorer.images[9])
+    assert not explorer.other_w.disabled
 
 
 def test_one_image_is_enough_and_none_is_refused(model, images):
