@@ -40,15 +40,19 @@ def test_everything_is_there(done):
     results = done / "results" / "smoke" / "digits"
     for name in ("table1.csv", "table1.md", "table1.png", "table1.json", "report.html"):
         assert (results / name).stat().st_size > 0
-    for stem in ("figure2", "figure3", "figure4", "figure5"):
+    for stem in ("figure2", "figure3", "figure4", "figure5", "figure6"):
         assert all((results / "seed0" / f"{stem}{suffix}").exists() for suffix in (".npz", ".png", ".pdf"))
     assert (results / "claim.png").exists() and (results / "seed0" / "baselines.png").exists()
+    nearest = checkpoint.load_arrays(results / "seed0" / "hybrid-gallery.npz")["nearest_by_features"]
+    assert nearest.shape == (8, 4, 3, 32, 32) and (results / "seed0" / "hybrid-nearest.png").exists()
     rows = pd.read_csv(results / "table1.csv").set_index(["method", "metric"])
     assert set(rows.index.get_level_values("method")) == set(TABLE)
     assert all(rows.loc[(name, metric), "value"] > 0 for name, m in TABLE.items() for metric in m.metrics if metric != "fid")
     assert 0 < rows.loc[("hybrid", "acc"), "value"] <= 100
     assert pd.isna(rows.loc[("hybrid", "fid"), "value"])
     assert rows.loc[("hybrid", "fd_efficientnet_lite0"), "value"] > 0
+    assert rows.loc[("hybrid", "fd_efficientnet_lite1"), "value"] > 0
+    assert 0 <= rows.loc[("hybrid", "precision"), "value"] <= 1
 
 
 def test_provenance_is_whole(done):
@@ -63,6 +67,7 @@ def test_provenance_is_whole(done):
         assert 0.1 < origin["peak_memory_gib"] <= found["peak_memory_gib"] < 64
         assert origin == checkpoint.load(done / f"runs/smoke/digits/hybrid/seed0/{stage}/checkpoint.pt")["provenance"]
     assert {row["images"] for row in kept["calibration"]} >= {"samples", "real, test set", "real, 2x box blur"}
+    assert all({"precision", "recall", "recall_efficientnet_lite1"} <= row.keys() for row in kept["calibration"])
 
 
 def test_a_commit_can_be_named_where_there_is_no_git(monkeypatch):
