@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybrid.cells import EncoderCell
-from hybrid.configs import Training
+from hybrid.configs import Profile, Training
 from hybrid.model import as_float, in_batches
 from hybrid.train import Trainable
 
@@ -21,6 +21,13 @@ class Judge:
     training: Training = field(default_factory=lambda: Training(epochs=3, batch=128))
     flip: float = 0.5  # probability that an image is seen mirrored
     width: int = 48  # channels at 16 x 16, twice as many at 8 x 8
+
+    @classmethod
+    def of(cls, profile: Profile) -> Judge:
+        """As wide as the profile's encoder, and in a small part of its time."""
+        first = profile.hybrid.representation
+        training = Training(epochs=min(3, first.training.epochs), batch=128)
+        return cls(training, profile.hybrid.prior.flip, first.autoencoder.widths[0])
 
 
 class Classifier(Trainable):

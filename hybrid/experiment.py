@@ -179,7 +179,7 @@ class Experiment:
     def _given(self) -> dict:
         """Figure 6, judged by the linear probe on y and by a classifier of pixels, which is trained for it."""
         model, images, run = self.model("hybridplus"), self.images, self.run("hybridplus")
-        judge = Judge(flip=self.profile.hybrid.prior.flip)
+        judge = Judge.of(self.profile)
         torch.manual_seed(stream(self.seed, "classifier"))
         classifier = run.stage("classifier", Classifier(images.classes, judge), judge, lambda: images.train_images)
         probe = fitted(model.features(images.train_images)["y"], images.train_labels)
