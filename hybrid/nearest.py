@@ -23,7 +23,8 @@ def beside(samples: np.ndarray, images: ImageSet, network: Callable[[Tensor], Te
 
     `nearest_by_features` (on the `network`'s, EfficientNet-lite0's where it is left out) and `nearest_by_pixels`: uint8
     (n, COUNT, 3, 32, 32), from n samples. `copying_by_features` and `copying_by_pixels`: scalars, the samples' mean distance to
-    the nearest over that of as many test images: far below 1 where a model copies; blurred samples are near to many in pixels.
+    the nearest over that of as many test images: near 0 where a model copies. It may be below 1 for blurred or empty samples
+    too, which are near to everything, so look at the pictures.
     """
     train = images.train_images
     network = network or frechet.load_network("efficientnet_lite0", train.device)
