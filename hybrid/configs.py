@@ -148,8 +148,8 @@ class Representation:
     noise: float | None = None
     noise_blue: float | None = None  # share of that noise's local mean that is taken away, 0 to 1; None: 0, white noise
     key_weak: bool | None = None  # whether a key's view is cropped and flipped only (Wang et al. 2022); None: it is a query's
-    # Whether the encoder's running statistics of batch norm are taken anew at the end, on whole images: those of the training are
-    # of views, and of other weights where weights are averaged. None: they stay.
+    # Whether the encoder's running statistics of batch norm are taken anew at the end, on whole images: those of the training
+    # are of views, and of other weights where weights are averaged. None: they stay.
     reestimate: bool | None = None
     equivariance: float | None = None  # weight of I_BA of halved views, decoded from halved codes; None: 0
     decode_every: int = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
@@ -195,16 +195,17 @@ class Diffusion:
 
 @dataclass(frozen=True)
 class Semantic:
-    """p(y) of Hybrid+: a diffusion of the whitened y, a vector, by a residual MLP."""
+    """p(y) of Hybrid+: a diffusion of y's largest principal components, whitened, by a residual MLP."""
 
     training: Training
+    components: int = 64  # principal components of y that are drawn; `Texture` is told these, the rest moves no picture
     width: int = 512  # of the MLP
     blocks: int = 4  # of two layers each
     dropout: float = 0.0
     flip: float = 0.5  # probability that an image is seen mirrored
 
     def __post_init__(self):
-        _positive(self, "width", "blocks")
+        _positive(self, "components", "width", "blocks")
         _shares(self, "flip", "dropout")
         _demand(self.width % 2 == 0, "width", self.width, "an even number, for the time's embedding")
 
@@ -213,6 +214,7 @@ class Semantic:
 class Texture(Diffusion):
     """p(w | y) of Hybrid+: a DDIM of w whose net is told y."""
 
+    components: int = 64  # principal components of y that the net is told
     y_noise: float = 0.0  # largest time of the noise on the y that is given while training, as a share of T
     y_time: float = 0.0  # time of the noise on a y that is given while sampling, likewise; at most y_noise
     drop: float = 0.1  # share of the images whose y is not told while training, so that guidance has something to compare with
@@ -220,6 +222,7 @@ class Texture(Diffusion):
 
     def __post_init__(self):
         super().__post_init__()
+        _positive(self, "components")
         _shares(self, "y_noise", "y_time", "drop")
         _demand(self.guidance >= 0, "guidance", self.guidance, "0 or more")
 
@@ -284,6 +287,9 @@ class Plus:
 
     y: Semantic
     w: Texture
+
+    def __post_init__(self):
+        _demand(self.w.components == self.y.components, "w.components", self.w.components, f"y's {self.y.components}")
 
 
 @dataclass(frozen=True)

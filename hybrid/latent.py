@@ -24,18 +24,20 @@ class CodeSpace(nn.Module):
     over the train set (by the symmetric root, which leaves each value where it was): of Gaussian codes v = 0 is then the best
     prediction, and what a net adds to it is what is not Gaussian. `smooth` damps w's frequencies (i, j), in half periods over
     its side, by (1 + (i^2 + j^2) / 4)^(-smooth / 2): a diffusion then settles coarse things first, as it does in pixels.
+    The largest `components` of y are kept, all where that is None.
     """
 
-    def __init__(self, autoencoder: configs.Autoencoder, smooth: float = 0.0):
+    def __init__(self, autoencoder: configs.Autoencoder, smooth: float = 0.0, components: int | None = None):
         super().__init__()
         self.smooth = smooth
         self.y_channels, self.factor = autoencoder.y_channels, 2 ** (len(autoencoder.widths) - 1)
         self.y_shape = (self.y_channels * self.factor**2, LATENT_SIZE // self.factor, LATENT_SIZE // self.factor)
         self.w_shape = (LATENT_CHANNELS - self.y_channels, LATENT_SIZE, LATENT_SIZE)
         size = self.y_channels * LATENT_SIZE**2
+        kept = min(components or size, size)
         self.register_buffer("y_mean", torch.zeros(size))
-        self.register_buffer("y_basis", torch.eye(size))  # principal components, a column each
-        self.register_buffer("y_std", torch.ones(size))  # their deviations
+        self.register_buffer("y_basis", torch.eye(size, kept))  # principal components, a column each
+        self.register_buffer("y_std", torch.ones(kept))  # their deviations
         self.register_buffer("w_mean", torch.zeros(self.w_shape[0], 1, 1))
         self.register_buffer("w_std", torch.ones(self.w_shape[0], 1, 1))
         place = torch.arange(LATENT_SIZE, dtype=torch.float64)
@@ -50,11 +52,12 @@ class CodeSpace(nn.Module):
     def fit(self, latents: Tensor) -> None:
         """Take mean and covariance from latents (N, 2, 6, 16, 16)."""
         latents = latents.flatten(0, 1)
-        y = self._unshuffled(latents).flatten(1)
+        y = F.pixel_unshuffle(latents[:, : self.y_channels], self.factor).flatten(1)
         self.y_mean.copy_(y.mean(0))
         variances, basis = principal_components(y)
-        self.y_basis.copy_(basis)
-        self.y_std.copy_(variances.clamp_min(1e-6 * variances[-1]).sqrt())
+        kept = len(self.y_std)
+        self.y_basis.copy_(basis[:, -kept:])
+        self.y_std.copy_(variances.clamp_min(1e-6 * variances[-1]).sqrt()[-kept:])
         w = self._filtered(latents[:, self.y_channels :], self.gain)
         std, mean = torch.std_mean(w, dim=(0, 2, 3))
         self.w_mean.copy_(mean[:, None, None])
@@ -66,22 +69,27 @@ class CodeSpace(nn.Module):
         w = (self._filtered(z[:, self.y_channels :], self.gain) - self.w_mean) / self.w_std
         return self.whiten(z), w.contiguous(memory_format=torch.channels_last)
 
+    def components(self, z: Tensor) -> Tensor:
+        """y's components, each of deviation 1, as a map (N, K, 1, 1), of z or y at 16 x 16 (N, >= y's channels, 16, 16)."""
+        y = F.pixel_unshuffle(z[:, : self.y_channels], self.factor).flatten(1) - self.y_mean
+        return (y @ self.y_basis / self.y_std)[:, :, None, None]
+
+    def laid_out(self, components: Tensor) -> Tensor:
+        """Components (N, K, 1, 1) -> y (N, C, S, S), white."""
+        return (components.flatten(1) @ self.y_basis.T).unflatten(1, self.y_shape)
+
     def whiten(self, z: Tensor) -> Tensor:
-        """y (N, C, S, S), white, of z or y at 16 x 16 (N, >= y's channels, 16, 16)."""
-        y = self._unshuffled(z).flatten(1) - self.y_mean
-        return (y @ self.y_basis / self.y_std @ self.y_basis.T).unflatten(1, self.y_shape)
+        """y (N, C, S, S), white, of z or y at 16 x 16."""
+        return self.laid_out(self.components(z))
 
     def join(self, y: Tensor, w: Tensor) -> Tensor:
-        """What `split` gives -> z."""
+        """What `split` gives -> z; components of y that are not kept are their mean."""
         y = y.flatten(1) @ self.y_basis * self.y_std @ self.y_basis.T + self.y_mean
         y = F.pixel_shuffle(y.unflatten(1, self.y_shape), self.factor)
         return torch.cat([y, self._filtered(w * self.w_std + self.w_mean, 1 / self.gain)], dim=1)
 
     def _filtered(self, w: Tensor, gain: Tensor) -> Tensor:
         return self.dct.T @ (gain * (self.dct @ w @ self.dct.T)) @ self.dct if self.smooth else w
-
-    def _unshuffled(self, z: Tensor) -> Tensor:
-        return F.pixel_unshuffle(z[:, : self.y_channels], self.factor)
 
 
 def principal_components(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,15 +186,16 @@ class LatentDDIM(Trainable):
 
 
 class SemanticPrior(Trainable):
-    """p(y): a diffusion of the white y as a vector. Trained on latents (N, 2, 6, 16, 16)."""
+    """p(y): a diffusion of y's components, a vector. Trained on latents (N, 2, 6, 16, 16)."""
 
     repeats = True
 
     def __init__(self, config: configs.Semantic, autoencoder: configs.Autoencoder):
         super().__init__()
         self.flip = config.flip
-        self.codes = CodeSpace(autoencoder)
-        self.net = ResidualMLP(self.codes.y_shape, config.width, config.blocks, config.dropout)
+        self.codes = CodeSpace(autoencoder, components=config.components)
+        self.shape = (len(self.codes.y_std), 1, 1)
+        self.net = ResidualMLP(self.shape, config.width, config.blocks, config.dropout)
         self.diffusion = Diffusion(predict="v")
 
     def fit(self, latents: Tensor) -> None:
@@ -198,15 +207,17 @@ class SemanticPrior(Trainable):
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of the net's v, per dimension, where a Gaussian's best predictor, v = 0, has 1."""
         with torch.autocast(batch.device.type, enabled=False):
-            y = self.codes.whiten(one_of_two(batch, self.flip))
+            y = self.codes.components(one_of_two(batch, self.flip))
         loss = self.diffusion.loss(self.net, y)
         return loss, {"loss": loss}
 
     @torch.no_grad()
     def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
-        """Noise (N, C, S, S) -> white y of that shape."""
+        """Noise (N, K, 1, 1) -> white y (N, C, S, S)."""
         with autocast(noise.device):
-            return self.diffusion.sample(self.net, noise, steps, eta, seed=seed)
+            found = self.diffusion.sample(self.net, noise, steps, eta, seed=seed)
+        with torch.autocast(noise.device.type, enabled=False):
+            return self.codes.laid_out(found)
 
 
 class TexturePrior(Trainable):
@@ -217,7 +228,7 @@ class TexturePrior(Trainable):
     def __init__(self, config: configs.Texture, autoencoder: configs.Autoencoder):
         super().__init__()
         self.config = config
-        self.codes = CodeSpace(autoencoder, config.smooth or 0.0)
+        self.codes = CodeSpace(autoencoder, config.smooth or 0.0, config.components)
         self.net = CodeUNet(config, self.codes.w_shape, self.codes.y_shape, predict_y=False)
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
 
@@ -277,10 +288,12 @@ class PlusPrior(nn.Module):
 
     def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
         """Noise (N, 6, 16, 16) -> z of the same shape, in the autoencoder's own units."""
-        codes = self.texture.codes
-        y = self.semantic.sample(F.pixel_unshuffle(noise[:, : codes.y_channels], codes.factor), steps, eta, stream(seed, "y"))
-        return self.texture.sample(noise[:, codes.y_channels :], y, steps, eta, seed)
+        channels, shape = self.texture.codes.y_channels, self.semantic.shape
+        first = noise[:, :channels].flatten(1)[:, : shape[0]].unflatten(1, shape)
+        y = self.semantic.sample(first, steps, eta, stream(seed, "y"))
+        return self.texture.sample(noise[:, channels:], y, steps, eta, seed)
 
     def sample_given(self, y: Tensor, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
         """y (N, C, 16, 16) as encoders give it, and noise (N, C', 16, 16) for w -> z with that y and a drawn w."""
-        return self.texture.sample(noise, self.texture.codes.whiten(y), steps, eta, seed)
+        z = self.texture.sample(noise, self.texture.codes.whiten(y), steps, eta, seed)
+        return torch.cat([y, z[:, y.shape[1] :]], dim=1)

@@ -132,7 +132,8 @@ def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], 
 
 def contrast_only(profile: Profile) -> configs.Representation:
     """The hybrid's own encoder, contrast and training without the decoder, so that the comparison is fair."""
-    return replace(profile.hybrid.representation, alpha=0.0)
+    representation = profile.hybrid.representation
+    return replace(representation, alpha=0.0, autoencoder=replace(representation.autoencoder, w_cells=None))  # it has no w
 
 
 def contrast_on_z(profile: Profile) -> configs.Representation:

@@ -122,24 +122,27 @@ PROFILES = {
             hybrid=Hybrid(
                 representation=Representation(
                     training=Training(epochs=72, optimiser="muon", lr=3e-3, weight_decay=0.2),
-                    autoencoder=Autoencoder(widths=(32, 128, 256), cells=(1, 2, 1), decoder_width=48, decoder_cells=2),
+                    autoencoder=Autoencoder(
+                        widths=(32, 128, 256), cells=(1, 2, 1), w_cells=1, decoder_width=48, decoder_cells=2
+                    ),
                     augmentation=Augmentation(crop=0.3, size=24),
                     decode_every=2,
                     noise=0.3,
                 ),
                 prior=Diffusion(
-                    training=Training(epochs=16, batch=128, optimiser="muon", lr=3e-3, ema=0.998),
-                    channels=64,
+                    training=Training(epochs=15, batch=256, optimiser="muon", lr=4e-3, ema=0.999),
+                    multipliers=(1, 2, 2),
                     predict="v",
-                    patch=2,
+                    unshuffle=True,
                 ),
             ),
             plus=Plus(
-                y=Semantic(training=Training(epochs=40, lr=1e-3, ema=0.999)),
+                y=Semantic(training=Training(epochs=60, lr=1e-3, ema=0.999), width=256),
                 w=Texture(
-                    training=Training(epochs=15, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
+                    training=Training(epochs=13, batch=256, optimiser="muon", lr=4e-3, ema=0.999),
                     multipliers=(1, 2, 2),
                     predict="v",
+                    guidance=2.0,
                 ),
             ),
             nvae=NVAE(training=Training(epochs=20, ema=0.999)),
