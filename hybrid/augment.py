@@ -169,7 +169,8 @@ def _crop_and_flip(images: Tensor, draw: Draw, size: int) -> Tensor:
     y = positions(draw.top, draw.height, height)
     # Stored as two planes, which grid_sample reads twice as fast as pairs.
     grid = torch.stack((x[:, None].expand(n, size, size), y[:, :, None].expand(n, size, size)), 1)
-    return F.grid_sample(pixels, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    # No sample lies outside the image, so what it is padded with does not matter; MPS does not know the border's values.
+    return F.grid_sample(pixels, grid.permute(0, 2, 3, 1), align_corners=False)
 
 
 def _brightness_contrast_saturation(views: Tensor, draw: Draw) -> Tensor:

@@ -26,9 +26,10 @@ from matplotlib.figure import Figure
 from hybrid import configs, figures, peers, peers_probe, profiles
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
-from hybrid.experiment import best_device, read_json, write_json
+from hybrid.experiment import read_json, write_json
 from hybrid.peers import Counts, Pair, Setting, Sides
 from hybrid.peers_fid import pytorch_fid
+from hybrid.precision import best_device
 from hybrid.provenance import device_in_words, provenance
 from hybrid.roofline import roofline
 

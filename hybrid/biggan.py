@@ -22,6 +22,7 @@ from hybrid import configs
 from hybrid.batchnorm import BatchNorm
 from hybrid.diffaugment import diffaugment
 from hybrid.model import as_float, in_batches
+from hybrid.precision import float32
 from hybrid.train import Trainable
 
 
@@ -39,7 +40,7 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         matrix = weight.flatten(1)
-        with torch.autocast(weight.device.type, enabled=False):
+        with float32(weight.device):
             u, v = self._iterate(matrix.detach(), 1 if self.training else 15)
             if self.training and weight.requires_grad and torch.is_grad_enabled():
                 self.u.copy_(u)

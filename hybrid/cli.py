@@ -21,8 +21,9 @@ from hybrid import data as datasets
 from hybrid import distributed, figures, paths
 from hybrid.checkpoint import save_arrays, write_atomically
 from hybrid.errors import HybridError
-from hybrid.experiment import Experiment, best_device
+from hybrid.experiment import Experiment
 from hybrid.methods import METHODS, method
+from hybrid.precision import best_device
 from hybrid.released import names, open_model
 from hybrid.released import release as write_release
 from hybrid.reproduce import reproduce as run_all

@@ -1,18 +1,22 @@
 """Diffusion trained as in DDPM and sampled as in DDIM (Song, Meng & Ermon 2020); equation numbers are DDIM's.
 
 Time runs over 0..T: t = 0 is data, t = T is noise, and nets are trained on 1..T. `alpha` is DDIM's, the product that
-DDPM writes with a bar; alpha_0 = 1. Evaluation mode and autocast are the caller's business; the state stays float32.
+DDPM writes with a bar; alpha_0 = 1. Evaluation mode is the caller's business, and autocast where nets give v; elsewhere and
+along the ODE nets are run in float32, as an error of the noise counts 1 / sqrt(alpha) of x_0, 158 at t = T. The state stays
+float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybrid.errors import HybridError
+from hybrid.precision import float32
 from hybrid.train import stream
 
 Net = Callable[[Tensor, Tensor], Tensor]  # x (N, C, H, W), t (N,) -> what `predict` names, of x's shape
@@ -27,7 +31,9 @@ class Diffusion(nn.Module):
     Raises HybridError unless steps >= 1 and 0 < beta_min <= beta_max < 1, and for another `predict`.
     """
 
-    alpha: Tensor  # (T + 1,), float64: 1 - alpha would lose four digits of float32 near t = 1
+    alpha: Tensor  # (T + 1,), float64, as 1 - alpha would lose four digits of float32 near t = 1; on the CPU, as MPS has none
+    scale: Tensor  # sqrt(alpha), float32 on the device
+    spread: Tensor  # sqrt(1 - alpha), likewise
 
     def __init__(self, steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02, predict: str = "noise"):
         super().__init__()
@@ -40,12 +46,18 @@ class Diffusion(nn.Module):
             )
         self.steps = steps
         beta = torch.linspace(beta_min, beta_max, steps, dtype=torch.float64)
-        self.register_buffer("alpha", F.pad((1 - beta).cumprod(0), (1, 0), value=1.0), persistent=False)
+        self.alpha = F.pad((1 - beta).cumprod(0), (1, 0), value=1.0)
+        self.register_buffer("scale", self.alpha.sqrt().float(), persistent=False)
+        self.register_buffer("spread", (1 - self.alpha).sqrt().float(), persistent=False)
 
     def noisy(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t drawn from q(x_t | x_0), equation (4): x0, noise (N, C, H, W), t (N,) int64 in 0..T -> (N, C, H, W)."""
-        alpha = self.alpha[t][:, None, None, None]  # (N, 1, 1, 1)
-        return alpha.sqrt().to(x0.dtype) * x0 + (1 - alpha).sqrt().to(x0.dtype) * noise
+        scale, spread = self.scales(t)
+        return scale.to(x0.dtype) * x0 + spread.to(x0.dtype) * noise
+
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(alpha_t) and sqrt(1 - alpha_t) of t (N,): float32 (N, 1, 1, 1) each."""
+        return self.scale[t][:, None, None, None], self.spread[t][:, None, None, None]
 
     def loss(self, net: Net, x0: Tensor) -> Tensor:
         """Squared error of what is predicted, per dimension: x0 (N, C, H, W) -> scalar.
@@ -65,8 +77,8 @@ class Diffusion(nn.Module):
         noise = torch.randn_like(x0)
         if self.predict == "noise":
             return self.noisy(x0, t, noise), noise
-        alpha = self.alpha[t][:, None, None, None]
-        target = alpha.sqrt().to(x0.dtype) * noise - (1 - alpha).sqrt().to(x0.dtype) * x0
+        scale, spread = self.scales(t)
+        target = scale.to(x0.dtype) * noise - spread.to(x0.dtype) * x0
         return self.noisy(x0, t, noise), target
 
     def gaussian_loss(self, variances: Tensor) -> float:
@@ -75,18 +87,18 @@ class Diffusion(nn.Module):
         Given x_t, the variance of v is lambda / (alpha lambda + 1 - alpha) in each component, that of the noise alpha as much.
         """
         alpha = self.alpha[1:, None]
-        left = variances.to(alpha) / (alpha * variances.to(alpha) + 1 - alpha)
+        variances = variances.cpu().double()
+        left = variances / (alpha * variances + 1 - alpha)
         return (left if self.predict == "v" else alpha * left).mean().item()
 
     def timesteps(self, steps: int) -> Tensor:
-        """The subsequence tau of section 4.2, evenly spaced: int64 (steps,), from 1 up to T; one step alone is T.
+        """The subsequence tau of section 4.2, evenly spaced: int64 (steps,) on the CPU, from 1 up to T; one step alone is T.
 
         Raises HybridError unless 1 <= steps <= T.
         """
         if not 1 <= steps <= self.steps:
             raise HybridError(f"{steps} sampling steps; this diffusion has {self.steps}, give 1 to {self.steps}")
-        descending = torch.linspace(self.steps, 1, steps, dtype=torch.float64, device=self.alpha.device)
-        return descending.round().long().flip(0)
+        return torch.linspace(self.steps, 1, steps, dtype=torch.float64).round().long().flip(0)
 
     @torch.no_grad()
     def sample(self, net: Net, noise: Tensor, steps: int, eta: float = 0.0, clip: float | None = None, seed: int = 0) -> Tensor:
@@ -104,7 +116,8 @@ class Diffusion(nn.Module):
         sigma = eta * ((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)).sqrt()  # equation (16)
         # A stream of its own: under the plain seed the first draw could be `noise` itself, which callers seed too.
         generator = torch.Generator(noise.device).manual_seed(stream(seed, "eta")) if eta > 0 else None
-        return self._walk(net, noise, times, sigma, clip, generator)
+        with float32(noise.device) if self.predict == "noise" else nullcontext():
+            return self._walk(net, noise, times, sigma, clip, generator)
 
     @torch.no_grad()
     def encode(self, net: Net, x0: Tensor, steps: int) -> Tensor:
@@ -113,11 +126,13 @@ class Diffusion(nn.Module):
         `decode` in as many steps returns to x_0 with an error that falls with the steps.
         """
         times = F.pad(self.timesteps(steps), (1, 0))  # (steps + 1,): 0, 1, ..., T
-        return self._walk(net, x0, times, self.alpha.new_zeros(steps), None, None)
+        with float32(x0.device):
+            return self._walk(net, x0, times, self.alpha.new_zeros(steps), None, None)
 
     def decode(self, net: Net, noise: Tensor, steps: int) -> Tensor:
         """x_0 from x_T, by the same ODE run from T to 0, which is `sample` with eta = 0."""
-        return self.sample(net, noise, steps)
+        with float32(noise.device):
+            return self.sample(net, noise, steps)
 
     def _walk(
         self, net: Net, x: Tensor, times: Tensor, sigma: Tensor, clip: float | None, generator: torch.Generator | None
@@ -131,10 +146,10 @@ class Diffusion(nn.Module):
         v = self.predict == "v"
         share = (1 - self.alpha[net_times]).sqrt() * v
         factor = self.alpha[net_times].sqrt() if v else torch.ones_like(share)
-        # One table for the whole walk, made on the device, so that no step waits for the host.
+        # One table for the whole walk, moved to the device at once, so that no step waits for the host.
         table = [alpha.sqrt(), (1 - alpha).sqrt(), alpha_next.sqrt(), spread_next, sigma, share, factor]
-        table = torch.stack(table, dim=1).float()
-        net_times = net_times[:, None].expand(-1, len(x))  # (steps, N)
+        table = torch.stack(table, dim=1).float().to(x.device)
+        net_times = net_times.to(x.device)[:, None].expand(-1, len(x))  # (steps, N)
         x = x.float()
         for t, (scale, spread, scale_next, spread_next, extra, share, factor) in zip(net_times, table, strict=True):
             noise = share * x + factor * net(x, t).float()

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, given, nearest, paths, table
@@ -23,16 +22,13 @@ from hybrid.classifier import Classifier, Judge
 from hybrid.configs import Profile, describe
 from hybrid.errors import HybridError
 from hybrid.methods import TABLE, Run, check, method
+from hybrid.precision import best_device
 from hybrid.probe import fitted
 from hybrid.profiles import profile
-from hybrid.provenance import code, device_in_words, peak_memory, provenance
+from hybrid.provenance import code, machine, peak_memory, provenance
 from hybrid.train import Clock, TimeUp, read_history, stream
 
 JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, would give other numbers
-
-
-def best_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Experiment:
@@ -219,7 +215,7 @@ class Experiment:
             dataset=self.slug,
             sha256=self.images.sha256,
             seed=self.seed,
-            device=device_in_words(self.device),
+            **machine(self.device),
             peak_memory_gib=max([peak_memory(self.device), *(origin["peak_memory_gib"] for origin in trained.values())]),
             training_seconds={stage: lines[-1]["seconds"] for stage, lines in stages.items() if lines},
             trained=trained,

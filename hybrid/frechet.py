@@ -29,6 +29,7 @@ from hybrid.checkpoint import load_arrays, save_arrays
 from hybrid.data import quiet_download
 from hybrid.errors import HybridError
 from hybrid.manifold import precision_recall
+from hybrid.precision import float64_device, without_tf32
 
 BATCH = 200  # images at once
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -40,7 +41,7 @@ class Unavailable(HybridError):
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """Images (N, 3, H, W) uint8 -> features (N, D) float32, on the network's device."""
+    """Images (N, 3, H, W) uint8 -> features (N, D) float32, where distances are computed in float64 (see `precision`)."""
 
     fd_name: str  # what its Fréchet distance is called
     kd_name: str  # what its kernel distance is called
@@ -50,8 +51,10 @@ class FeatureNetwork:
     suffix: str = ""  # of the names of its precision and recall, where another network has the plain ones
 
     @torch.no_grad()
+    @without_tf32()
     def __call__(self, images: Tensor) -> Tensor:
-        return torch.cat([self.net(part.to(self.device) / 255).float() for part in images.split(BATCH)])
+        features = torch.cat([self.net(part.to(self.device) / 255).float() for part in images.split(BATCH)])
+        return features.to(float64_device(self.device))
 
 
 def load_network(name: str, device: torch.device) -> FeatureNetwork:
@@ -218,7 +221,8 @@ def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) ->
             "features": features[some.to(features.device)].cpu().numpy(),
         }
         save_arrays(path, kept)
-    mean, covariance, features = (torch.from_numpy(kept[n]).to(network.device) for n in ("mean", "covariance", "features"))
+    device = float64_device(network.device)
+    mean, covariance, features = (torch.from_numpy(kept[n]).to(device) for n in ("mean", "covariance", "features"))
     return Reference(network, Statistics(mean, covariance), features)
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from hybrid import configs
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.diffusion import Diffusion
-from hybrid.train import Trainable, autocast, stream
+from hybrid.precision import autocast
+from hybrid.train import Trainable, stream
 from hybrid.unet import CodeUNet, ResidualMLP, UNet
 
 
@@ -95,7 +96,7 @@ class CodeSpace(nn.Module):
 def principal_components(x: Tensor) -> tuple[Tensor, Tensor]:
     """Variances (D,), rising, and components (D, D), a column each, of x (N, D); in double precision on the CPU."""
     x = x - x.mean(0)
-    covariance = sum((part.T @ part).double().cpu() for part in x.split(10_000)) / len(x)
+    covariance = sum((part.T @ part).cpu().double() for part in x.split(10_000)) / len(x)
     variances, basis = torch.linalg.eigh(covariance)
     return variances.clamp_min(0).float(), basis.float()
 

@@ -41,7 +41,7 @@ def predictor(config: Contrast) -> nn.Module:
 
 def all_parts_at_once(device: torch.device) -> bool:
     """A CPU's caches hold one part of a batch of keys; a GPU would wait for the many small kernels of each."""
-    return device.type == "cuda"
+    return device.type != "cpu"
 
 
 class MoCo(nn.Module):
@@ -79,7 +79,7 @@ class MoCo(nn.Module):
         if count > size:
             raise HybridError(f"a batch of {count} keys does not fit a queue of {size}: lengthen the queue or cut the batch")
         places = (self.pointer + torch.arange(count, device=keys.device)) % size
-        self.queue.index_copy_(0, places, keys)
+        self.queue[places] = keys
         self.pointer.add_(count).remainder_(size)
         return distributed.share(places)
 

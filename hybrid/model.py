@@ -11,7 +11,8 @@ from hybrid import distributed
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
 from hybrid.errors import HybridError
 from hybrid.latent import LatentDDIM, PlusPrior
-from hybrid.train import autocast, stream
+from hybrid.precision import autocast, without_tf32
+from hybrid.train import stream
 
 PARTS = ("z", "y", "w")
 BATCH = 500  # images that go through a network at once outside training
@@ -106,7 +107,7 @@ class HybridModel(EncoderModel):
 
 @torch.no_grad()
 def in_batches(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
-    """function(*inputs) in float32, BATCH examples (N, ...) at a time, on `device` and in its precision.
+    """function(*inputs) in float32, BATCH examples (N, ...) at a time, on `device` and in its precision, TF32 off.
 
     Several processes share the batches out: all must call this, with the same inputs, and all get the whole.
     """
@@ -114,7 +115,7 @@ def in_batches(function: Callable[..., Tensor], device: torch.device, *inputs: T
     def compute(*parts: Tensor) -> Tensor:
         return function(*(part.to(device, non_blocking=True) for part in parts)).float()
 
-    with autocast(device):
+    with without_tf32(), autocast(device):
         return distributed.spread(compute, list(zip(*(x.split(BATCH) for x in inputs), strict=True)))
 
 

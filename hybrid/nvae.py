@@ -19,6 +19,7 @@ from hybrid import configs
 from hybrid.batchnorm import BatchNorm
 from hybrid.cells import DecoderCell, EncoderCell, norm_swish
 from hybrid.model import as_float, in_batches
+from hybrid.precision import float32
 from hybrid.train import Trainable
 
 DIMENSIONS = 3 * 32 * 32
@@ -77,7 +78,7 @@ class SpectralPenalty(nn.Module):
         return torch.cat(estimates)
 
     def forward(self, weights: list[Tensor]) -> Tensor:
-        with torch.autocast(weights[0].device.type, enabled=False):
+        with float32(weights[0].device):
             return self.sigmas(weights).sum()
 
 
@@ -146,7 +147,8 @@ class NVAE(Trainable):
         noise = torch.randn(len(images), sum(self.dims), generator=torch.Generator().manual_seed(seed))
 
         def bits(x: Tensor, noise: Tensor) -> Tensor:
-            return _bits(*self._elbo(as_float(x), noise)[1:3])
+            with float32(x.device):  # a sum of thousands of terms
+                return _bits(*self._elbo(as_float(x), noise)[1:3])
 
         return in_batches(bits, self.start.device, images, noise).mean().item()
 

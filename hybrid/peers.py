@@ -24,8 +24,9 @@ from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.compilation import compile_networks
 from hybrid.digits import load_digits_rgb
 from hybrid.latent import LatentDDIM
+from hybrid.precision import autocast
 from hybrid.representation import Representation
-from hybrid.train import autocast, optimiser_for
+from hybrid.train import optimiser_for
 from hybrid.unet import GroupNorm
 
 

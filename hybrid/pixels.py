@@ -36,7 +36,7 @@ class PixelDDIM(Trainable):
 
     @property
     def device(self) -> torch.device:
-        return self.diffusion.alpha.device
+        return self.diffusion.scale.device
 
     def networks(self) -> list[nn.Module]:
         return [self.net]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hybrid.data import split
 from hybrid.errors import HybridError
+from hybrid.precision import float64_device, without_tf32
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # from strong to weak, so that each fit starts from the one before
 VALIDATION = 0.1  # share of the train set that the penalty is chosen on
@@ -33,6 +34,7 @@ class Probe:
     converged: bool  # the final fit's gradient fell below the tolerance
 
 
+@without_tf32()
 def linear_probe(
     train_features: Tensor,
     train_labels: Tensor,
@@ -59,8 +61,8 @@ def linear_probe(
             f"train features have {train_features.shape[1]} dimensions, test features {test_features.shape[1]}: "
             "expected the same"
         )
-    device = train_features.device
-    labels, test_labels = train_labels.to(device), test_labels.to(device)
+    device = float64_device(train_features.device)
+    train_features, labels, test_labels = (part.to(device) for part in (train_features, train_labels, test_labels))
 
     best, validation, start = penalties[0], math.nan, None
     if len(penalties) > 1:

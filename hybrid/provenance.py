@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from hybrid import distributed
+from hybrid import distributed, precision
 from hybrid.paths import REPOSITORY
 
 PACKAGES = ("torch", "torchvision", "numpy", "timm", "scikit-learn")
@@ -40,7 +40,7 @@ def resumed(before: dict, now: dict) -> dict:
     differ."""
     earlier = before.get("resumed", [])
     last = [before, *earlier][-1]
-    if all(now[key] == last[key] for key in ("commit", "dirty", "device", "python", "versions")):
+    if all(now[key] == last.get(key) for key in ("commit", "dirty", "device", "precision", "python", "versions")):
         return before
     return before | {"resumed": [*earlier, now]}
 
@@ -61,12 +61,21 @@ def code() -> dict:
 def device_in_words(device: torch.device) -> str:
     """The machine as a reader would name it, such as "2 cores of AMD EPYC" or "8 x NVIDIA H100", a process on each."""
     several = f"{distributed.world()} x " if distributed.world() > 1 else ""
-    if device.type == "cuda":
-        return several + torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return several + precision.gpu_name(device)
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     threads = torch.get_num_threads()
     kind = names[0] if names else platform.processor() or platform.machine()
     return f"{several}{threads} core{'s' if threads > 1 else ''} of {kind}"
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What computed, for `provenance`: `device`, the networks' `precision`, and the CPU's vector `instructions`."""
+    return {
+        "device": device_in_words(device),
+        "precision": precision.name(device),
+        "instructions": precision.instructions(),
+    }
 
 
 def peak_memory(device: torch.device) -> float:

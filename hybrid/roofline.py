@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.peers import Setting, Sides, digits, representation, training_steps
+from hybrid.precision import autocast
 from hybrid.representation import Representation
-from hybrid.train import autocast
 
 
 @dataclass(frozen=True)

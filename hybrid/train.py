@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from timm.optim import Muon
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -31,7 +30,9 @@ from hybrid import checkpoint, distributed
 from hybrid.compilation import GraphedStep, compiled, graphs
 from hybrid.configs import Training
 from hybrid.errors import HybridError
-from hybrid.provenance import device_in_words, peak_memory, provenance, resumed
+from hybrid.muon import Muon
+from hybrid.precision import autocast
+from hybrid.provenance import machine, peak_memory, provenance, resumed
 
 CHECKPOINT_SECONDS = 60.0  # work that a kill can cost, at most
 LOGS_PER_EPOCH = 4  # lines of history
@@ -127,7 +128,7 @@ def train(
     # Go on from a checkpoint
     state = checkpoint.load(path)
     step, seconds, sums = 0, 0.0, {}  # sums: of the scalars since the last line of the history
-    origin, peak = provenance(device=device_in_words(device)), 0.0
+    origin, peak = provenance(**machine(device)), 0.0
     if state is not None:
         _refuse_other(state["about"], about, folder)
         trainable.load_state_dict(state["model"])
@@ -152,7 +153,7 @@ def train(
                 loss, scalars = losses[name](batch, labels)
             optimisers[name].zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters[name], config.clip, foreach=True)
+            nn.utils.clip_grad_norm_(parameters[name], config.clip, foreach=device.type != "mps")
             optimisers[name].step()
             for key, value in scalars.items():
                 found[key] = found.get(key, 0) + value.detach() / trainable.players.count(name)
@@ -264,15 +265,6 @@ def stream(*parts: int | str) -> int:
     """A seed of 63 bits that differs for each sequence of parts, such as (seed, "step", 7)."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the hardware computes in it, else float32."""
-    if device.type == "cuda":
-        enabled = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        enabled = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def optimiser_for(module: nn.Module, config: Training, graphed: bool = False) -> torch.optim.Optimizer:

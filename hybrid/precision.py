@@ -1,0 +1,129 @@
+"""Which device is used, and in what precision it computes what.
+
+- Networks, in training and judging, and Muon's iteration (`muon`): bfloat16 where the hardware computes in it (CUDA, CPUs with
+  AVX-512 bf16 or AMX, Arm with bf16), float32 elsewhere. Weights and optimiser states are float32.
+- Walks along a DDIM's ODE to noise and back, all walks of a net that predicts noise, the ELBO, and the features of the
+  distances: float32 everywhere (`float32`).
+- The diffusions' tables: float64 on the CPU. The probe's loss and the distances: float64 on the device, beside an MPS device,
+  which has none, on the CPU (`float64_device`).
+
+Where something is judged a GPU's float32 is float32, no TF32. HYBRID_PRECISION (bf16, float32) and HYBRID_DEVICE (cpu, cuda,
+mps) override what is found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from hybrid.errors import HybridError
+
+PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}
+
+
+def best_device() -> torch.device:
+    """HYBRID_DEVICE; not set: CUDA where torch has it, else Apple's MPS, else the CPU.
+
+    Raises HybridError for another value, and for a device that torch does not find.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    here = [name for name, there in found.items() if there]
+    wanted = os.environ.get("HYBRID_DEVICE") or here[0]
+    if wanted not in here:
+        why = "is not there" if wanted in found else "is unknown"
+        raise HybridError(f"HYBRID_DEVICE = {wanted!r} {why}: choose one of {', '.join(here)}, or leave it unset")
+    return torch.device(wanted)
+
+
+def dtype(device: torch.device) -> torch.dtype:
+    """What networks compute in: HYBRID_PRECISION; not set: bfloat16 where the hardware computes in it, else float32.
+
+    Raises HybridError for another value.
+    """
+    wanted = os.environ.get("HYBRID_PRECISION")
+    if wanted:
+        if wanted not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise HybridError(f"HYBRID_PRECISION = {wanted!r} is unknown: choose one of {known}, or leave it unset")
+        return PRECISIONS[wanted]
+    return torch.bfloat16 if _has_bf16(device.type) else torch.float32
+
+
+def _has_bf16(kind: str) -> bool:
+    """Whether bfloat16 is faster than float32 there. Without units for it a CPU takes five times as long, by emulation."""
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != "cpu":
+        return False
+    # Of an Arm CPU, Linux tells. On a Mac torch has no fast bfloat16 for the CPU, whatever that could do.
+    arm = platform.machine() == "aarch64" and "bf16" in _cpu_flags()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() or arm
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """What is computed inside is computed in `dtype`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype(device) == torch.bfloat16)
+
+
+def float32(device: torch.device) -> contextlib.AbstractContextManager:
+    """What is computed inside is computed in float32, also within `autocast`."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, torch.bfloat16, enabled=False)
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """A GPU's float32 is float32 inside: else its convolutions keep ten bits of each factor, by torch's default."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    kept = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, kept, strict=True):
+            backend.fp32_precision = precision
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """Where to compute in float64 what lies on `device`: there, but beside an MPS device, which has no float64, on the CPU."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def in_words(device: torch.device) -> str:
+    """What a run prints at its start: "float32, 2 cores, AVX2", or "bf16, NVIDIA H100"."""
+    if device.type != "cpu":
+        return f"{name(device)}, {gpu_name(device)}"
+    threads = torch.get_num_threads()
+    return f"{name(device)}, {threads} core{'s' * (threads > 1)}, {instructions()}"
+
+
+def name(device: torch.device) -> str:
+    """Of `dtype`, as HYBRID_PRECISION has it."""
+    return next(name for name, kind in PRECISIONS.items() if kind == dtype(device))
+
+
+def gpu_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "Apple's GPU (MPS)"
+
+
+def instructions() -> str:
+    """The CPU's vector instructions that torch uses, such as AVX2, or AVX512 with bf16."""
+    name = torch.backends.cpu.get_cpu_capability()
+    if name == "DEFAULT":  # torch's word for Arm's Neon and for what it has no name for
+        name = "Neon" if platform.machine() in ("aarch64", "arm64") else platform.machine()
+    return name + " with bf16" * _has_bf16("cpu")
+
+
+@cache
+def _cpu_flags() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":")[1].split() for line in lines if line.startswith(("Features", "flags"))), [])
