@@ -76,6 +76,9 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW and NAdamW
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.0  # decay of the averaged weights that are kept for use; 0: the last weights are used
+    # Width of the average that is kept, its deviation as a share of the training (EDM2's sigma_rel): it fits any length. None:
+    # `ema` says.
+    average: float | None = None
 
     def __post_init__(self):
         _positive(self, "epochs", "batch", "lr", "clip")
@@ -83,6 +86,8 @@ class Training:
         for name in ("warmup", "ema"):
             _demand(0 <= getattr(self, name) < 1, name, getattr(self, name), "a share from 0 to below 1")
         _demand(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        _demand(self.average is None or 0 < self.average <= 0.25, "average", self.average, "a share above 0, to 0.25, or none")
+        _demand(self.average is None or not self.ema, "ema", self.ema, f"0 beside average = {self.average}")
         right = len(self.betas) == 2 and 0 <= min(self.betas) <= max(self.betas) < 1
         _demand(right, "betas", self.betas, "two values from 0 to below 1")
 
@@ -185,6 +190,7 @@ class Diffusion:
     smooth: float | None = None  # how far w's high frequencies are damped while it is diffused: see latent.CodeSpace; None: 0
     encoding_steps: int = 50  # S of the ODE that carries an image to x_T, the pixel DDIM's representation
     ode_steps: int = 50  # S there and S back of the pixel DDIM's reconstruction
+    error_images: int | None = None  # of the test set, whose error the pixel DDIM gives for several S; None: 32
 
     def __post_init__(self):
         _positive(self, "channels", "blocks", "steps", "clip", "patch", "encoding_steps", "ode_steps")

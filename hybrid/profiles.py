@@ -41,11 +41,11 @@ PROFILES = {
                     autoencoder=Autoencoder(widths=(8, 8, 16), cells=(1, 1, 1), decoder_width=8, decoder_cells=1),
                     contrast=Contrast(queue=512, hidden=32, dim=16),
                 ),
-                prior=Diffusion(training=Training(epochs=1, batch=512, ema=0.9), channels=8),
+                prior=Diffusion(training=Training(epochs=1, batch=512, average=0.1), channels=8),
             ),
             plus=Plus(
                 y=Semantic(training=Training(epochs=1, batch=512), width=16, blocks=1),
-                w=Texture(training=Training(epochs=1, batch=512, ema=0.9), channels=8, multipliers=(1, 1, 2)),
+                w=Texture(training=Training(epochs=1, batch=512, average=0.1), channels=8, multipliers=(1, 1, 2)),
             ),
             nvae=NVAE(training=Training(epochs=1, batch=512), channels=8, groups=(1, 1), latents=2),
             ddim=Diffusion(
@@ -57,7 +57,7 @@ PROFILES = {
                 encoding_steps=2,
                 ode_steps=2,
             ),
-            biggan=BigGAN(training=Training(epochs=1, batch=512, ema=0.9), generator_channels=8, discriminator_channels=8),
+            biggan=BigGAN(training=Training(epochs=1, batch=512, average=0.1), generator_channels=8, discriminator_channels=8),
             evaluation=Evaluation(samples=64, sampler_steps=2, inception=False, pairs=2, frames=5),
         ),
         # Minutes on two CPU cores, on the embedded digits.
@@ -75,7 +75,7 @@ PROFILES = {
                     noise=0.3,
                 ),
                 prior=Diffusion(
-                    training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, ema=0.98),
+                    training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, average=0.1),
                     channels=48,
                     predict="v",
                     flip=0.0,
@@ -83,9 +83,9 @@ PROFILES = {
                 ),
             ),
             plus=Plus(
-                y=Semantic(training=Training(epochs=5, batch=128, lr=2e-3, ema=0.98), width=256, flip=0.0),
+                y=Semantic(training=Training(epochs=5, batch=128, lr=2e-3, average=0.1), width=256, flip=0.0),
                 w=Texture(
-                    training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, ema=0.98),
+                    training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, average=0.1),
                     channels=32,
                     multipliers=(1, 2, 2),
                     predict="v",
@@ -96,7 +96,7 @@ PROFILES = {
                 training=Training(epochs=4, batch=64, lr=3e-3), channels=32, groups=(1, 1, 1, 1), kl_warmup=0.6, flip=0.0
             ),
             ddim=Diffusion(
-                training=Training(epochs=4, batch=128, optimiser="muon", lr=5e-3, ema=0.98),
+                training=Training(epochs=4, batch=128, optimiser="muon", lr=5e-3, average=0.1),
                 channels=48,
                 attention=(),
                 predict="v",
@@ -104,9 +104,10 @@ PROFILES = {
                 patch=4,
                 encoding_steps=5,
                 ode_steps=20,
+                error_images=256,
             ),
             biggan=BigGAN(
-                training=Training(epochs=3, batch=32, lr=1e-3, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.99),
+                training=Training(epochs=3, batch=32, lr=1e-3, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, average=0.1),
                 noise=64,
                 generator_channels=24,
                 discriminator_channels=24,
@@ -172,30 +173,30 @@ PROFILES = {
                     noise=0.3,
                 ),
                 prior=Diffusion(
-                    training=Training(epochs=25, batch=512, optimiser="muon", lr=3e-3, ema=0.999),
+                    training=Training(epochs=25, batch=512, optimiser="muon", lr=3e-3, average=0.1),
                     channels=64,
                     predict="v",
                 ),
             ),
             plus=Plus(
-                y=Semantic(training=Training(epochs=60, batch=512, ema=0.999)),
+                y=Semantic(training=Training(epochs=60, batch=512, average=0.1)),
                 w=Texture(
-                    training=Training(epochs=60, batch=256, optimiser="muon", lr=3e-3, ema=0.999),
+                    training=Training(epochs=60, batch=256, optimiser="muon", lr=3e-3, average=0.1),
                     channels=64,
                     multipliers=(1, 2, 2),
                     predict="v",
                 ),
             ),
-            nvae=NVAE(training=Training(epochs=60, ema=0.999), channels=64),
+            nvae=NVAE(training=Training(epochs=60, average=0.1), channels=64),
             ddim=Diffusion(
-                training=Training(epochs=60, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
+                training=Training(epochs=60, batch=128, optimiser="muon", lr=3e-3, average=0.1),
                 channels=96,
                 multipliers=(1, 2, 2),
                 attention=(16,),
                 predict="v",
             ),
             biggan=BigGAN(
-                training=Training(epochs=100, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.999),
+                training=Training(epochs=100, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, average=0.1),
             ),
             evaluation=Evaluation(samples=10_000, sampler_steps=50),
         ),

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import torch
 from timm.scheduler import CosineLRScheduler
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from hybrid import checkpoint, distributed
+from hybrid.average import average_of
 from hybrid.compilation import GraphedStep, compiled, graphs
 from hybrid.configs import Training
 from hybrid.errors import HybridError
@@ -123,7 +123,7 @@ def train(
         for name in optimisers
     }
     schedules = [_schedule(optimiser, steps, config) for optimiser in optimisers.values()]
-    average = ModelEmaV3(trainable, decay=config.ema, use_warmup=True, warmup_power=0.75) if config.ema else None
+    average = average_of(trainable, config)
 
     # Go on from a checkpoint
     state = checkpoint.load(path)

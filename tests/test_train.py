@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hybrid import bounds, checkpoint, configs, representation
+from hybrid.average import average_of
 from hybrid.configs import Training
 from hybrid.errors import HybridError
 from hybrid.profiles import profile
@@ -54,9 +55,9 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize(("ema", "optimiser"), [(0.0, "adamw"), (0.9, "adamw"), (0.0, "muon")])
-def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, ema, optimiser):
-    config = Training(epochs=4, batch=16, ema=ema, optimiser=optimiser)
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"average": 0.1}, {"optimiser": "muon"}], ids=str)
+def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, options):
+    config = Training(epochs=4, batch=16, **options)
     whole = train(Regression(), numbers(), LABELS, config, tmp_path / "whole", seed=3, about={})
     for looks in (3, 6):
         with pytest.raises(TimeUp, match="of 16"):
@@ -68,6 +69,29 @@ def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, ema, optimiser)
     assert [step for step, _ in lines[0]] == list(range(1, 17))
     other = train(Regression(), numbers(), LABELS, config, tmp_path / "other", seed=4, about={})
     assert not same(whole, other)
+
+
+def test_an_average_has_the_width_it_is_asked_for_whatever_the_training_s_length():
+    """The weights that each step's have in it, read off by averaging steps told apart: their deviation is `width` (EDM2)."""
+    for width in (0.05, 0.1, 0.2):
+        for steps in (200, 1000):
+            module = nn.Linear(1, steps, bias=False)
+            average = average_of(module, Training(epochs=1, average=width))
+            for step in range(1, steps + 1):
+                module.weight.data = torch.zeros(steps, 1).index_fill(0, torch.tensor(step - 1), 1.0)
+                average.update(module, step)
+            share, place = average.module.weight[:, 0].double(), (torch.arange(steps) + 0.5) / steps
+            assert share.sum().item() == pytest.approx(1, abs=1e-4) and share.argmax() == steps - 1
+            mean = (share * place).sum()
+            assert ((share * place**2).sum() - mean**2).sqrt().item() == pytest.approx(width, rel=0.02)
+
+
+def test_one_average_is_asked_for():
+    assert average_of(nn.Linear(1, 1), Training(epochs=1)) is None
+    with pytest.raises(HybridError, match=r"ema = 0\.9: give 0 beside average = 0\.1"):
+        Training(epochs=1, ema=0.9, average=0.1)
+    with pytest.raises(HybridError, match=r"average = 0\.5: give a share above 0, to 0\.25, or none"):
+        Training(epochs=1, average=0.5)
 
 
 def test_a_resumed_training_says_where_it_began_and_who_went_on(tmp_path, monkeypatch):
