@@ -23,7 +23,7 @@ from hybrid.checkpoint import save_arrays, write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment
 from hybrid.methods import METHODS, method
-from hybrid.precision import best_device
+from hybrid.precision import best_device, in_words
 from hybrid.released import names, open_model
 from hybrid.released import release as write_release
 from hybrid.reproduce import reproduce as run_all
@@ -54,7 +54,9 @@ def reproduce(
         notebooks: execute the notebooks too.
     """
     _refuse_unknown(methods)
-    print(f"report: {run_all(Experiment(profile, dataset, seed, Clock(time_limit)), methods, notebooks)}")
+    experiment = Experiment(profile, dataset, seed, Clock(time_limit))
+    print(in_words(experiment.device), flush=True)
+    print(f"report: {run_all(experiment, methods, notebooks)}")
 
 
 def train(
@@ -75,6 +77,7 @@ def train(
     """
     _refuse_unknown(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
+    print(in_words(experiment.device), flush=True)
     for name in methods:
         experiment.model(name)
         print(f"trained: {experiment.run(name).folder}")

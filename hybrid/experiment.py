@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, given, nearest, paths, table

@@ -72,7 +72,7 @@ def study(
     for name, predict in judges.items():
 
         def right(batch: Tensor, wanted: Tensor, predict: Predict = predict) -> float:
-            return 100 * (predict(batch).to(wanted.device) == wanted).double().mean().item()
+            return 100 * (predict(batch).to(wanted.device) == wanted).float().mean().item()
 
         of_y, of_w = pictures["y"].flatten(0, 1), pictures["w"].flatten(0, 1)
         numbers |= {

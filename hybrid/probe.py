@@ -103,11 +103,12 @@ def fitted(train_features: Tensor, train_labels: Tensor, penalty: float = 1e-3) 
     Raises HybridError as `linear_probe`.
     """
     _check(train_features, train_labels, "train")
-    labels = train_labels.to(train_features.device)
+    device = float64_device(train_features.device)
+    train_features, labels = train_features.to(device), train_labels.to(device)
     standardised = _standardised(train_features, train_features)[0]
     moments = _second_moments(standardised)
     weights = _fit(standardised, labels, int(labels.max()) + 1, penalty, moments, TOLERANCE)[0]
-    return lambda features: _logits(_standardised(train_features, features.to(labels.device))[1], weights).argmax(1)
+    return lambda features: _logits(_standardised(train_features, features.to(device))[1], weights).argmax(1)
 
 
 def _fit(

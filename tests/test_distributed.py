@@ -66,7 +66,7 @@ def work(rank, folder, port):
 
 @contextlib.contextmanager
 def float64():
-    """Whatever is float32 elsewhere is float64, but for the augmentation's views and Muon's own bfloat16."""
+    """Whatever is float32 elsewhere is float64, but for the augmentation's views and, on hardware for it, Muon's bfloat16."""
 
     def views(images, config):
         torch.set_default_dtype(torch.float32)

@@ -58,7 +58,8 @@ def test_everything_is_there(done):
 def test_provenance_is_whole(done):
     kept = json.loads((done / "results/smoke/digits/seed0/hybrid.json").read_text())
     found = kept["provenance"]
-    for key in ("command", "commit", "dirty", "date", "python", "versions", "profile", "sha256", "seed", "device"):
+    where = ("device", "precision", "instructions")
+    for key in ("command", "commit", "dirty", "date", "python", "versions", "profile", "sha256", "seed", *where):
         assert key in found, key
     assert found["sha256"] == Experiment("smoke").images.sha256
     assert set(found["training_seconds"]) == set(found["trained"]) == {"representation", "prior"}
