@@ -26,11 +26,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hybrid import checkpoint, distributed
-from hybrid.average import average_of
 from hybrid.compilation import GraphedStep, compiled, graphs
 from hybrid.configs import Training
 from hybrid.errors import HybridError
-from hybrid.muon import Muon
 from hybrid.precision import autocast
 from hybrid.provenance import machine, peak_memory, provenance, resumed
 
@@ -112,6 +110,8 @@ def train(
     if config.batch % distributed.world():
         raise HybridError(f"batch = {config.batch} cannot be shared by {distributed.world()} processes: make it a multiple")
     steps, log_every = config.epochs * per_epoch, max(per_epoch // LOGS_PER_EPOCH, 1)
+
+    from hybrid.average import average_of  # imports timm, which takes its time
 
     # Model, optimisers, averages
     trainable.to(device=device, memory_format=torch.channels_last).train()
@@ -274,6 +274,8 @@ def optimiser_for(module: nn.Module, config: Training, graphed: bool = False) ->
     others = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
     if config.optimiser == "adamw":
         return torch.optim.AdamW([weights, others], lr=config.lr, betas=config.betas, fused=True, capturable=graphed)
+    from hybrid.muon import Muon  # likewise
+
     # Muon's steps are as large as AdamW's at the same rate, and NAdamW moves what is no matrix.
     groups = [weights, others | {"use_fallback": True}]
     return Muon(groups, lr=config.lr, betas=config.betas, nesterov=True, capturable=graphed)
