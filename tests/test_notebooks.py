@@ -50,7 +50,8 @@ def two(home, monkeypatch):
     monkeypatch.setattr(paths, "notebooks", lambda: folder)
 
     def write(cell):
-        for name, parameters in (("a", "profile = dataset = seed = 0"), ("b", "profile = dataset = seed = 0"), ("c", "x = 1")):
+        own = "profile = 0\ndataset = 0\nseed = 0"
+        for name, parameters in (("a", own), ("b", own), ("c", "x = 1")):
             tagged = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
             kernel = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
             made = nbformat.v4.new_notebook(cells=[tagged, nbformat.v4.new_code_cell(cell)], metadata=kernel)
