@@ -5,9 +5,23 @@
 `hybrid.Experiment("demo")` makes or reads whatever an experiment consists of.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from hybrid.errors import HybridError
-from hybrid.experiment import Experiment
-from hybrid.methods import load
-from hybrid.released import pretrained
+
+if TYPE_CHECKING:
+    from hybrid.experiment import Experiment
+    from hybrid.methods import load
+    from hybrid.released import pretrained
 
 __all__ = ["Experiment", "HybridError", "load", "pretrained"]
+
+HOMES = {"Experiment": "hybrid.experiment", "load": "hybrid.methods", "pretrained": "hybrid.released"}
+
+
+def __getattr__(name: str):
+    """A public name, imported when it is first asked for: `hybrid --help` needs none of them."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)

@@ -6,7 +6,6 @@ faster; each branch starts at zero instead, through its last weight.
 
 from __future__ import annotations
 
-from timm.layers import SqueezeExcite
 from torch import Tensor, nn
 
 from hybrid.batchnorm import BatchNorm
@@ -59,8 +58,10 @@ class DecoderCell(Cell):
         nn.init.zeros_(self.branch[-2].weight)
 
 
-def squeeze_excite(channels: int) -> SqueezeExcite:
+def squeeze_excite(channels: int) -> nn.Module:
     """Squeeze-excite with NVAE's bottleneck of max(C / 16, 4)."""
+    from timm.layers import SqueezeExcite  # slow to import
+
     return SqueezeExcite(channels, rd_channels=max(channels // 16, 4), act_layer=nn.ReLU)
 
 

@@ -1,6 +1,7 @@
 """The command line, `hybrid`: what its commands are called and take.
 
-reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen.
+reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen, expect; `hybrid --version`.
+Commands import what they need once they run, so that help comes at once.
 """
 
 from __future__ import annotations
@@ -8,27 +9,21 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import torch
 import tyro
-from PIL import Image
 
-from hybrid import data as datasets
-from hybrid import distributed, figures, paths
-from hybrid.checkpoint import save_arrays, write_atomically
-from hybrid.errors import HybridError
-from hybrid.experiment import Experiment
-from hybrid.methods import METHODS, method
-from hybrid.precision import best_device, in_words
-from hybrid.released import names, open_model
-from hybrid.released import release as write_release
-from hybrid.reproduce import reproduce as run_all
-from hybrid.screen import screen as run_screen
-from hybrid.train import Clock, TimeUp
+from hybrid import paths
+from hybrid.errors import HybridError, TimeUp
+
+if TYPE_CHECKING:
+    import numpy as np
 
 STOPPED = 75  # the exit status of a run that its time limit stopped: the same command goes on (sysexits.h, EX_TEMPFAIL)
 
@@ -37,9 +32,10 @@ def reproduce(
     profile: str = "demo",
     dataset: str | None = None,
     seed: int = 0,
-    methods: tuple[str, ...] = tuple(METHODS),
+    methods: tuple[str, ...] = (),
     time_limit: float | None = None,
     notebooks: bool = True,
+    dry_run: bool = False,
 ) -> None:
     """Train, judge, draw: everything that a profile makes, then the notebooks and one HTML report.
 
@@ -49,21 +45,33 @@ def reproduce(
         profile: demo, laptop, gpu, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
         dataset: digits, cifar10, cifar100, an .npz or a folder; left out: the profile's own.
         seed: of weights, batches and samples.
-        methods: which, beside the hybrid; left out: all.
+        methods: hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z: which, beside the hybrid; left out: all.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
         notebooks: execute the notebooks too.
+        dry_run: tell what is there, what is to be made and how long that takes, and make nothing.
     """
-    _refuse_unknown(methods)
+    from hybrid import expected, plan
+    from hybrid.experiment import Experiment
+    from hybrid.precision import in_words
+    from hybrid.reproduce import reproduce
+    from hybrid.train import Clock
+
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     print(in_words(experiment.device), flush=True)
-    print(f"report: {run_all(experiment, methods, notebooks)}")
+    work = plan.of(experiment, _known(methods), notebooks)
+    print(plan.describe(experiment, work), flush=True)
+    if not dry_run:
+        report = reproduce(experiment, work)
+        if compared := expected.compare(experiment, work.methods):
+            print(f"{expected.for_people(compared)}\n{expected.verdict(compared)}")
+        print(f"report: {report}")
 
 
 def train(
     profile: str = "demo",
     dataset: str | None = None,
     seed: int = 0,
-    methods: tuple[str, ...] = tuple(METHODS),
+    methods: tuple[str, ...] = (),
     time_limit: float | None = None,
 ) -> None:
     """Train methods, or go on where training stopped.
@@ -72,31 +80,34 @@ def train(
         profile: as for `hybrid reproduce --help`.
         dataset: likewise.
         seed: of weights and batches.
-        methods: which; left out: all.
+        methods: likewise; left out: all.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
     """
-    _refuse_unknown(methods)
+    from hybrid.experiment import Experiment
+    from hybrid.precision import in_words
+    from hybrid.train import Clock
+
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     print(in_words(experiment.device), flush=True)
-    for name in methods:
+    for name in _known(methods):
         experiment.model(name)
         print(f"trained: {experiment.run(name).folder}")
 
 
-def evaluate(
-    profile: str = "demo", dataset: str | None = None, seed: int = 0, methods: tuple[str, ...] = tuple(METHODS)
-) -> None:
+def evaluate(profile: str = "demo", dataset: str | None = None, seed: int = 0, methods: tuple[str, ...] = ()) -> None:
     """Judge methods on the test set, training what is not trained, and print the numbers.
 
     Args:
         profile: as for `hybrid reproduce --help`.
         dataset: likewise.
         seed: of weights, batches and samples.
-        methods: which; left out: all.
+        methods: likewise; left out: all.
     """
-    _refuse_unknown(methods)
+    from hybrid.experiment import Experiment
+    from hybrid.methods import method
+
     experiment = Experiment(profile, dataset, seed)
-    for name in methods:
+    for name in _known(methods):
         print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
         for metric, value in experiment.metrics(name)["metrics"].items():
             print(f"  {metric:24} {value:10.3f}")
@@ -113,6 +124,11 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: of the noise.
     """
+    from hybrid import figures
+    from hybrid.checkpoint import save_arrays
+    from hybrid.precision import best_device
+    from hybrid.released import open_model
+
     if count < 1:
         raise HybridError(f"count = {count}: give 1 or more")
     if out.suffix not in (".png", ".npz"):
@@ -136,13 +152,17 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
         part: what moves.
         frames: images on the path, both ends included.
     """
+    import torch
+
+    from hybrid import data, figures
+    from hybrid.precision import best_device
+    from hybrid.released import open_model
+
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
     if frames < 2:
         raise HybridError(f"frames = {frames}: give 2 or more, both ends are among them")
-    x0, x1 = (
-        torch.tensor(datasets.read_image(path, crop=True)).permute(2, 0, 1)[None] for path in (start, end)
-    )  # (1, 3, 32, 32)
+    x0, x1 = (torch.tensor(data.read_image(path, crop=True)).permute(2, 0, 1)[None] for path in (start, end))  # (1, 3, 32, 32)
     path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
     _save_png(out, figures.tile(figures.to_uint8(path), frames))
     print(f"path: {out}")
@@ -156,9 +176,14 @@ def embed(run: Path, dataset: str, out: Path) -> None:
         dataset: digits, cifar10, cifar100, an .npz or a folder.
         out: an .npz.
     """
+    from hybrid import data
+    from hybrid.checkpoint import save_arrays
+    from hybrid.precision import best_device
+    from hybrid.released import open_model
+
     if out.suffix != ".npz":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .npz")
-    images, model = datasets.load(dataset, paths.data()), open_model(run, best_device())
+    images, model = data.load(dataset, paths.data()), open_model(run, best_device())
     arrays = {"train_labels": images.train_labels.numpy(), "test_labels": images.test_labels.numpy()}
     for split, pixels in (("train", images.train_images), ("test", images.test_images)):
         y, w = model.split(model.encode(pixels))
@@ -187,7 +212,11 @@ def diagnose(
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: of the noise.
     """
+    from hybrid import data, figures
     from hybrid import diagnose as diagnosis
+    from hybrid.checkpoint import write_atomically
+    from hybrid.precision import best_device
+    from hybrid.released import names, open_model
 
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
@@ -195,7 +224,7 @@ def diagnose(
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
     name = dataset or (str(run) if str(run) in names() else run.resolve().parents[1].name)
-    found = diagnosis.diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed)
+    found = diagnosis.diagnose(model, data.load(name, paths.data()).to(model.device), count, steps, eta, seed)
     tables = diagnosis.markdown(found)
     print(tables)
     write_atomically(out.with_suffix(".md"), lambda path: path.write_text(tables + "\n"))
@@ -211,7 +240,10 @@ def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) 
         dataset: likewise.
         seed: of the run.
     """
-    print(f"weights: {write_release(Experiment(profile, dataset, seed))}")
+    from hybrid.experiment import Experiment
+    from hybrid.released import release
+
+    print(f"weights: {release(Experiment(profile, dataset, seed))}")
 
 
 def data(dataset: str = "digits") -> None:
@@ -220,7 +252,9 @@ def data(dataset: str = "digits") -> None:
     Args:
         dataset: digits, cifar10, cifar100, an .npz or a folder.
     """
-    print(json.dumps(datasets.describe(datasets.load(dataset, paths.data())), indent=1))
+    from hybrid.data import describe, load
+
+    print(json.dumps(describe(load(dataset, paths.data())), indent=1))
 
 
 def bench(
@@ -241,9 +275,9 @@ def bench(
         fid_images: whose Fréchet distance is measured, the longest turn by far.
         quick: run every line on next to nothing; the numbers mean nothing.
     """
-    from hybrid.bench import bench as measure  # imports its peers' parts
+    from hybrid.bench import bench
 
-    table = measure(out or paths.bench(), seconds, pairs, profile, fid_images, quick)
+    table = bench(out or paths.bench(), seconds, pairs, profile, fid_images, quick)
     print(f"table: {table}")
 
 
@@ -263,42 +297,113 @@ def screen(
         out: the log, a .jsonl; left out: results/bench/screen.jsonl.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
     """
-    line = run_screen(Experiment(profile, dataset, seed, Clock(time_limit)), out or paths.bench() / "screen.jsonl")
+    from hybrid.experiment import Experiment
+    from hybrid.screen import screen
+    from hybrid.train import Clock
+
+    line = screen(Experiment(profile, dataset, seed, Clock(time_limit)), out or paths.bench() / "screen.jsonl")
     print(json.dumps({key: value for key, value in line.items() if key != "provenance"}))
+
+
+def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> None:
+    """Add a run's numbers to those that others are compared with, in the repository's results/.
+
+    Args:
+        profile: as for `hybrid reproduce --help`.
+        dataset: likewise.
+        seed: of the run.
+    """
+    from hybrid import expected
+    from hybrid.experiment import Experiment
+
+    print(f"expected: {expected.add(Experiment(profile, dataset, seed))}")
+
+
+COMMANDS = (reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen, expect)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a wrong input ends with one line on standard error and status 2.
 
-    Of several processes, which torchrun starts, the first speaks; each tells its own errors.
+    Ctrl-C and SIGTERM end with one line too, and status 130 or 143. Of several processes, which torchrun starts, the first
+    speaks; each tells its own errors.
     """
     logging.basicConfig(format="%(message)s")
-    commands = {
-        f.__name__: f for f in (reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen)
-    }
+    if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"hybrid {version('hybrid')}")
+        return 0
+    commands = {command.__name__: _later(command) for command in COMMANDS}
+    command = tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
+    speaks, distributed = True, None
     try:
-        distributed.start()
-        with contextlib.redirect_stdout(None) if distributed.rank() else contextlib.nullcontext():
-            tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
-    except TimeUp as stop:
-        if distributed.rank() == 0:
+        with _signals():
+            from hybrid import distributed
+
+            distributed.start()
+            speaks = distributed.rank() == 0
+            with contextlib.nullcontext() if speaks else contextlib.redirect_stdout(None):
+                command()
+    except (TimeUp, Interrupted) as stop:
+        if speaks:
             print(stop, file=sys.stderr)
-        return STOPPED
+        return stop.status if isinstance(stop, Interrupted) else STOPPED
     except HybridError as error:
         print(f"hybrid: {error}", file=sys.stderr)
         return 2
     finally:
-        distributed.stop()
+        if distributed is not None:
+            distributed.stop()
     return 0
 
 
-def _refuse_unknown(methods: tuple[str, ...]) -> None:
-    """A wrong name is told before anything is trained."""
-    for name in methods:
-        method(name)
+class Interrupted(BaseException):
+    """A signal that asks the command to end, such as Ctrl-C's."""
+
+    def __init__(self, number: int):
+        self.status = 128 + number  # as shells tell it
+        super().__init__(
+            f"hybrid: stopped by {signal.Signals(number).name}; what was finished is kept in {paths.home()}, of a training the "
+            "last checkpoint, a minute old at most; the same command goes on from there"
+        )
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise Interrupted, once: a second one ends the process on the spot."""
+
+    def interrupt(number: int, _) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as of a shell's background jobs
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The command with its arguments, to be run later."""
+    return wraps(command)(lambda *arguments, **named: partial(command, *arguments, **named))
+
+
+def _known(methods: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods, all where none is named. A wrong name is told before anything is trained."""
+    from hybrid.methods import METHODS, method
+
+    return tuple(method(name).name for name in methods) or tuple(METHODS)
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:
+    from PIL import Image
+
+    from hybrid.checkpoint import write_atomically
+
     write_atomically(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="png"))
 
 

@@ -26,14 +26,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100, ImageFolder
-from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
 from hybrid.digits import RENDERINGS, load_digits_rgb
 from hybrid.errors import HybridError
 
 SIDE = 32  # pixels
-CIFAR = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # torchvision's names
 PUBLISHED = ("digits", *CIFAR)  # whose names say what is in them
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 KINDS = "digits, cifar10, cifar100, a path to an .npz file, or a path to a folder with train/<class>/ and test/<class>/"
@@ -132,7 +130,10 @@ def describe(images: ImageSet) -> dict:
 
 
 def _from_torchvision(name: str, root: Path) -> ImageSet:
-    kind = CIFAR[name]
+    from torchvision import datasets  # slow to import, and seldom needed
+    from torchvision.datasets.utils import check_integrity, download_and_extract_archive
+
+    kind = getattr(datasets, CIFAR[name])
     try:
         with quiet_download():
             # torchvision takes whole batches for a whole archive and would never mend metadata that an interrupted
@@ -169,6 +170,8 @@ def _from_npz(name: str, path: Path) -> ImageSet:
 
 
 def _from_folder(name: str, path: Path) -> ImageSet:
+    from torchvision.datasets import ImageFolder  # slow to import, and seldom needed
+
     folders = {}
     for split in ("train", "test"):
         try:

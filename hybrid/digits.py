@@ -15,7 +15,6 @@ Everything is computed in float64 from raw PCG64 doubles and rounded once, so th
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 SEED = 2021
@@ -53,6 +52,8 @@ def load_digits_rgb() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def split_glyphs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Train glyphs, train labels, test glyphs, test labels: (N, 8, 8) in [0, 1] and int64 (N,), split by class."""
+    from sklearn.datasets import load_digits  # slow to import
+
     source = load_digits()
     labels = source.target.astype(np.int64)
     ticket = rng.random(len(labels))

@@ -11,13 +11,13 @@ import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
-from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, given, nearest, paths, table
+from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, paths
 from hybrid.checkpoint import write_atomically
 from hybrid.classifier import Classifier, Judge
 from hybrid.configs import Profile, describe
@@ -28,6 +28,9 @@ from hybrid.probe import fitted
 from hybrid.profiles import profile
 from hybrid.provenance import code, machine, peak_memory, provenance
 from hybrid.train import Clock, TimeUp, read_history, stream
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, would give other numbers
 
@@ -100,6 +103,8 @@ class Experiment:
 
     def history(self, name: str, stage: str) -> pd.DataFrame:
         """The history of a stage's training: a row each time that it was logged."""
+        import pandas as pd  # slow to import
+
         kept, now = read_json(self.outcomes / f"{name}.json"), self._key(name)
         if not self.history_path(name, stage).exists() or (kept is not None and kept["key"]["method"] != now["method"]):
             self.model(name)
@@ -110,9 +115,8 @@ class Experiment:
 
         Raises TimeUp when the clock has run out before it is judged.
         """
-        path = self.outcomes / f"{name}.json"
-        kept, key = distributed.from_first(lambda: (read_json(path), self._key(name)))
-        if kept is None or kept["key"] != key or distributed.from_first(lambda: self._fid_can_be_had(name, kept)):
+        kept = distributed.from_first(lambda: self.judged_before(name))
+        if kept is None:
             model = self.model(name)
             if distributed.from_first(lambda: self.clock.up):
                 raise TimeUp(f"{name} is trained and not judged yet; the same command goes on from there")
@@ -127,8 +131,13 @@ class Experiment:
             )
             seconds = judged.pop("seconds")
             kept = {"key": self._key(name), **judged, "provenance": self.provenance(name, evaluation_seconds=seconds)}
-            write_json(path, kept)
+            write_json(self.outcomes / f"{name}.json", kept)
         return kept
+
+    def judged_before(self, name: str) -> dict | None:
+        """A method's kept outcome, None where it is to be made (anew)."""
+        kept = read_json(self.outcomes / f"{name}.json")
+        return None if kept is None or kept["key"] != self._key(name) or self._fid_can_be_had(name, kept) else kept
 
     def _known(self, name: str) -> dict[str, float]:
         """Error and accuracies of a representation that is another method's, which is judged first."""
@@ -153,6 +162,8 @@ class Experiment:
             shown = figures.gallery(
                 self.model(name), method(name).metrics, self.images, config.sampler_steps, config.eta, self.seed
             )
+            from hybrid import nearest  # imports matplotlib
+
             return shown | (nearest.beside(shown["samples"], self.images) if "samples" in shown else {})
 
         return self._kept(f"{name}-gallery", make, name)
@@ -175,6 +186,8 @@ class Experiment:
 
     def _given(self) -> dict:
         """Figure 6, judged by the linear probe on y and by a classifier of pixels, which is trained for it."""
+        from hybrid import given  # imports pandas and matplotlib
+
         model, images, run = self.model("hybridplus"), self.images, self.run("hybridplus")
         judge = Judge.of(self.profile)
         torch.manual_seed(stream(self.seed, "classifier"))
@@ -186,6 +199,8 @@ class Experiment:
 
     def table(self) -> pd.DataFrame:
         """Table 1, tidy, over all the methods and seeds that have been judged."""
+        from hybrid import table  # imports pandas and matplotlib
+
         measured = {name: {} for name in TABLE}
         for path, kept in self.judged().items():
             measured[path.stem][int(path.parent.name.removeprefix("seed"))] = kept["metrics"]

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import display
-from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 
 from hybrid.checkpoint import write_atomically
 from hybrid.data import ImageSet
 from hybrid.errors import HybridError
 from hybrid.model import HybridModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PARTS = {2: ("z",), 3: ("y",), 4: ("w",), 5: ("z", "y", "w")}  # what moves in each of the paper's figures
 TITLES = {"z": "z: the whole code moves", "y": "y moves, w stays", "w": "w moves, y stays"}
@@ -85,6 +85,8 @@ def to_uint8(images: Tensor) -> Tensor:
 
 def draw(data: dict) -> Figure:
     """One panel a part: each row a path from start (left, t = 1) to end (right, t = 0), between the two images themselves."""
+    from matplotlib import pyplot as plt  # slow to import, here and below: figures are computed without it
+
     parts = [part for part in TITLES if part in data]
     rows, frames = data[parts[0]].shape[:2]
     with plt.rc_context(STYLE):
@@ -134,11 +136,19 @@ def tile(images: np.ndarray | Tensor, columns: int) -> np.ndarray:
 
     Fewer than a row of them make a row as short.
     """
-    return make_grid(torch.as_tensor(images), columns, padding=0, pad_value=255).permute(1, 2, 0).cpu().numpy()
+    images = torch.as_tensor(images).cpu().numpy()
+    columns = min(columns, len(images))
+    rows, (height, width) = -(-len(images) // columns), images.shape[2:]
+    cells = np.full((rows * columns, 3, height, width), 255, np.uint8)
+    cells[: len(images)] = images
+    cells = cells.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
+    return cells.reshape(rows * height, columns * width, 3)
 
 
 def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
     """Images (N, 3, H, W) uint8 as a plain picture."""
+    from matplotlib import pyplot as plt
+
     grid = tile(images, columns)
     figure, axis = plt.subplots(figsize=(grid.shape[1] / 52, grid.shape[0] / 52), layout="constrained")
     axis.imshow(grid, interpolation="nearest")
@@ -164,6 +174,8 @@ def gallery(model: nn.Module, metrics: tuple[str, ...], images: ImageSet, steps:
 
 def draw_gallery(data: dict) -> Figure:
     """Left the samples; right test images, each row above the row of its reconstructions."""
+    from matplotlib import pyplot as plt
+
     both = np.stack([data["originals"].reshape(4, 8, 3, 32, 32), data["reconstructions"].reshape(4, 8, 3, 32, 32)], axis=1)
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.7), layout="constrained")
@@ -179,6 +191,8 @@ def draw_gallery(data: dict) -> Figure:
 
 def draw_galleries(galleries: dict[str, dict]) -> Figure:
     """A row a method (title -> its gallery): left 36 samples, right eight test images above their reconstructions."""
+    from matplotlib import pyplot as plt
+
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(galleries), 2, figsize=(9, 1.75 * len(galleries)), width_ratios=(12, 8), squeeze=False, layout="constrained"
@@ -201,12 +215,17 @@ def draw_galleries(galleries: dict[str, dict]) -> Figure:
 
 def show(figure: Figure) -> None:
     """Show a figure in a notebook, once, as PNG, and close it."""
+    from IPython.display import display
+    from matplotlib import pyplot as plt
+
     display(figure)
     plt.close(figure)
 
 
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write `stem`.png and `stem`.pdf without dates or versions in them, and close the figure."""
+    from matplotlib import pyplot as plt
+
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"Creator": None, "Producer": None, "CreationDate": None})):
         draw = partial(figure.savefig, format=suffix[1:], metadata=metadata)
         write_atomically(stem.with_suffix(suffix), draw)

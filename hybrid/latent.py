@@ -6,6 +6,9 @@ Images are seen as they are and flipped, so each is encoded both ways once, befo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,9 +16,20 @@ from torch import Tensor, nn
 from hybrid import configs
 from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.diffusion import Diffusion
-from hybrid.precision import autocast
+from hybrid.precision import autocast, float32
 from hybrid.train import Trainable, stream
 from hybrid.unet import CodeUNet, ResidualMLP, UNet
+
+
+def in_float32(method: Callable) -> Callable:
+    """A method of tensors that is computed in float32 under autocast too: bfloat16 would round codes to two digits."""
+
+    @wraps(method)
+    def computed(self, *tensors: Tensor):
+        with float32(tensors[0].device):
+            return method(self, *(x.float() for x in tensors))
+
+    return computed
 
 
 class CodeSpace(nn.Module):
@@ -65,16 +79,19 @@ class CodeSpace(nn.Module):
         self.w_std.copy_(std[:, None, None])
         self.w_variances.copy_(principal_components(((w - self.w_mean) / self.w_std).flatten(1))[0])
 
+    @in_float32
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z (N, 6, 16, 16) -> y (N, C, S, S), white, and w (N, C', 16, 16), standardised."""
         w = (self._filtered(z[:, self.y_channels :], self.gain) - self.w_mean) / self.w_std
         return self.whiten(z), w.contiguous(memory_format=torch.channels_last)
 
+    @in_float32
     def components(self, z: Tensor) -> Tensor:
         """y's components, each of deviation 1, as a map (N, K, 1, 1), of z or y at 16 x 16 (N, >= y's channels, 16, 16)."""
         y = F.pixel_unshuffle(z[:, : self.y_channels], self.factor).flatten(1) - self.y_mean
         return (y @ self.y_basis / self.y_std)[:, :, None, None]
 
+    @in_float32
     def laid_out(self, components: Tensor) -> Tensor:
         """Components (N, K, 1, 1) -> y (N, C, S, S), white."""
         return (components.flatten(1) @ self.y_basis.T).unflatten(1, self.y_shape)
@@ -83,6 +100,7 @@ class CodeSpace(nn.Module):
         """y (N, C, S, S), white, of z or y at 16 x 16."""
         return self.laid_out(self.components(z))
 
+    @in_float32
     def join(self, y: Tensor, w: Tensor) -> Tensor:
         """What `split` gives -> z; components of y that are not kept are their mean."""
         y = y.flatten(1) @ self.y_basis * self.y_std @ self.y_basis.T + self.y_mean
@@ -147,8 +165,7 @@ class LatentDDIM(Trainable):
             z = ((z - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
             loss = self.diffusion.loss(self.net, z)
             return loss, {"loss": loss}
-        with torch.autocast(z.device.type, enabled=False):
-            y, w = self.codes.split(z)
+        y, w = self.codes.split(z)
         t = self.diffusion.draw_times(z)
         (y, y_target), (w, w_target) = self.diffusion.noised(y, t), self.diffusion.noised(w, t)
         w_found, y_found = self.net(w, t, y, t)
@@ -182,8 +199,7 @@ class LatentDDIM(Trainable):
 
         with autocast(noise.device):
             z = self.diffusion.sample(net, noise, steps, eta, clip=self.clip, seed=seed)
-        with torch.autocast(noise.device.type, enabled=False):
-            return self.codes.join(F.pixel_unshuffle(z[:, :y_channels], factor), z[:, y_channels:])
+        return self.codes.join(F.pixel_unshuffle(z[:, :y_channels], factor), z[:, y_channels:])
 
 
 class SemanticPrior(Trainable):
@@ -207,8 +223,7 @@ class SemanticPrior(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of the net's v, per dimension, where a Gaussian's best predictor, v = 0, has 1."""
-        with torch.autocast(batch.device.type, enabled=False):
-            y = self.codes.components(one_of_two(batch, self.flip))
+        y = self.codes.components(one_of_two(batch, self.flip))
         loss = self.diffusion.loss(self.net, y)
         return loss, {"loss": loss}
 
@@ -217,8 +232,7 @@ class SemanticPrior(Trainable):
         """Noise (N, K, 1, 1) -> white y (N, C, S, S)."""
         with autocast(noise.device):
             found = self.diffusion.sample(self.net, noise, steps, eta, seed=seed)
-        with torch.autocast(noise.device.type, enabled=False):
-            return self.codes.laid_out(found)
+        return self.codes.laid_out(found)
 
 
 class TexturePrior(Trainable):
@@ -241,8 +255,7 @@ class TexturePrior(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The squared error of what the net predicts of w, per dimension, given a y that may be noisy or untold."""
-        with torch.autocast(batch.device.type, enabled=False):
-            y, w = self.codes.split(one_of_two(batch, self.config.flip))
+        y, w = self.codes.split(one_of_two(batch, self.config.flip))
         most = round(self.config.y_noise * self.diffusion.steps)
         t_y = torch.randint(0, most + 1, (len(y),), device=y.device)
         y, _ = self.diffusion.noised(y, t_y)
@@ -276,8 +289,7 @@ class TexturePrior(Trainable):
         noise = noise.contiguous(memory_format=torch.channels_last)
         with autocast(noise.device):
             w = self.diffusion.sample(net, noise, steps, eta, clip=self.config.clip, seed=seed)
-        with torch.autocast(noise.device.type, enabled=False):
-            return self.codes.join(y, w)
+        return self.codes.join(y, w)
 
 
 class PlusPrior(nn.Module):

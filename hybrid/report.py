@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from hybrid import table
+from hybrid import expected, table
 from hybrid.checkpoint import write_atomically
 from hybrid.experiment import Experiment
 from hybrid.methods import METHODS
@@ -50,6 +50,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
     """Write results/<profile>/<dataset>/report.html, of the hybrid and others, and return its path."""
     judged = {name: experiment.metrics(name) for name in methods}
     environment = Environment(loader=PackageLoader("hybrid", ""), autoescape=select_autoescape())
+    compared = expected.compare(experiment, methods)
     seconds = {n: sum(j["provenance"]["training_seconds"].values()) for n, j in judged.items()}
     page = environment.get_template("report.html").render(
         title=f"Hybrid mutual information bounds: {experiment.profile.name} on {experiment.slug}",
@@ -58,6 +59,8 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         + ".",
         table=_html(table.for_people(experiment.table())),
         legend=table.legend(experiment.table(), experiment.profile.evaluation.samples).replace("`", ""),
+        compared=_html(expected.for_people(compared)) if compared else None,
+        inside=expected.verdict(compared),
         parts=_html(parts(judged["hybrid"]["metrics"])),
         figures=[
             {"title": title, "caption": caption, "png": base64.b64encode(path.read_bytes()).decode()}

@@ -14,6 +14,7 @@ from hybrid.methods import TABLE, Method
 
 COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
 UNITS = {"mse": "MSE, 1e-3", "fid": "FID", "acc": "linear acc., %"}
+STAND_INS = ("fd_", "kd_", "kid")  # distances that are not FID begin so
 MISSING = "missing"
 DASH = "–"
 
@@ -68,7 +69,7 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
                 paper.append(DASH)
                 continue
             row = cells.loc[(method.name, metric)]
-            ours.append(_number(row["value"], row["std"]))
+            ours.append(number(row["value"], row["std"]))
             paper.append(f"{row['paper']:g}" if pd.notna(row["paper"]) else "")
         shown[label(metric)] = ours
         if any(text not in ("", DASH) for text in paper):
@@ -120,19 +121,25 @@ def label(metric: str) -> str:
     return UNITS.get(metric, metric)
 
 
+def is_shown(metric: str) -> bool:
+    """Whether a method's metric is a number of the table."""
+    return metric in UNITS or _is_of_samples(metric)
+
+
+def _is_of_samples(metric: str) -> bool:
+    return metric.startswith(STAND_INS) or metric in ("precision", "recall")
+
+
 def _metrics(method: Method, measured: dict) -> list[str]:
     """What the method can have: its own of mse, fid, acc, and the stand-ins of fid that any method was measured with."""
     stand_ins = {
-        metric
-        for seeds in measured.values()
-        for metrics in seeds.values()
-        for metric in metrics
-        if metric.startswith(("fd_", "kd_", "kid")) or metric in ("precision", "recall")
+        metric for seeds in measured.values() for metrics in seeds.values() for metric in metrics if _is_of_samples(metric)
     }
     return [m for m in ("mse", "fid", "acc") if m in method.metrics] + (sorted(stand_ins) if "fid" in method.metrics else [])
 
 
-def _number(value: float, std: float) -> str:
+def number(value: float, std: float = float("nan")) -> str:
+    """A number as the table writes it, ± its deviation where there is one."""
     if pd.isna(value):
         return MISSING
     digits = 2 if abs(value) < 10 else 1

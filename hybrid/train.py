@@ -14,22 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
-from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from hybrid import checkpoint, distributed
 from hybrid.compilation import GraphedStep, compiled, graphs
 from hybrid.configs import Training
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, TimeUp
 from hybrid.precision import autocast
+from hybrid.progress import Progress
 from hybrid.provenance import machine, peak_memory, provenance, resumed
 
 CHECKPOINT_SECONDS = 60.0  # work that a kill can cost, at most
@@ -66,16 +64,13 @@ class Trainable(nn.Module):
         """Called once the last step is done, with all of the data, on the module that is kept for use."""
 
 
-class TimeUp(Exception):
-    """The time limit came before the end; a checkpoint is there to go on from."""
-
-
 @dataclass
 class Clock:
     """The time that a command may take, shared by all that it trains."""
 
     limit: float | None = None  # seconds, None: no limit
     started: float = field(default_factory=time.monotonic)
+    after: float | None = None  # seconds of the command's work after this training, where they are known
 
     @property
     def up(self) -> bool:
@@ -188,16 +183,8 @@ def train(
 
     # Steps
     started = saved = time.monotonic()
-    bar = tqdm(
-        total=steps * config.batch,
-        initial=step * config.batch,
-        desc=folder.name,
-        unit=" images",
-        unit_scale=True,
-        disable=True if os.environ.get("CI") or distributed.rank() else None,  # None: where the output is no terminal
-    )
     order, epoch = None, -1
-    with compiled(trainable.networks(), device), bar:
+    with compiled(trainable.networks(), device), Progress(folder, step, steps, per_epoch, config.batch) as progress:
         while step < steps:
             if epoch != step // per_epoch:
                 epoch = step // per_epoch
@@ -219,15 +206,15 @@ def train(
             step += 1
             if average is not None:
                 average.update(trainable, step)
-            bar.update(config.batch)
+            count = (step - 1) % log_every + 1
+            progress.update(step, sums, count, clock.after)
 
             log_now = step % log_every == 0 or step == steps
             up, due = distributed.from_first(demands) if log_now or distributed.world() == 1 else (False, False)
             save_now = step == steps or up or due
             if step == steps:
                 usable().finish(data)
-            if log_now or save_now:  # the only steps at which the loop waits for the device
-                count = (step - 1) % log_every + 1
+            if log_now or save_now:  # the loop waits for the device here alone, and for a line a minute
                 values = {key: distributed.mean(value).item() / count for key, value in sums.items()}
                 broken = [key for key, value in values.items() if not math.isfinite(value)]
                 if broken:
@@ -238,7 +225,7 @@ def train(
             if log_now and not distributed.rank():
                 elapsed = round(seconds + time.monotonic() - started, 2)
                 append(history, {"step": step, "epoch": round(step / per_epoch, 3), "seconds": elapsed, **values})
-                bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
+                progress.show(values)
             if log_now:
                 sums = {}
             if save_now:
@@ -281,7 +268,9 @@ def optimiser_for(module: nn.Module, config: Training, graphed: bool = False) ->
     return Muon(groups, lr=config.lr, betas=config.betas, nesterov=True, capturable=graphed)
 
 
-def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training) -> CosineLRScheduler:
+def _schedule(optimiser: torch.optim.Optimizer, steps: int, config: Training):
+    from timm.scheduler import CosineLRScheduler
+
     return CosineLRScheduler(
         optimiser, t_initial=steps, warmup_t=round(config.warmup * steps), warmup_prefix=False, t_in_epochs=False
     )

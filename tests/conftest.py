@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
-
-os.environ["CI"] = "true"  # no progress bars
 
 
 @pytest.fixture

@@ -308,7 +308,7 @@ def cifar(tmp_path, monkeypatch):
         test_list = [["test_batch", digests["test_batch"]]]  # noqa: RUF012
         meta = {"filename": "batches.meta", "key": "label_names", "md5": digests["batches.meta"]}  # noqa: RUF012
 
-    monkeypatch.setitem(data.CIFAR, "cifar10", SmallCIFAR)
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", SmallCIFAR)
     root = tmp_path / "root"
     return served, root, batches
 

@@ -16,7 +16,7 @@ import torch
 from papermill.exceptions import PapermillExecutionError
 
 import hybrid
-from hybrid import checkpoint, frechet, paths, provenance, reproduce
+from hybrid import checkpoint, frechet, notebooks, paths, provenance
 from hybrid.cli import STOPPED, main
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
@@ -257,7 +257,7 @@ def test_command_line_tools(done, tmp_path, capsys):
         (["--profile", "desktop"], "choose one of smoke, demo, laptop, gpu, paper"),
         (
             ["--profile", "smoke", "--methods", "hybrid", "gan"],
-            "choose one of hybrid, mocov2, nvae, ddim, biggan, contrast_on_z",
+            "choose one of hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z",
         ),
         (["--profile", "smoke", "--dataset", "mnist"], "digits, cifar10, cifar100"),
         (["--profile", "smoke", "--seed", "-1"], "whole number from 0"),
@@ -341,7 +341,7 @@ def test_notebooks_run_from_any_folder_and_are_not_run_twice(done, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "notebooks", lambda: paths.REPOSITORY / "notebooks")
     experiment = Experiment("smoke")
-    executed = reproduce.execute_notebooks(experiment, tuple(METHODS))
+    executed = notebooks.execute(experiment, tuple(METHODS))
     there = {path.name for path in (paths.REPOSITORY / "notebooks").glob("*.ipynb")}
     assert {path.name for path in executed} == there - {"explorer.ipynb"}  # of no experiment
     for path in executed:
@@ -350,7 +350,7 @@ def test_notebooks_run_from_any_folder_and_are_not_run_twice(done, tmp_path, mon
     times = [os.stat(path).st_mtime for path in executed]
     again = Experiment("smoke")
     again.model()
-    reproduce.execute_notebooks(again, tuple(METHODS))
+    notebooks.execute(again, tuple(METHODS))
     assert times == [os.stat(path).st_mtime for path in executed]
 
 
