@@ -83,13 +83,15 @@ PROFILES = {
                 ),
             ),
             plus=Plus(
-                y=Semantic(training=Training(epochs=5, batch=128, lr=2e-3, average=0.1), width=256, flip=0.0),
+                y=Semantic(training=Training(epochs=10, batch=128, lr=2e-3, average=0.1), components=32, width=128, flip=0.0),
                 w=Texture(
-                    training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, average=0.1),
-                    channels=32,
+                    training=Training(epochs=4, batch=128, optimiser="muon", lr=5e-3, average=0.1),
+                    channels=24,
                     multipliers=(1, 2, 2),
                     predict="v",
                     flip=0.0,
+                    components=32,
+                    guidance=2.0,
                 ),
             ),
             nvae=NVAE(
