@@ -17,7 +17,7 @@ from hybrid.autoencoder import Decoder, Encoder
 from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
 from hybrid.experiment import Experiment
-from hybrid.latent import LatentDDIM
+from hybrid.latent import PlusPrior, SemanticPrior, TexturePrior
 from hybrid.model import HybridModel
 
 FOLDER = Path(__file__).parent / "weights"
@@ -31,13 +31,15 @@ def names() -> list[str]:
 
 
 def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> HybridModel:
-    """The released hybrid with its latent DDIM, in float32. Raises HybridError for a name of which there are no weights."""
+    """The released hybrid, which samples by Hybrid+, in float32. Raises HybridError for a name that is not released."""
     tensors, known = _read(name)
     del tensors[KEPT]
     # Only what is built: how it was trained may be told in fields that are no more.
-    autoencoder = configs.restore(configs.Autoencoder, known["config"]["representation"]["autoencoder"])
-    prior = configs.restore(configs.Diffusion, known["config"]["prior"])
-    model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), LatentDDIM(prior, autoencoder))
+    kept = known["config"]
+    autoencoder = configs.restore(configs.Autoencoder, kept["representation"]["autoencoder"])
+    semantic = SemanticPrior(configs.restore(configs.Semantic, kept["y"]), autoencoder)
+    texture = TexturePrior(configs.restore(configs.Texture, kept["w"]), autoencoder)
+    model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), PlusPrior(semantic, texture))
     model.load_state_dict(tensors)
     return model.to(device=device, memory_format=torch.channels_last)
 
@@ -71,7 +73,10 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
 
     Floating point is rounded to half precision, and what that costs is measured and stated.
     """
-    model, judged, images = experiment.model(), experiment.metrics(), experiment.images
+    model, images = experiment.model("hybridplus"), experiment.images
+    first, judged = experiment.metrics("hybrid"), experiment.metrics("hybridplus")
+    made = {stage: first["provenance"][stage] | judged["provenance"][stage] for stage in ("trained", "training_seconds")}
+    made = {kind: {stage: of for stage, of in stages.items() if stage != "prior"} for kind, stages in made.items()}
     shown = images.test_images[figures.pairs(images, EXAMPLES // 2, experiment.seed).flatten()].cpu()
     tensors = {
         key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
@@ -80,8 +85,8 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
     rounded = copy.deepcopy(model)
     rounded.load_state_dict(tensors)
     known = {
-        "config": configs.describe(experiment.profile.hybrid),
-        "provenance": judged["provenance"],
+        "config": configs.describe(methods.method("hybridplus").config(experiment.profile)),
+        "provenance": judged["provenance"] | made,
         "metrics": judged["metrics"],
         "half_mse": evaluate.squared_error(rounded.reconstruct(images.test_images), images.test_images),
         "examples_mse": evaluate.squared_error(rounded.reconstruct(shown), shown),
@@ -94,7 +99,7 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
         profile=experiment.profile.name,
         megabytes=path.stat().st_size / 1e6,
         parameters=sum(p.numel() for p in model.parameters()),
-        minutes={stage: seconds / 60 for stage, seconds in judged["provenance"]["training_seconds"].items()},
+        minutes={stage: seconds / 60 for stage, seconds in made["training_seconds"].items()},
         **known,
     )
     write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(card))

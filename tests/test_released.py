@@ -27,18 +27,19 @@ def test_what_is_released_is_the_trained_model(trained):
     model, images = hybrid.pretrained("digits"), trained.images.test_images[:8]
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     torch.testing.assert_close(model.encode(images), trained.model().encode(images), rtol=0.05, atol=0.05)
-    torch.testing.assert_close(model.sample(2, steps=2), trained.model().sample(2, steps=2), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(model.sample(2, steps=2), trained.model("hybridplus").sample(2, steps=2), rtol=0.05, atol=0.05)
 
 
 def test_releasing_leaves_the_model_as_it_was(trained):
     again = hybrid.load(trained.runs / "hybrid" / "seed0")
     for key, value in again.state_dict().items():
-        assert torch.equal(value, trained.model().state_dict()[key]), key
+        assert torch.equal(value, trained.model("hybridplus").state_dict()[key]), key
 
 
 def test_the_file_says_what_it_is(trained):
     about = released.about("digits")
-    assert about["metrics"] == trained.metrics()["metrics"]
+    assert about["metrics"] == trained.metrics("hybridplus")["metrics"]
+    assert set(about["provenance"]["trained"]) == {"representation", "semantic", "texture"}
     assert about["provenance"]["seed"] == 0
     shown = released.examples("digits")
     assert shown.shape == (16, 3, 32, 32) and shown.dtype == torch.uint8
