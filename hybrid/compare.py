@@ -106,6 +106,8 @@ def _wide(table: pd.DataFrame, column: str) -> pd.DataFrame:
 def _split(numbers: pd.DataFrame, metric: str) -> tuple[Points, Points]:
     """The methods that have a point in a panel, (accuracy, metric); and those with accuracy alone, (accuracy, 0)."""
     known = numbers[numbers["acc"].notna()]
+    if metric == "mse":  # Hybrid+ has the hybrid's representation, and would be the same point
+        known = known.drop([name for name, method in TABLE.items() if method.first], errors="ignore")
     points, edges = known.dropna(subset=metric), known[known[metric].isna()]
     at = {name: (row["acc"], row[metric]) for name, row in points.iterrows()}
     return at, {name: (accuracy, 0.0) for name, accuracy in edges["acc"].items()}

@@ -138,7 +138,7 @@ class LatentDDIM(Trainable):
         super().__init__()
         self.flip, self.clip = config.flip, config.clip
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
-        self.codes = None
+        self.codes, self.gaussian = None, {}
         if config.unshuffle:
             self.codes = CodeSpace(autoencoder, config.smooth or 0.0)
             self.net = CodeUNet(config, self.codes.w_shape, self.codes.y_shape)
@@ -150,7 +150,9 @@ class LatentDDIM(Trainable):
     def fit(self, latents: Tensor) -> None:
         """Take what codes are standardised by from latents (N, 2, 6, 16, 16)."""
         if self.codes is not None:
-            return self.codes.fit(latents)
+            self.codes.fit(latents)
+            self.gaussian = self.gaussian_losses()
+            return
         std, mean = torch.std_mean(latents, dim=(0, 1, 3, 4))
         self.mean.copy_(mean[:, None, None])
         self.std.copy_(std[:, None, None])
@@ -172,7 +174,8 @@ class LatentDDIM(Trainable):
         loss_y, loss_w = F.mse_loss(y_found.float(), y_target), F.mse_loss(w_found.float(), w_target)
         share = y.shape[1:].numel() / z.shape[1:].numel()
         loss = share * loss_y + (1 - share) * loss_w
-        return loss, {"loss": loss, "loss_y": loss_y, "loss_w": loss_w}
+        found = {"loss": loss, "loss_y": loss_y, "loss_w": loss_w}
+        return loss, found | {f"{name}_gaussian": torch.full_like(loss, best) for name, best in self.gaussian.items()}
 
     def gaussian_losses(self) -> dict[str, float]:
         """What `loss_y` and `loss_w` would be for the best predictor of Gaussian y and w with the train set's covariances."""

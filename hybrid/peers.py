@@ -286,7 +286,8 @@ def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
     """diffusers' DDIMPipeline. Ours folds z before every evaluation of the net and unfolds after it, theirs starts folded."""
     from diffusers import DDIMPipeline, DDIMScheduler
 
-    prior, count, device = setting.profile.hybrid.prior, setting.counts, setting.device
+    # Theirs knows no y: both see z as it is.
+    prior, count, device = replace(setting.profile.hybrid.prior, unshuffle=None), setting.counts, setting.device
     model, unet = LatentDDIM(prior, setting.profile.hybrid.representation.autoencoder).to(device).eval(), unet2d(prior).eval()
     kind = {"noise": "epsilon", "v": "v_prediction"}[prior.predict]
     scheduler = DDIMScheduler(prior.steps, prior.beta_min, prior.beta_max, clip_sample_range=prior.clip, prediction_type=kind)

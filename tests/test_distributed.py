@@ -162,7 +162,12 @@ def baselines(folder):
     found = {}
     for name, build in (
         ("nvae", lambda training: NVAE(replace(SMOKE.nvae, training=training))),
-        ("prior", lambda training: LatentDDIM(replace(SMOKE.hybrid.prior, training=training))),
+        (
+            "prior",
+            lambda training: LatentDDIM(
+                replace(SMOKE.hybrid.prior, training=training), SMOKE.hybrid.representation.autoencoder
+            ),
+        ),
         ("ddim", lambda training: PixelDDIM(replace(SMOKE.ddim, training=training))),
         ("biggan", lambda training: BigGAN(replace(SMOKE.biggan, training=training, discriminator_steps=2), 10)),
     ):
@@ -247,7 +252,9 @@ def judged(folder):
         patch.setattr(model, "BATCH", 10)
         torch.manual_seed(3)
         stage = Representation(SMOKE.hybrid.representation)
-        hybrid = HybridModel(stage.encoder, stage.decoder, LatentDDIM(SMOKE.hybrid.prior))
+        hybrid = HybridModel(
+            stage.encoder, stage.decoder, LatentDDIM(SMOKE.hybrid.prior, SMOKE.hybrid.representation.autoencoder)
+        )
         nvae, ddim = NVAE(SMOKE.nvae).eval(), PixelDDIM(SMOKE.ddim).eval()
         for last in (hybrid.prior.net.last, ddim.net.last):
             nn.init.normal_(last.weight, std=0.1)  # a fresh net predicts no noise

@@ -57,7 +57,7 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,nvae.temperature=-1", "temperature = -1.0: give 0 or more"),
         ("demo,biggan.discriminator_steps=0", "discriminator_steps = 0: give 1 to the 32 images of a batch"),
         ("demo" + 10 * ",hybrid.representation.noise=0.2", "is too long for a folder's name"),
-        ("demo,name=x", "choose one of hybrid, nvae, ddim, biggan, evaluation"),
+        ("demo,name=x", "choose one of hybrid, plus, nvae, ddim, biggan, evaluation"),
         ("", "'' is unknown"),
     ],
 )
@@ -76,8 +76,8 @@ def test_values_survive_json(name):
 
 def test_values_of_another_version_are_told():
     values = describe(PROFILES["demo"].hybrid.representation)
-    values["augmentation"]["blur"] = 1.0
-    with pytest.raises(HybridError, match="Augmentation has no 'blur': this comes from another version"):
+    values["augmentation"]["swirl"] = 1.0
+    with pytest.raises(HybridError, match="Augmentation has no 'swirl': this comes from another version"):
         restore(Representation, values)
 
 
