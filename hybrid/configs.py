@@ -313,6 +313,7 @@ class Evaluation:
     sampler_steps: int = 100  # S of the DDIM sampler
     eta: float = 0.0  # 0: the deterministic sampler; 1: ancestral, which forgives an early net more
     inception: bool = True  # measure FID where Inception's weights can be had
+    witness: bool | None = None  # whether a second stand-in network measures the distances too; None: it does
     pairs: int = 6  # rows of the interpolation figures
     frames: int = 9  # images a row, both ends included
 

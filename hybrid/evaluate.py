@@ -100,7 +100,8 @@ def generation(
 def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation) -> tuple[dict, list[dict], dict]:
     """What `generation` returns, of named sets of images, uint8 (N, 3, 32, 32), the samples among them."""
     metrics, rows, status = {}, {name: {"images": name, "count": len(batch)} for name, batch in sets.items()}, {}
-    for name in ("inception", *frechet.STAND_INS) if config.inception else frechet.STAND_INS:
+    stand_ins = frechet.STAND_INS[:1] if config.witness is False else frechet.STAND_INS
+    for name in ("inception", *stand_ins) if config.inception else stand_ins:
         try:
             network = frechet.load_network(name, images.train_images.device)
         except frechet.Unavailable as reason:

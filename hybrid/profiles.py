@@ -58,7 +58,7 @@ PROFILES = {
                 ode_steps=2,
             ),
             biggan=BigGAN(training=Training(epochs=1, batch=512, average=0.1), generator_channels=8, discriminator_channels=8),
-            evaluation=Evaluation(samples=64, sampler_steps=2, inception=False, pairs=2, frames=5),
+            evaluation=Evaluation(samples=64, sampler_steps=2, inception=False, witness=False, pairs=2, frames=5),
         ),
         # Minutes on two CPU cores, on the embedded digits.
         Profile(
