@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         widths, cells = config.widths, config.cells
         if len(cells) != len(widths):
             raise HybridError(f"cells {cells} and widths {widths}: give as many of the one as of the other")
-        self.y_channels = config.y_channels
+        self.config, self.y_channels = config, config.y_channels
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
         self.local = nn.Sequential(*(EncoderCell(widths[0]) for _ in range(cells[0])))
         self.w_path = None

@@ -285,15 +285,22 @@ def screen(
     profile: str = "laptop,hybrid.representation.training.epochs=3",
     dataset: str | None = None,
     seed: int = 0,
+    stage: Literal["representation", "prior", "plus"] = "representation",
+    run: Path | None = None,
     out: Path | None = None,
     time_limit: float | None = None,
 ) -> None:
-    """Train the hybrid's first stage on nine tenths of the train set, judge it on the rest, and log how it fares.
+    """Train a stage of the hybrid on nine tenths of the train set, judge it without the test set, and log how it fares.
+
+    The first stage is judged on the other tenth. A prior's losses are too; its samples are compared with the nine tenths.
 
     Args:
         profile: as for `hybrid reproduce --help`.
         dataset: likewise.
         seed: of weights and batches.
+        stage: representation, the first; prior, the DDIM on z; plus, Hybrid+'s p(y) and p(w | y).
+        run: for a prior: whose codes it is of, released weights, such as cifar10, or a run's folder; left out: those of the
+            profile's own first stage, which is trained on the nine tenths once for all its priors.
         out: the log, a .jsonl; left out: results/bench/screen.jsonl.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
     """
@@ -301,7 +308,8 @@ def screen(
     from hybrid.screen import screen
     from hybrid.train import Clock
 
-    line = screen(Experiment(profile, dataset, seed, Clock(time_limit)), out or paths.bench() / "screen.jsonl")
+    log = out or paths.bench() / "screen.jsonl"
+    line = screen(Experiment(profile, dataset, seed, Clock(time_limit)), log, stage, run)
     print(json.dumps({key: value for key, value in line.items() if key != "provenance"}))
 
 

@@ -161,6 +161,7 @@ def prior_losses(stage: nn.Module, latents: Tensor, seed: int) -> dict[str, floa
         for _ in range(PASSES):
             for batch, some in zip(latents.split(500), labels.split(500), strict=True):
                 parts = stage.loss("", batch, some.to(device))[1]
+                parts = {name: value for name, value in parts.items() if not name.endswith("_gaussian")}
                 found.append({name: value.item() * len(batch) for name, value in parts.items()})
     return (pd.DataFrame(found).sum() / (PASSES * len(latents))).to_dict()
 

@@ -93,7 +93,7 @@ def train_hybrid(run: Run, config: configs.Hybrid) -> HybridModel:
     if not config.representation.alpha:
         raise HybridError("alpha = 0.0: a hybrid needs a weight above 0; without a decoder it is the method mocov2")
     model = train_representation(run, config.representation)
-    prior = _on_latents(run, model, "prior", LatentDDIM, config.prior, config.representation)
+    prior = on_latents(run, model, "prior", LatentDDIM, config.prior, describe(config.representation))
     return HybridModel(model.encoder, model.decoder, prior)
 
 
@@ -101,15 +101,18 @@ def train_hybrid_plus(run: Run, config: configs.HybridPlus) -> HybridModel:
     """The hybrid's first stage, then p(y) and p(w | y) on the frozen z = [y, w]."""
     first = replace(run, folder=run.folder.parents[1] / "hybrid" / run.folder.name)
     model = train_representation(first, config.representation)
-    semantic = _on_latents(run, model, "semantic", SemanticPrior, config.y, config.representation)
-    texture = _on_latents(run, model, "texture", TexturePrior, config.w, config.representation)
+    semantic = on_latents(run, model, "semantic", SemanticPrior, config.y, describe(config.representation))
+    texture = on_latents(run, model, "texture", TexturePrior, config.w, describe(config.representation))
     return HybridModel(model.encoder, model.decoder, PlusPrior(semantic, texture))
 
 
-def _on_latents(run: Run, model: HybridModel, name: str, build, config, representation: configs.Representation) -> Trainable:
-    """A stage that is trained on the frozen codes of the train set's images and of their mirror images."""
+def on_latents(run: Run, model: HybridModel, name: str, build, config, latents_of: dict) -> Trainable:
+    """A stage that is trained on the frozen codes of the train set's images and of their mirror images.
+
+    `latents_of`: plain values that tell whose codes they are; a checkpoint of others' is refused.
+    """
     torch.manual_seed(stream(run.seed, name))
-    prior = build(config, representation.autoencoder)
+    prior = build(config, model.encoder.config)
 
     def latents() -> Tensor:
         images = run.images.train_images
@@ -117,7 +120,7 @@ def _on_latents(run: Run, model: HybridModel, name: str, build, config, represen
         prior.fit(both)
         return both
 
-    return run.stage(name, prior, config, latents, latents_of=describe(representation))
+    return run.stage(name, prior, config, latents, latents_of=latents_of)
 
 
 def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], nn.Module]:

@@ -85,7 +85,7 @@ def test_a_priors_loss_is_the_mean_over_its_batches():
         diffusion = Diffusion(predict="v")
 
         def loss(self, player, batch, labels):
-            return None, {"loss": batch.mean(), "loss_y": torch.tensor(2.0)}
+            return None, {"loss": batch.mean(), "loss_y": torch.tensor(2.0), "loss_y_gaussian": torch.tensor(3.0)}
 
     latents = torch.cat([torch.ones(500, 2, 1, 1, 1), torch.zeros(100, 2, 1, 1, 1)])
     assert diagnose.prior_losses(Stage(), latents, seed=0) == pytest.approx({"loss": 5 / 6, "loss_y": 2.0})

@@ -22,7 +22,6 @@ from hybrid.errors import HybridError
 from hybrid.experiment import Experiment, write_json
 from hybrid.methods import METHODS, TABLE, check
 from hybrid.profiles import profile
-from hybrid.screen import held_out
 from hybrid.train import Clock, TimeUp
 
 
@@ -188,26 +187,6 @@ def test_outcomes_of_another_data_set_of_the_same_name_are_not_taken_for_ones_ow
         keys.append(Experiment("smoke", str(tmp_path / place / "mine.npz"))._key("mocov2"))
     assert keys[0]["dataset"] == keys[1]["dataset"] == "mine" and keys[0] != keys[1]
     assert "sha256" not in Experiment("smoke")._key("mocov2")
-
-
-def test_screening_never_sees_the_test_set_and_logs_each_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
-    whole = Experiment("smoke").images
-    parts = held_out(whole)
-    assert len(parts.test_images) == 4 * round(0.1 * len(whole.train_images) / 4)  # four images of each glyph
-    glyphs = torch.arange(len(whole.train_images)) % (len(whole.train_images) // 4)
-    assert torch.equal(whole.train_sources, glyphs) and len(parts.train_sources.unique()) == len(parts.train_images) / 4
-    kept, held, train = (
-        {image.tobytes() for image in images.numpy()} for images in (parts.train_images, parts.test_images, whole.train_images)
-    )
-    assert kept | held == train
-    for name in ("smoke", "smoke,hybrid.representation.alpha=0"):
-        assert main(["screen", "--profile", name]) == 0
-    lines = [json.loads(line) for line in (tmp_path / "results/bench/screen.jsonl").read_text().splitlines()]
-    assert [line["profile"] for line in lines] == ["smoke", "smoke,hybrid.representation.alpha=0"]
-    assert 10 < lines[0]["acc_y"] <= 100 and lines[0]["mse"] > 0 and "mse" not in lines[1]
-    assert all({"command", "commit", "device"} <= line["provenance"].keys() for line in lines)
-    assert '"acc_y"' in capsys.readouterr().out
 
 
 def test_the_trained_hybrid_is_loaded_and_used(done):
