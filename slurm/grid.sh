@@ -38,6 +38,7 @@ i=$((i / ${#METHODS[@]}))
 dataset=${DATASETS[i % ${#DATASETS[@]}]}
 seed=${SEEDS[i / ${#DATASETS[@]}]}
 run=(--profile "$PROFILE" --dataset "$dataset" --seed "$seed" --methods "$method")
+if [ "$method" = hybrid ]; then run+=(hybridplus); fi # on the same first stage, so in the same job
 
 echo "$(date -Is) $(hostname) ${run[*]}"
 status=0
