@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hybrid import checkpoint, data, distributed, evaluate, figures, frechet, paths
 from hybrid.checkpoint import write_atomically
@@ -164,9 +164,15 @@ class Experiment:
             )
             from hybrid import nearest  # imports matplotlib
 
-            return shown | (nearest.beside(shown["samples"], self.images) if "samples" in shown else {})
+            return shown | (nearest.beside(shown["samples"], self.images, *self._features) if "samples" in shown else {})
 
         return self._kept(f"{name}-gallery", make, name)
+
+    @cached_property
+    def _features(self) -> tuple[frechet.FeatureNetwork, Tensor]:
+        """The network that neighbours are found with, and its features of the train images: the same for all galleries."""
+        network = frechet.load_network("efficientnet_lite0", self.device)
+        return network, network(self.images.train_images)
 
     def figure(self, number: int) -> dict:
         """The data of one of the paper's figures 2-5, for `figures.draw`, or of Hybrid+'s figure 6, for `given.draw`."""
