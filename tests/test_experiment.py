@@ -148,7 +148,7 @@ def test_networks_that_cannot_be_are_refused(change, says):
 
 def test_values_that_go_together_are_taken_in_any_order():
     wider = "smoke,hybrid.representation.autoencoder.{}=8-8-8-16,hybrid.representation.autoencoder.{}=1-1-1-1"
-    fitting = ",hybrid.representation.augmentation.size=48"
+    fitting = ",hybrid.representation.augmentation.size=48,plus.w.multipliers=1-1-1-2"  # y at 2 x 2, and the net that sees it
     check(profile(wider.format("widths", "cells") + fitting))
     check(profile("smoke,ddim.steps=5,ddim.ode_steps=5,ddim.encoding_steps=5"))
 
