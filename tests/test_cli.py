@@ -58,7 +58,11 @@ def test_a_signal_ends_a_training_with_one_line(home, number, status):
     """And the same command goes on, from the checkpoint that it left."""
     profile = "smoke,hybrid.representation.training.epochs=10000"
     command = [sys.executable, "-m", "hybrid.cli", "train", "--profile", profile, "--methods", "hybrid"]
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job would hand on that it is ignored
     running = subprocess.Popen(command, cwd=paths.REPOSITORY, stderr=subprocess.PIPE, text=True, env=os.environ)
+    signal.signal(signal.SIGINT, before)
     history = paths.runs(profile, "digits") / "hybrid/seed0/representation/history.jsonl"
     while not history.exists() and running.poll() is None:
         time.sleep(0.1)
