@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from hybrid.errors import HybridError
 
 if TYPE_CHECKING:
-    from hybrid.experiment import Experiment
-    from hybrid.methods import load
-    from hybrid.released import pretrained
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.released import load, pretrained
 
 __all__ = ["Experiment", "HybridError", "load", "pretrained"]
 
-HOMES = {"Experiment": "hybrid.experiment", "load": "hybrid.methods", "pretrained": "hybrid.released"}
+HOMES = {"Experiment": "hybrid.experiments.experiment", "load": "hybrid.released", "pretrained": "hybrid.released"}
 
 
 def __getattr__(name: str):

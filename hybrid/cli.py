@@ -50,11 +50,11 @@ def reproduce(
         notebooks: execute the notebooks too.
         dry_run: tell what is there, what is to be made and how long that takes, and make nothing.
     """
-    from hybrid import expected, plan
-    from hybrid.experiment import Experiment
-    from hybrid.precision import in_words
-    from hybrid.reproduce import reproduce
-    from hybrid.train import Clock
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.machine.precision import in_words
+    from hybrid.training.loop import Clock
+    from hybrid.workflows import expected, plan
+    from hybrid.workflows.reproduce import reproduce
 
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     print(in_words(experiment.device), flush=True)
@@ -63,7 +63,7 @@ def reproduce(
     if not dry_run:
         report = reproduce(experiment, work)
         if compared := expected.compare(experiment, work.methods):
-            print(f"{expected.for_people(compared)}\n{expected.verdict(compared)}")
+            print(f"{expected.formatted(compared)}\n{expected.verdict(compared)}")
         print(f"report: {report}")
 
 
@@ -83,9 +83,9 @@ def train(
         methods: likewise; left out: all.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
     """
-    from hybrid.experiment import Experiment
-    from hybrid.precision import in_words
-    from hybrid.train import Clock
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.machine.precision import in_words
+    from hybrid.training.loop import Clock
 
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     print(in_words(experiment.device), flush=True)
@@ -103,8 +103,8 @@ def evaluate(profile: str = "demo", dataset: str | None = None, seed: int = 0, m
         seed: of weights, batches and samples.
         methods: likewise; left out: all.
     """
-    from hybrid.experiment import Experiment
-    from hybrid.methods import method
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.experiments.methods import method
 
     experiment = Experiment(profile, dataset, seed)
     for name in _known(methods):
@@ -124,20 +124,20 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: of the noise.
     """
-    from hybrid import figures
-    from hybrid.checkpoint import save_arrays
-    from hybrid.precision import best_device
+    from hybrid.data import pixels
+    from hybrid.machine.files import save_arrays
+    from hybrid.machine.precision import best_device
     from hybrid.released import open_model
 
     if count < 1:
         raise HybridError(f"count = {count}: give 1 or more")
     if out.suffix not in (".png", ".npz"):
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png or .npz")
-    images = figures.to_uint8(open_model(run, best_device()).sample(count, steps, eta, seed))
+    images = pixels.to_uint8(open_model(run, best_device()).sample(count, steps, eta, seed))
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:
-        _save_png(out, figures.tile(images, 8))
+        _save_png(out, pixels.tile(images, 8))
     print(f"samples: {out}")
 
 
@@ -154,17 +154,19 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     """
     import torch
 
-    from hybrid import data, figures
-    from hybrid.precision import best_device
+    from hybrid.data import datasets, pixels
+    from hybrid.machine.precision import best_device
     from hybrid.released import open_model
 
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
     if frames < 2:
         raise HybridError(f"frames = {frames}: give 2 or more, both ends are among them")
-    x0, x1 = (torch.tensor(data.read_image(path, crop=True)).permute(2, 0, 1)[None] for path in (start, end))  # (1, 3, 32, 32)
+    x0, x1 = (
+        torch.tensor(datasets.read_image(path, crop=True)).permute(2, 0, 1)[None] for path in (start, end)
+    )  # (1, 3, 32, 32)
     path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
-    _save_png(out, figures.tile(figures.to_uint8(path), frames))
+    _save_png(out, pixels.tile(pixels.to_uint8(path), frames))
     print(f"path: {out}")
 
 
@@ -176,14 +178,14 @@ def embed(run: Path, dataset: str, out: Path) -> None:
         dataset: digits, cifar10, cifar100, an .npz or a folder.
         out: an .npz.
     """
-    from hybrid import data
-    from hybrid.checkpoint import save_arrays
-    from hybrid.precision import best_device
+    from hybrid.data import datasets
+    from hybrid.machine.files import save_arrays
+    from hybrid.machine.precision import best_device
     from hybrid.released import open_model
 
     if out.suffix != ".npz":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .npz")
-    images, model = data.load(dataset, paths.data()), open_model(run, best_device())
+    images, model = datasets.load(dataset, paths.data()), open_model(run, best_device())
     arrays = {"train_labels": images.train_labels.numpy(), "test_labels": images.test_labels.numpy()}
     for split, pixels in (("train", images.train_images), ("test", images.test_images)):
         y, w = model.split(model.encode(pixels))
@@ -212,11 +214,12 @@ def diagnose(
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: of the noise.
     """
-    from hybrid import data, figures
-    from hybrid import diagnose as diagnosis
-    from hybrid.checkpoint import write_atomically
-    from hybrid.precision import best_device
+    from hybrid.data import datasets
+    from hybrid.judging.diagnose import diagnose
+    from hybrid.machine.files import write_atomically
+    from hybrid.machine.precision import best_device
     from hybrid.released import names, open_model
+    from hybrid.showing import diagnosis, figures
 
     if out.suffix != ".png":
         raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
@@ -224,7 +227,7 @@ def diagnose(
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
     name = dataset or (str(run) if str(run) in names() else run.resolve().parents[1].name)
-    found = diagnosis.diagnose(model, data.load(name, paths.data()).to(model.device), count, steps, eta, seed)
+    found = diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed)
     tables = diagnosis.markdown(found)
     print(tables)
     write_atomically(out.with_suffix(".md"), lambda path: path.write_text(tables + "\n"))
@@ -240,8 +243,8 @@ def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) 
         dataset: likewise.
         seed: of the run.
     """
-    from hybrid.experiment import Experiment
-    from hybrid.released import release
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.workflows.release import release
 
     print(f"weights: {release(Experiment(profile, dataset, seed))}")
 
@@ -252,7 +255,7 @@ def data(dataset: str = "digits") -> None:
     Args:
         dataset: digits, cifar10, cifar100, an .npz or a folder.
     """
-    from hybrid.data import describe, load
+    from hybrid.data.datasets import describe, load
 
     print(json.dumps(describe(load(dataset, paths.data())), indent=1))
 
@@ -275,7 +278,7 @@ def bench(
         fid_images: whose Fréchet distance is measured, the longest turn by far.
         quick: run every line on next to nothing; the numbers mean nothing.
     """
-    from hybrid.bench import bench
+    from hybrid.benchmark.run import bench
 
     table = bench(out or paths.bench(), seconds, pairs, profile, fid_images, quick)
     print(f"table: {table}")
@@ -304,9 +307,9 @@ def screen(
         out: the log, a .jsonl; left out: results/bench/screen.jsonl.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
     """
-    from hybrid.experiment import Experiment
-    from hybrid.screen import screen
-    from hybrid.train import Clock
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.training.loop import Clock
+    from hybrid.workflows.screen import screen
 
     log = out or paths.bench() / "screen.jsonl"
     line = screen(Experiment(profile, dataset, seed, Clock(time_limit)), log, stage, run)
@@ -321,8 +324,8 @@ def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> 
         dataset: likewise.
         seed: of the run.
     """
-    from hybrid import expected
-    from hybrid.experiment import Experiment
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.workflows import expected
 
     print(f"expected: {expected.add(Experiment(profile, dataset, seed))}")
 
@@ -344,8 +347,8 @@ def main(arguments: list[str] | None = None) -> int:
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
     speaks, distributed = True, None
     try:
-        with _signals():
-            from hybrid import distributed
+        with signals():
+            from hybrid.machine import distributed
 
             distributed.start()
             speaks = distributed.rank() == 0
@@ -376,7 +379,7 @@ class Interrupted(BaseException):
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def signals() -> Iterator[None]:
     """Ctrl-C and SIGTERM raise Interrupted, once: a second one ends the process on the spot."""
 
     def interrupt(number: int, _) -> None:
@@ -402,7 +405,7 @@ def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
 
 def _known(methods: tuple[str, ...]) -> tuple[str, ...]:
     """The methods, all where none is named. A wrong name is told before anything is trained."""
-    from hybrid.methods import METHODS, method
+    from hybrid.experiments.methods import METHODS, method
 
     return tuple(method(name).name for name in methods) or tuple(METHODS)
 
@@ -410,7 +413,7 @@ def _known(methods: tuple[str, ...]) -> tuple[str, ...]:
 def _save_png(path: Path, pixels: np.ndarray) -> None:
     from PIL import Image
 
-    from hybrid.checkpoint import write_atomically
+    from hybrid.machine.files import write_atomically
 
     write_atomically(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="png"))
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from hybrid import distributed
-from hybrid.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
+from hybrid.data.pixels import as_float
 from hybrid.errors import HybridError
-from hybrid.latent import LatentDDIM, PlusPrior
-from hybrid.precision import autocast, without_tf32
-from hybrid.train import stream
+from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
+from hybrid.models.base import batch_seeds, in_batches
+from hybrid.models.latent_ddim import LatentDDIM, PlusPrior
 
 PARTS = ("z", "y", "w")
-BATCH = 500  # images that go through a network at once outside training
 
 
 class EncoderModel(nn.Module):
@@ -103,28 +99,3 @@ class HybridModel(EncoderModel):
         t = t.to(z0)[None, :, None, None, None]
         path = t * z0[:, None] + (1 - t) * z1[:, None]  # (N, T, 6, 16, 16)
         return self.decode(path.flatten(0, 1)).unflatten(0, path.shape[:2])
-
-
-@torch.no_grad()
-def in_batches(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
-    """function(*inputs) in float32, BATCH examples (N, ...) at a time, on `device` and in its precision, TF32 off.
-
-    Several processes share the batches out: all must call this, with the same inputs, and all get the whole.
-    """
-
-    def compute(*parts: Tensor) -> Tensor:
-        return function(*(part.to(device, non_blocking=True) for part in parts)).float()
-
-    with without_tf32(), autocast(device):
-        return distributed.spread(compute, list(zip(*(x.split(BATCH) for x in inputs), strict=True)))
-
-
-def batch_seeds(count: int, seed: int) -> Tensor:
-    """For `in_batches`: int64 (count,), a seed of its own for each batch, that no batch of another `seed` has."""
-    return torch.tensor([stream(seed, "batch", i // BATCH) for i in range(0, count, BATCH)]).repeat_interleave(BATCH)[:count]
-
-
-def as_float(images: Tensor) -> Tensor:
-    """uint8 images to float in [0, 1], channels_last; float ones as they are."""
-    images = images / 255 if images.dtype == torch.uint8 else images
-    return images.contiguous(memory_format=torch.channels_last)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from jinja2 import Environment, PackageLoader
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from hybrid import configs, evaluate, figures, methods
-from hybrid.autoencoder import Decoder, Encoder
-from hybrid.checkpoint import write_atomically
 from hybrid.errors import HybridError
-from hybrid.experiment import Experiment
-from hybrid.latent import PlusPrior, SemanticPrior, TexturePrior
 from hybrid.model import HybridModel
+from hybrid.models.autoencoder import Decoder, Encoder
+from hybrid.models.base import Trainable
+from hybrid.models.hybrid import Representation
+from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
+from hybrid.profiles import schema
+from hybrid.profiles.schema import restore
+from hybrid.training import checkpoint
 
 FOLDER = Path(__file__).parent / "weights"
+
 EXAMPLES = 16  # test images that are released with the weights, so that they can be tried and checked at once
 KEPT = "examples"  # their name beside the weights'
 
@@ -36,9 +38,9 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
     del tensors[KEPT]
     # Only what is built: how it was trained may be told in fields that are no more.
     kept = known["config"]
-    autoencoder = configs.restore(configs.Autoencoder, kept["representation"]["autoencoder"])
-    semantic = SemanticPrior(configs.restore(configs.Semantic, kept["y"]), autoencoder)
-    texture = TexturePrior(configs.restore(configs.Texture, kept["w"]), autoencoder)
+    autoencoder = schema.restore(schema.Autoencoder, kept["representation"]["autoencoder"])
+    semantic = SemanticPrior(schema.restore(schema.Semantic, kept["y"]), autoencoder)
+    texture = TexturePrior(schema.restore(schema.Texture, kept["w"]), autoencoder)
     model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), PlusPrior(semantic, texture))
     model.load_state_dict(tensors)
     return model.to(device=device, memory_format=torch.channels_last)
@@ -59,51 +61,39 @@ def about(name: str = "cifar10") -> dict:
     return _read(name)[1]
 
 
+def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
+    """The trained hybrid in a run's folder, such as runs/demo/digits/hybrid/seed0, ready for use.
+
+    It samples by Hybrid+ where that is trained beside it, in runs/demo/digits/hybridplus/seed0. Raises HybridError where there
+    is no hybrid. A prior that is not trained to its end is left out.
+    """
+    path, device = Path(path).resolve(), torch.device(device)
+    representation, config = _loaded(path / "representation", schema.Representation, Representation, device)
+    if representation is None:
+        raise HybridError(f"{path} holds no trained hybrid: give a run's folder, such as runs/demo/digits/hybrid/seed0")
+    if representation.decoder is None:
+        raise HybridError(f"{path} holds MoCo-v2, which decodes nothing: give a hybrid's folder")
+
+    def prior(folder: Path, kind: type, build: Callable) -> Trainable | None:
+        return _loaded(folder, kind, lambda found: build(found, config.autoencoder), device)[0]
+
+    plus = path.parents[1] / "hybridplus" / path.name
+    semantic = prior(plus / "semantic", schema.Semantic, SemanticPrior)
+    texture = prior(plus / "texture", schema.Texture, TexturePrior)
+    if semantic is not None and texture is not None:
+        drawn = PlusPrior(semantic, texture)
+    else:
+        drawn = prior(path / "prior", schema.LatentDiffusion, LatentDDIM)
+    return HybridModel(representation.encoder, representation.decoder, drawn)
+
+
 def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     """The hybrid of a released name, such as cifar10, or of a run's folder. Raises HybridError where it is neither."""
     if str(run) in names():
         return pretrained(str(run), device)
     if not Path(run).is_dir():
         raise HybridError(f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}")
-    return methods.load(run, device)
-
-
-def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
-    """Write `folder`/<data set>.safetensors and its model card, <data set>.md; return the weights' path.
-
-    Floating point is rounded to half precision, and what that costs is measured and stated.
-    """
-    model, images = experiment.model("hybridplus"), experiment.images
-    first, judged = experiment.metrics("hybrid"), experiment.metrics("hybridplus")
-    made = {stage: first["provenance"][stage] | judged["provenance"][stage] for stage in ("trained", "training_seconds")}
-    made = {kind: {stage: of for stage, of in stages.items() if stage != "prior"} for kind, stages in made.items()}
-    shown = images.test_images[figures.pairs(images, EXAMPLES // 2, experiment.seed).flatten()].cpu()
-    tensors = {
-        key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
-        for key, value in model.state_dict().items()
-    }
-    rounded = copy.deepcopy(model)
-    rounded.load_state_dict(tensors)
-    known = {
-        "config": configs.describe(methods.method("hybridplus").config(experiment.profile)),
-        "provenance": judged["provenance"] | made,
-        "metrics": judged["metrics"],
-        "half_mse": evaluate.squared_error(rounded.reconstruct(images.test_images), images.test_images),
-        "examples_mse": evaluate.squared_error(rounded.reconstruct(shown), shown),
-    }
-    path, metadata = folder / f"{experiment.slug}.safetensors", {"about": json.dumps(known)}
-    write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
-    template = Environment(loader=PackageLoader("hybrid", "")).get_template("card.md")
-    card = template.render(
-        name=experiment.slug,
-        profile=experiment.profile.name,
-        megabytes=path.stat().st_size / 1e6,
-        parameters=sum(p.numel() for p in model.parameters()),
-        minutes={stage: seconds / 60 for stage, seconds in made["training_seconds"].items()},
-        **known,
-    )
-    write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(card))
-    return path
+    return load(run, device)
 
 
 def _choices() -> str:
@@ -121,3 +111,14 @@ def _read(name: str) -> tuple[dict[str, Tensor], dict]:
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise HybridError(f"{path} is damaged ({error}): restore it, as with git checkout") from error
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}, known
+
+
+def _loaded(folder: Path, kind: type, build: Callable, device: torch.device) -> tuple[Trainable | None, Any]:
+    """A stage that is trained to its end, and its config; None twice where there is none."""
+    state = checkpoint.load(folder / "checkpoint.pt")
+    if state is None or state["step"] < state["steps"]:
+        return None, None
+    config = restore(kind, state["about"]["config"])
+    stage = build(config)
+    stage.load_state_dict(state["weights"])
+    return stage.to(device=device, memory_format=torch.channels_last), config

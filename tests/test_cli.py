@@ -11,7 +11,7 @@ import pytest
 
 import hybrid
 from hybrid import cli, paths
-from hybrid.methods import METHODS
+from hybrid.experiments.methods import METHODS
 
 HEAVY = {"papermill", "torchvision", "matplotlib", "seaborn", "pandas", "sklearn", "scipy", "pytorch_fid", "timm", "IPython"}
 
@@ -31,7 +31,7 @@ def test_help_imports_no_torch(arguments):
 
 def test_what_is_heavy_is_imported_where_it_is_used():
     assert "torch" not in imported("import hybrid")
-    found = imported("import hybrid\nhybrid.Experiment, hybrid.load, hybrid.pretrained\nimport hybrid.screen")
+    found = imported("import hybrid\nhybrid.Experiment, hybrid.load, hybrid.pretrained\nimport hybrid.workflows.screen")
     assert "torch" in found
     assert not found & HEAVY
 
@@ -75,7 +75,7 @@ def test_a_signal_ends_a_training_with_one_line(home, number, status):
 def test_a_signal_that_the_shell_has_it_ignore_is_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with cli._signals():
+        with cli.signals():
             os.kill(os.getpid(), signal.SIGINT)
             with pytest.raises(cli.Interrupted, match="SIGTERM"):
                 os.kill(os.getpid(), signal.SIGTERM)

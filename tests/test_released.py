@@ -7,8 +7,8 @@ import hybrid
 from hybrid import released
 from hybrid.cli import main
 from hybrid.errors import HybridError
-from hybrid.evaluate import squared_error
-from hybrid.experiment import Experiment
+from hybrid.experiments.experiment import Experiment
+from hybrid.judging.evaluate import squared_error
 
 
 @pytest.fixture(scope="module")

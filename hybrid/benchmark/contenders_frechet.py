@@ -1,0 +1,90 @@
+"""The Fréchet distance as people measure it, with pytorch-fid's command, set up as in `hybrid.benchmark.contenders`."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+import numpy as np
+import torch
+from pytorch_fid import fid_score, inception
+from torch import nn
+
+from hybrid.benchmark.contenders import Setting, Sides, as_pictures, digits
+from hybrid.judging.frechet import Statistics, frechet_distance, load_network
+
+
+@contextmanager
+def pytorch_fid(setting: Setting) -> Iterator[Sides]:
+    """pytorch-fid's command on a folder of PNG files and stored reference statistics; its start and the files are not timed.
+
+    Both sides build Inception anew in each turn, as a command does, with random weights: the time does not depend on them.
+    The reference is a Gaussian of random moments, so that only one set of images has to go through the network.
+    """
+    count, dims, device = setting.counts.fid_images, setting.counts.fid_dims, setting.device
+    images = digits()[torch.arange(count) % len(digits())]
+    noise = torch.randn(dims, 2 * dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean, covariance = torch.full((dims,), 0.5, dtype=torch.float64), torch.cov(noise)
+    moments = mean.to(device), covariance.to(device)
+    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+
+    with TemporaryDirectory() as folder, _random_inception(dims), old_sqrtm() as patched:
+        for index, picture in enumerate(as_pictures(images)):
+            picture.save(Path(folder, f"{index:06}.png"))
+        stored = Path(folder, "reference.npz")
+        np.savez(stored, mu=mean.numpy(), sigma=covariance.numpy())
+
+        def ours() -> float:
+            reference = Statistics(*moments)  # anew: it keeps the root of its covariance
+            return frechet_distance(Statistics.of(load_network("inception", device)(images)), reference)
+
+        def peer() -> float:
+            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # bars and remarks
+                return float(fid_score.calculate_fid_given_paths([folder, str(stored)], 50, device, dims, workers))
+
+        note = f"random weights, {dims} features, stored reference; theirs: PNG files, {workers} worker processes"
+        yield Sides(ours, peer, count, note + patched, gives="distance")
+
+
+@contextmanager
+def _random_inception(dims: int) -> Iterator[None]:
+    """pytorch-fid's Inception with seeded weights that keep the features' scale, instead of the published ones."""
+    build = inception._inception_v3
+
+    def with_random_weights(*args, **kwargs) -> nn.Module:
+        net = build(*args, **kwargs)
+
+        def load_state_dict(state: dict) -> None:
+            seeded = torch.Generator().manual_seed(0)
+            for kernel in (p for p in net.parameters() if p.ndim == 4):
+                nn.init.kaiming_normal_(kernel, nonlinearity="relu", generator=seeded)
+
+        net.load_state_dict = load_state_dict
+        return net
+
+    # Less than FID's 2048 features, for a quick look, come from an earlier block: ours then has to end there too.
+    blocks = {2048: inception.InceptionV3.BLOCK_INDEX_BY_DIM[dims]}
+    with (
+        mock.patch.object(inception, "_inception_v3", with_random_weights),
+        mock.patch.object(inception, "load_state_dict_from_url", lambda *args, **kwargs: {}),
+        mock.patch.dict(inception.InceptionV3.BLOCK_INDEX_BY_DIM, blocks),
+    ):
+        yield
+
+
+@contextmanager
+def old_sqrtm() -> Iterator[str]:
+    """SciPy's sqrtm with the argument `disp` that pytorch-fid 0.3 gives it; a remark where it had to be given back."""
+    root = fid_score.linalg.sqrtm
+    if "disp" in inspect.signature(root).parameters:
+        yield ""
+        return
+    with mock.patch.object(fid_score.linalg, "sqrtm", lambda a, disp=True: root(a) if disp else (root(a), np.nan)):
+        yield "; scipy.linalg.sqrtm patched to take disp=, which SciPy 1.18 removed"

@@ -1,0 +1,229 @@
+"""The benchmark: what this package does against what people would use instead, and against what the machine can do.
+
+Both sides of a pair take turns in one process, so that a machine that slows down slows both. What is reported is the median
+of the ratios of neighbouring turns, the peer's seconds over ours. The pairs are those of `contenders`, `contenders_probe`
+and `contenders_frechet` and, in `roofline`, the training step against its own convolutions.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from hybrid.benchmark import contenders, contenders_probe
+from hybrid.benchmark.contenders import Counts, Pair, Setting, Sides
+from hybrid.benchmark.contenders_frechet import pytorch_fid
+from hybrid.benchmark.roofline import roofline
+from hybrid.errors import HybridError
+from hybrid.machine.files import read_json, write_atomically, write_json
+from hybrid.machine.precision import best_device
+from hybrid.machine.provenance import device_in_words, provenance
+from hybrid.profiles import overrides, schema
+from hybrid.showing import figures
+
+COLUMNS = (
+    "pair",
+    "peer",
+    "ours_seconds",  # median of a turn
+    "peer_seconds",
+    "ratio_median",  # of the turns' ratios, peer over ours
+    "ratio_min",
+    "ratio_max",
+    "runs",  # turns of each side
+    "images",  # that a turn works on
+    "ours_accuracy",  # percent
+    "peer_accuracy",
+    "note",
+    "commit",
+    "date",
+)
+VERSIONS = ("torchvision", "kornia", "lightly", "diffusers", "pytorch-fid", "scipy", "scikit-learn")
+QUICK = Counts(images=8, steps=1, latents=2, sampler_steps=2, fid_images=4, fid_dims=64, features=300)
+QUICK_PROFILE = "smoke,hybrid.representation.training.batch=8"
+SHARE = "hybrid_step"  # the pair whose ratio is a share, at most 1
+
+
+def bench(
+    out: Path,
+    seconds: float = 30.0,
+    pairs: tuple[str, ...] = (),
+    profile: str = "laptop",
+    fid_images: int = 5000,
+    quick: bool = False,
+) -> Path:
+    """Measure the `pairs` (none named: all) for about `seconds` each, and return the CSV, `out`/<machine>.csv.
+
+    It is written after each pair, and what it held of others stays. Beside it lie <machine>.json, where each pair's numbers
+    come from, and <machine>.png and .pdf. `profile` names the networks and batches, `fid_images` the count of images whose
+    Fréchet distance is measured, the longest turn by far. `quick` runs every line on next to nothing, and its numbers
+    mean nothing.
+
+    Raises HybridError for names it does not know and for values that are not positive.
+    """
+    if seconds <= 0 or fid_images < 2:
+        raise HybridError(f"seconds = {seconds}, fid_images = {fid_images}: expected seconds above 0 and two images or more")
+    names = list(dict.fromkeys(pair.name for pair in PAIRS))
+    for name in pairs:
+        if name not in names:
+            raise HybridError(f"pair {name!r} is unknown: choose among {', '.join(names)}")
+    counts = QUICK if quick else Counts(fid_images=fid_images)
+    setting = Setting(overrides.profile(QUICK_PROFILE if quick else profile), best_device(), counts)
+    torch.backends.cudnn.benchmark = setting.device.type == "cuda"  # for both sides, as in a training
+    machine = device_in_words(setting.device)
+    print(f"{machine}: seconds of a turn, and how many times as long the peer takes [least, most]")
+    # A quick look never takes the place of a measurement.
+    stem = out / re.sub(r"[^a-z0-9]+", "-", f"{machine}{' quick' * quick}".lower()).strip("-")
+    path = stem.with_name(f"{stem.name}.csv")
+    about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
+    origin = provenance(**about, counts=schema.describe(counts), peers={name: _version(name) for name in VERSIONS})
+    measured, origins = _earlier(path), read_json(path.with_suffix(".json")) or {}
+    for pair in PAIRS:
+        if not pairs or pair.name in pairs:
+            row = compare(pair, setting, seconds) | {name: origin[name] for name in ("commit", "date")}
+            print(line(row), flush=True)
+            measured[pair.name, pair.peer] = row
+            rows = [measured[p.name, p.peer] for p in PAIRS if (p.name, p.peer) in measured]
+            table = pd.DataFrame(rows, columns=list(COLUMNS))
+            write_atomically(path, lambda file, table=table: table.to_csv(file, index=False, float_format="%.6g"))
+            origins[pair.name] = origin
+            write_json(path.with_suffix(".json"), origins)
+    figures.save_figure(draw(table, machine), stem)
+    return path
+
+
+def compare(pair: Pair, setting: Setting, seconds: float) -> dict:
+    """One row of the table; one without numbers where the peer is not installed."""
+    row = {"pair": pair.name, "peer": pair.peer}
+    for seed in (random.seed, np.random.seed, torch.manual_seed):  # a peer may draw from any
+        seed(0)
+    try:
+        with pair.sides(setting) as sides:
+            measured = measure(sides, seconds, finish=torch.cuda.synchronize if setting.device.type == "cuda" else _nothing)
+    except ImportError as error:
+        return row | {"note": f"not installed: pip install '{pair.requires}' ({error})"}
+    ours, peer = (statistics.median(side) for side in (measured.ours, measured.peer))
+    row |= {
+        "ours_seconds": ours,
+        "peer_seconds": peer,
+        "ratio_median": statistics.median(measured.ratios),
+        "ratio_min": min(measured.ratios),
+        "ratio_max": max(measured.ratios),
+        "runs": len(measured.ratios),
+        "images": sides.images,
+        "note": f"{sides.images / ours:.4g} and {sides.images / peer:.4g} images a second; {sides.note}",
+    }
+    if sides.gives == "accuracy":
+        row |= {"ours_accuracy": measured.gave[0], "peer_accuracy": measured.gave[1]}
+    if sides.gives == "distance":
+        row["note"] += "; distances {:.6g} and {:.6g}".format(*measured.gave)
+    return row
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of each turn, and what the last two gave, ours and the peer's."""
+
+    ours: tuple[float, ...]
+    peer: tuple[float, ...]
+    gave: tuple[object, object]
+
+    @property
+    def ratios(self) -> list[float]:
+        """The peer's seconds over ours, turn by turn: above 1 we are ahead."""
+        return [peer / ours for ours, peer in zip(self.ours, self.peer, strict=True)]
+
+
+def _nothing() -> None:
+    pass
+
+
+def measure(
+    sides: Sides, seconds: float, clock: Callable[[], float] = time.perf_counter, finish: Callable[[], None] = _nothing
+) -> Measured:
+    """Turn by turn (ours, the peer's, ours, ...) until `seconds` are over, each side once at least.
+
+    The first two turns warm up and do not count, unless they took all the time by themselves. `finish` waits for the device.
+    """
+
+    def timed(turn: Callable[[], object]) -> tuple[float, object]:
+        finish()
+        started = clock()
+        gave = turn()
+        finish()
+        return clock() - started, gave
+
+    started, turns = clock(), [(timed(sides.ours), timed(sides.peer))]
+    if clock() - started < seconds:
+        turns = []
+    while not turns or clock() - started < seconds:
+        turns.append((timed(sides.ours), timed(sides.peer)))
+    ours, peer = zip(*turns, strict=True)
+    return Measured(tuple(t for t, _ in ours), tuple(t for t, _ in peer), (ours[-1][1], peer[-1][1]))
+
+
+def line(row: dict) -> str:
+    """One row for people."""
+    name = f"{row['pair']:17} {row['peer']:32}"
+    if "ratio_median" not in row:
+        return f"{name} {row['note']}"
+    accuracy = f"  {row['ours_accuracy']:.1f} % and {row['peer_accuracy']:.1f} %" if "ours_accuracy" in row else ""
+    seconds = f"{row['ours_seconds']:10.4f} {row['peer_seconds']:10.4f}"
+    return f"{name} {seconds} {row['ratio_median']:8.2f} [{row['ratio_min']:.2f}, {row['ratio_max']:.2f}]{accuracy}"
+
+
+def draw(table: pd.DataFrame, machine: str) -> Figure:
+    """The medians as points, the least and the largest ratios as whiskers, on a logarithmic axis with a line at 1."""
+    shown = table.dropna(subset="ratio_median").reset_index(drop=True)
+    shown["label"] = shown["pair"].str.replace("_", " ") + "\n" + shown["peer"]
+    shown["ratio"] = (shown["pair"] == SHARE).map({False: "peer's time over ours", True: "roofline share, at most 1"})
+    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
+        figure, axis = plt.subplots(figsize=(6.5, 0.42 * len(shown) + 1.3), layout="constrained")
+        axis.hlines(range(len(shown)), shown["ratio_min"], shown["ratio_max"], color="0.6", linewidth=1.5, zorder=1)
+        sns.scatterplot(shown, x="ratio_median", y="label", hue="ratio", style="ratio", s=45, ax=axis, zorder=2)
+        for place, ratio in enumerate(shown["ratio_median"]):
+            axis.annotate(f"{ratio:.2f}", (ratio, place), (0, 5), textcoords="offset points", ha="center", color="0.3")
+        axis.axvline(1, color="0.3", linewidth=1)
+        axis.set(xscale="log", xlabel="median of the turns' ratios; right of 1 we are ahead", ylabel="", title=machine)
+        axis.xaxis.set_major_formatter("{x:g}")
+        if len(shown):
+            axis.set_xlim(shown["ratio_min"].min() / 1.2, shown["ratio_max"].max() * 1.2)
+            axis.get_legend().remove()
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+        sns.despine(figure, left=True)
+    return figure
+
+
+def _earlier(path: Path) -> dict[tuple[str, str], dict]:
+    """The rows of a table by pair and peer; none where there is no such file or it is damaged."""
+    try:
+        return {(row["pair"], row["peer"]): row for row in pd.read_csv(path).to_dict("records")}
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+PAIRS = (
+    *contenders.PAIRS,
+    *contenders_probe.PAIRS,
+    Pair("frechet_distance", "pytorch-fid", "pytorch-fid>=0.3", pytorch_fid),
+    Pair(SHARE, "its convolutions alone", "", roofline),
+)

@@ -1,0 +1,1 @@
+"""Images: data sets, the embedded digits, augmentation."""

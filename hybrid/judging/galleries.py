@@ -1,0 +1,25 @@
+"""What a method can show: samples, and test images beside their reconstructions."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from hybrid.data.datasets import ImageSet
+from hybrid.data.pixels import to_uint8
+
+
+def gallery(model: nn.Module, metrics: tuple[str, ...], images: ImageSet, steps: int, eta: float, seed: int) -> dict:
+    """What a method with these metrics can show: 64 samples (fid), 32 test images and their reconstructions (mse).
+
+    uint8 (N, 3, 32, 32) each.
+    """
+    shown = {}
+    if "fid" in metrics:
+        shown["samples"] = to_uint8(model.sample(64, steps, eta, seed)).cpu().numpy()
+    if "mse" in metrics:
+        order = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))
+        originals = images.test_images[order[torch.arange(32) % len(order)]]
+        shown["originals"] = originals.cpu().numpy()
+        shown["reconstructions"] = to_uint8(model.reconstruct(originals)).cpu().numpy()
+    return shown

@@ -1,0 +1,1 @@
+"""What the code runs on: precision, processes, compilation, files, and where a result comes from."""

@@ -1,0 +1,99 @@
+"""Where a training or a result comes from: the note that lies in each checkpoint and beside each result."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from hybrid.machine import distributed, precision
+from hybrid.paths import REPOSITORY
+
+PACKAGES = ("torch", "torchvision", "numpy", "timm", "scikit-learn")
+
+
+def provenance(**details) -> dict:
+    """Command, commit, device, versions and time, with `details` such as profile, seed and the data's SHA-256."""
+    program = Path(sys.argv[0]).name
+    return {
+        # A kernel's own arguments name a temporary file and repeat nothing; profile, data set and seed do.
+        "command": "a notebook" if program == "ipykernel_launcher.py" else shlex.join([program, *sys.argv[1:]]),
+        **code(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        **details,
+    }
+
+
+def resumed(before: dict, now: dict) -> dict:
+    """The provenance of a training that goes on: `before`, with `now` in its list `resumed` where code, device or versions
+    differ."""
+    earlier = before.get("resumed", [])
+    last = [before, *earlier][-1]
+    if all(now[key] == last.get(key) for key in ("commit", "dirty", "device", "precision", "python", "versions")):
+        return before
+    return before | {"resumed": [*earlier, now]}
+
+
+@cache
+def code() -> dict:
+    """The code's `commit`, and whether it was changed since (`dirty`): as a process first finds them, None without git.
+
+    Where the code comes without its repository, as into a container, HYBRID_COMMIT can name the commit.
+    """
+    if git("ls-files", "--error-unmatch", Path(__file__).name, cwd=Path(__file__).parent) is None:
+        # No git, or one of something else, such as of a project that has this one installed in its folder.
+        return {"commit": os.environ.get("HYBRID_COMMIT"), "dirty": None}
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+
+
+def device_in_words(device: torch.device) -> str:
+    """The machine as a reader would name it, such as "2 cores of AMD EPYC" or "8 x NVIDIA H100", a process on each."""
+    several = f"{distributed.world()} x " if distributed.world() > 1 else ""
+    if device.type != "cpu":
+        return several + precision.gpu_name(device)
+    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    threads = torch.get_num_threads()
+    kind = names[0] if names else platform.processor() or platform.machine()
+    return f"{several}{threads} core{'s' if threads > 1 else ''} of {kind}"
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What computed, for `provenance`: `device`, the networks' `precision`, and the CPU's vector `instructions`."""
+    return {
+        "device": device_in_words(device),
+        "precision": precision.name(device),
+        "instructions": precision.instructions(),
+    }
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory that this process has held so far, in GiB: the GPU's where `device` is one, else the machine's."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+    return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 2)
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def git(*arguments: str, cwd: Path = REPOSITORY) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Networks and their losses. They know nothing of files, profiles' names or progress bars."""

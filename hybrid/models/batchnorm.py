@@ -1,0 +1,73 @@
+"""Batch norm by the statistics of the whole batch, also where several processes share it, or of parts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from hybrid.machine import distributed
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel, float32 (1, C, 1, 1), of x (N, C, H, W) in all processes; gradients pass."""
+    dims = (0, 2, 3)
+    mean = distributed.mean(x.float().mean(dims, keepdim=True))
+    return mean, distributed.mean((x.float() - mean).square().mean(dims, keepdim=True))
+
+
+@torch.no_grad()
+def reestimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Running statistics anew: the mean of those of `batches` (N, ...), which `network` is shown. Its mode stays."""
+    training, momenta = network.training, [norm.momentum for norm in norms(network)]
+    network.train()
+    for i, batch in enumerate(batches):
+        for norm in norms(network):
+            norm.momentum = 1 / (i + 1)
+        network.forward(batch)  # not the compiled call, which would compile again for each momentum
+    for norm, momentum in zip(norms(network), momenta, strict=True):
+        norm.momentum = momentum
+    network.train(training)
+
+
+def norms(network: nn.Module) -> list[BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, BatchNorm)]
+
+
+class BatchNorm(nn.SyncBatchNorm):
+    """nn.BatchNorm2d in one process. Of several, which hold equal parts of a batch, each normalises by the batch's statistics.
+
+    torch does that on GPUs only; on CPUs it is done here, with autograd. Where `shared` is set to False a process's own
+    images are a batch, or several: MoCo's keys are so normalised.
+    """
+
+    shared = True
+    parts = 1  # equal parts of its images of which each is normalised by itself while training; running statistics rest
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape and type."""
+        if self.training and self.parts > 1:
+            return self._by_parts(x)
+        if not (self.training and self.shared and distributed.world() > 1):
+            return nn.modules.batchnorm._BatchNorm.forward(self, x)
+        if x.is_cuda:
+            return super().forward(x)
+        mean, variance = moments(x)
+        count = distributed.world() * x.numel() // x.shape[1]
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean.detach().flatten(), self.momentum)
+        self.running_var.lerp_(variance.detach().flatten() * (count / (count - 1)), self.momentum)
+        return self._normalised(x, mean, variance)
+
+    def _by_parts(self, x: Tensor) -> Tensor:
+        parts = x.unflatten(0, (self.parts, -1))  # (P, N / P, C, H, W)
+        variance, mean = torch.var_mean(parts.float(), (1, 3, 4), correction=0, keepdim=True)
+        return self._normalised(parts, mean, variance).flatten(0, 1)
+
+    def _normalised(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """x (..., C, H, W) by moments that broadcast to it, scaled and shifted; in float32, returned in x's type."""
+        y = (x.float() - mean) * (variance + self.eps).rsqrt()
+        if self.affine:
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        return y.to(x.dtype)

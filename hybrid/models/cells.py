@@ -1,0 +1,70 @@
+"""NVAE's residual cells (Vahdat & Kautz 2020, section 3.1), which encoder and decoder are built of.
+
+NVAE scales each branch by 0.1 so that thirty groups of latents stay stable. With the few cells here the plain sum learns
+faster; each branch starts at zero instead, through its last weight.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hybrid.models.batchnorm import BatchNorm
+
+
+class Cell(nn.Module):
+    """x + branch(x): (N, C, H, W) -> (N, C, H, W)."""
+
+    branch: nn.Sequential
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class EncoderCell(Cell):
+    """Two times BN, swish, 3x3; then squeeze-excite (NVAE, figure 3b)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.branch = nn.Sequential(
+            BatchNorm(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            BatchNorm(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            squeeze_excite(channels),
+        )
+        nn.init.zeros_(self.branch[-2].weight)
+
+
+class DecoderCell(Cell):
+    """BN, 1x1 that widens, BN, swish, depthwise, BN, swish, 1x1 that narrows, BN, squeeze-excite (NVAE, figure 3a)."""
+
+    def __init__(self, channels: int, expansion: int, kernel: int):
+        super().__init__()
+        wide = channels * expansion
+        self.branch = nn.Sequential(
+            BatchNorm(channels),
+            nn.Conv2d(channels, wide, 1, bias=False),
+            BatchNorm(wide),
+            nn.SiLU(),
+            nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=False),
+            BatchNorm(wide),
+            nn.SiLU(),
+            nn.Conv2d(wide, channels, 1, bias=False),
+            BatchNorm(channels),
+            squeeze_excite(channels),
+        )
+        nn.init.zeros_(self.branch[-2].weight)
+
+
+def squeeze_excite(channels: int) -> nn.Module:
+    """Squeeze-excite with NVAE's bottleneck of max(C / 16, 4)."""
+    from timm.layers import SqueezeExcite  # slow to import
+
+    return SqueezeExcite(channels, rd_channels=max(channels // 16, 4), act_layer=nn.ReLU)
+
+
+def norm_swish(channels: int) -> nn.Sequential:
+    """BN and swish, which close a chain of pre-activation cells."""
+    return nn.Sequential(BatchNorm(channels), nn.SiLU())

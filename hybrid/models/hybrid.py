@@ -1,0 +1,112 @@
+"""The hybrid's first stage: autoencoder and contrast on one encoder, trained together by equation (4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybrid.data.augment import augment
+from hybrid.data.pixels import as_float
+from hybrid.errors import HybridError
+from hybrid.machine import distributed
+from hybrid.models.autoencoder import LATENT_CHANNELS, Decoder, Encoder
+from hybrid.models.base import Trainable
+from hybrid.models.batchnorm import moments, reestimate
+from hybrid.models.moco import MoCo, head, predictor
+from hybrid.objectives import gaussian_log_likelihood, hybrid_bound, i_ba
+from hybrid.profiles import schema
+
+ESTIMATED_BATCH, ESTIMATED_BATCHES = 500, 20  # images, and how many times, that batch norm's statistics are taken of anew
+
+
+class QueryNetwork(nn.Module):
+    """Views (N, 3, S, S) -> what the critic compares (N, dim): the encoder's y (or z, for the ablation) and a head."""
+
+    def __init__(self, encoder: Encoder, config: schema.Representation):
+        super().__init__()
+        self.encoder = encoder
+        self.channels = encoder.y_channels if config.contrast.on == "y" else LATENT_CHANNELS
+        self.head = head(self.channels * (config.augmentation.size // 2) ** 2, config.contrast)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.encoder(x) if self.channels > self.encoder.y_channels else self.encoder.y(x))
+
+    def project(self, z: Tensor) -> Tensor:
+        return self.head(z[:, : self.channels])
+
+
+class Representation(Trainable):
+    """Encoder, decoder, and MoCo's key side. Where alpha is 0 there is no decoder, and this is MoCo-v2."""
+
+    draws_for_all = repeats = True
+
+    def __init__(self, config: schema.Representation):
+        super().__init__()
+        size, stride = config.augmentation.size, 2 ** len(config.autoencoder.widths)
+        if size < stride or size % stride:
+            raise HybridError(f"size = {size}: give a multiple of the encoder's stride, {stride} pixels")
+        self.config = config
+        self.key_augmentation = weak(config.augmentation) if config.key_weak else config.augmentation
+        self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
+        self.decoder = Decoder(config.autoencoder) if config.alpha else None
+        self.moco = MoCo(self.query_network, config.contrast)
+        self.predictor = predictor(config.contrast)
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.query_network.encoder
+
+    def networks(self) -> list[nn.Module]:
+        return [net for net in (self.encoder, self.decoder, self.moco.key_network) if net is not None]
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Minus equation (4) for images (N, 3, 32, 32) uint8: query views are decoded, key views are only compared."""
+        query_view = augment(batch, self.config.augmentation)
+        key_views = [augment(batch, self.key_augmentation) for _ in range(self.config.contrast.keys or 1)]
+        z = self.encoder(query_view)
+        places = self.moco.enqueue(self.moco.keys(*key_views))
+        cpc = self.moco.bound(self.predictor(self.query_network.project(z)), places)
+        if self.decoder is None:
+            return -cpc, {"loss": -cpc, "i_cpc": cpc}
+        seen = query_view[:: self.config.decode_every]
+        code = z[:: self.config.decode_every]
+        if self.config.noise is not None:
+            code = add_noise(code, self.config.noise, self.config.noise_blue or 0.0)
+        decoded = self.decoder(code)
+        ba = i_ba(gaussian_log_likelihood(seen, decoded, self.config.sigma))
+        mse = (seen - decoded).detach().float().square().mean()
+        if self.config.equivariance:
+            halves = F.avg_pool2d(seen, 2), self.decoder(F.avg_pool2d(z[:: self.config.decode_every], 2))
+            ba = ba + self.config.equivariance * i_ba(gaussian_log_likelihood(*halves, self.config.sigma))
+        loss = -hybrid_bound(ba, cpc, self.config.alpha)
+        return loss, {"loss": loss, "i_ba": ba, "i_cpc": cpc, "mse": 1e3 * mse}
+
+    def after_step(self) -> None:
+        self.moco.momentum_update(self.query_network)
+
+    def finish(self, data: Tensor) -> None:
+        if self.config.reestimate:
+            count = max(1, len(data) // ESTIMATED_BATCH)
+            some = (data[i::count] for i in range(min(count, ESTIMATED_BATCHES)))  # each is from all over the data
+            reestimate(self.encoder, (as_float(images) for images in some))
+
+
+def weak(config: schema.Augmentation) -> schema.Augmentation:
+    """The same crops and flips, and nothing else."""
+    return replace(config, jitter=0.0, grey=0.0, blur=None, solarise=None, sharpness=None)
+
+
+def add_noise(z: Tensor, noise: float, blue: float = 0.0) -> Tensor:
+    """z (N, C, H, W) through a Gaussian channel: noise of `noise` times each channel's deviation over the batch.
+
+    Scaling z scales the noise with it, so an encoder cannot drown it. Several processes take the deviation of all their codes,
+    and draw the noise of all. `blue` of the noise's mean over 3 x 3 values is taken away, its power left as it was.
+    """
+    _, variance = moments(z)
+    drawn = torch.randn(len(z) * distributed.world(), *z.shape[1:], device=z.device)
+    if blue:
+        drawn = (drawn - blue * F.avg_pool2d(drawn, 3, 1, 1)) / (1 - (2 * blue - blue**2) / 9) ** 0.5
+    return z + noise * variance.sqrt() * distributed.shard(drawn)

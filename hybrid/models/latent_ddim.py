@@ -1,0 +1,304 @@
+"""The hybrid's second stage: diffusions on the frozen z (paper, section 3; Song et al. 2020).
+
+`LatentDDIM` is the paper's, one DDIM on the whole of z. `SemanticPrior` and `TexturePrior` are Hybrid+: p(y), then p(w | y).
+Images are seen as they are and flipped, so each is encoded both ways once, before training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybrid.machine.precision import autocast, float32
+from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE
+from hybrid.models.base import Trainable, stream
+from hybrid.models.diffusion import Diffusion
+from hybrid.models.unet import CodeUNet, ResidualMLP, UNet
+from hybrid.profiles import schema
+
+
+def in_float32(method: Callable) -> Callable:
+    """A method of tensors that is computed in float32 under autocast too: bfloat16 would round codes to two digits."""
+
+    @wraps(method)
+    def computed(self, *tensors: Tensor):
+        with float32(tensors[0].device):
+            return method(self, *(x.float() for x in tensors))
+
+    return computed
+
+
+class CodeSpace(nn.Module):
+    """z = [y, w] as the priors see it: y at its own resolution and whitened, w standardised channel by channel.
+
+    y is laid out at 16 x 16 by a pixel shuffle; here it is (N, C, S, S) again, S = 16 / `factor`, of mean 0 and covariance 1
+    over the train set (by the symmetric root, which leaves each value where it was): of Gaussian codes v = 0 is then the best
+    prediction, and what a net adds to it is what is not Gaussian. The largest
+    `components` of y are kept, all where that is None.
+    """
+
+    def __init__(self, autoencoder: schema.Autoencoder, components: int | None = None):
+        super().__init__()
+        self.y_channels, self.factor = autoencoder.y_channels, 2 ** (len(autoencoder.widths) - 1)
+        self.y_shape = (self.y_channels * self.factor**2, LATENT_SIZE // self.factor, LATENT_SIZE // self.factor)
+        self.w_shape = (LATENT_CHANNELS - self.y_channels, LATENT_SIZE, LATENT_SIZE)
+        size = self.y_channels * LATENT_SIZE**2
+        kept = min(components or size, size)
+        self.register_buffer("y_mean", torch.zeros(size))
+        self.register_buffer("y_basis", torch.eye(size, kept))  # principal components, a column each
+        self.register_buffer("y_std", torch.ones(kept))  # their deviations
+        self.register_buffer("w_mean", torch.zeros(self.w_shape[0], 1, 1))
+        self.register_buffer("w_std", torch.ones(self.w_shape[0], 1, 1))
+        self.register_buffer("w_variances", torch.ones(self.w_shape[0] * LATENT_SIZE**2))  # of standardised w's components
+
+    @torch.no_grad()
+    def fit(self, latents: Tensor) -> None:
+        """Take mean and covariance from latents (N, 2, 6, 16, 16)."""
+        latents = latents.flatten(0, 1)
+        y = F.pixel_unshuffle(latents[:, : self.y_channels], self.factor).flatten(1)
+        self.y_mean.copy_(y.mean(0))
+        variances, basis = principal_components(y)
+        kept = len(self.y_std)
+        self.y_basis.copy_(basis[:, -kept:])
+        self.y_std.copy_(variances.clamp_min(1e-6 * variances[-1]).sqrt()[-kept:])
+        w = latents[:, self.y_channels :]
+        std, mean = torch.std_mean(w, dim=(0, 2, 3))
+        self.w_mean.copy_(mean[:, None, None])
+        self.w_std.copy_(std[:, None, None])
+        self.w_variances.copy_(principal_components(((w - self.w_mean) / self.w_std).flatten(1))[0])
+
+    @in_float32
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z (N, 6, 16, 16) -> y (N, C, S, S), white, and w (N, C', 16, 16), standardised."""
+        w = (z[:, self.y_channels :] - self.w_mean) / self.w_std
+        return self.whiten(z), w.contiguous(memory_format=torch.channels_last)
+
+    @in_float32
+    def components(self, z: Tensor) -> Tensor:
+        """y's components, each of deviation 1, as a map (N, K, 1, 1), of z or y at 16 x 16 (N, >= y's channels, 16, 16)."""
+        y = F.pixel_unshuffle(z[:, : self.y_channels], self.factor).flatten(1) - self.y_mean
+        return (y @ self.y_basis / self.y_std)[:, :, None, None]
+
+    @in_float32
+    def laid_out(self, components: Tensor) -> Tensor:
+        """Components (N, K, 1, 1) -> y (N, C, S, S), white."""
+        return (components.flatten(1) @ self.y_basis.T).unflatten(1, self.y_shape)
+
+    def whiten(self, z: Tensor) -> Tensor:
+        """y (N, C, S, S), white, of z or y at 16 x 16."""
+        return self.laid_out(self.components(z))
+
+    @in_float32
+    def join(self, y: Tensor, w: Tensor) -> Tensor:
+        """What `split` gives -> z; components of y that are not kept are their mean."""
+        y = y.flatten(1) @ self.y_basis * self.y_std @ self.y_basis.T + self.y_mean
+        y = F.pixel_shuffle(y.unflatten(1, self.y_shape), self.factor)
+        return torch.cat([y, w * self.w_std + self.w_mean], dim=1)
+
+
+def principal_components(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Variances (D,), rising, and components (D, D), a column each, of x (N, D); in double precision on the CPU."""
+    x = x - x.mean(0)
+    covariance = sum((part.T @ part).cpu().double() for part in x.split(10_000)) / len(x)
+    variances, basis = torch.linalg.eigh(covariance)
+    return variances.clamp_min(0).float(), basis.float()
+
+
+def one_of_two(batch: Tensor, flip: float) -> Tensor:
+    """The latents (N, 2, 6, 16, 16) of images and of their mirror images -> one of each, the second with probability `flip`."""
+    mirrored = (torch.rand(len(batch), device=batch.device) < flip).long()
+    return batch[torch.arange(len(batch), device=batch.device), mirrored]
+
+
+class LatentDDIM(Trainable):
+    """The paper's model of z. Trained on latents (N, 2, 6, 16, 16), those of an image and of its mirror image.
+
+    With `config.unshuffle` the net sees y at y's own resolution, white, and w at w's; without, z as it is, each channel
+    standardised.
+    """
+
+    repeats = True
+
+    def __init__(self, config: schema.LatentDiffusion, autoencoder: schema.Autoencoder):
+        super().__init__()
+        self.flip, self.clip = config.flip, config.clip
+        self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
+        self.codes, self.gaussian = None, {}
+        if config.unshuffle:
+            self.codes = CodeSpace(autoencoder)
+            self.net = CodeUNet(config, self.codes.w_shape, self.codes.y_shape)
+        else:
+            self.net = UNet.of(config, LATENT_CHANNELS, LATENT_SIZE)
+            self.register_buffer("mean", torch.zeros(LATENT_CHANNELS, 1, 1))
+            self.register_buffer("std", torch.ones(LATENT_CHANNELS, 1, 1))
+
+    def prepare(self, latents: Tensor) -> None:
+        """Take what codes are standardised by from latents (N, 2, 6, 16, 16)."""
+        if self.codes is not None:
+            self.codes.fit(latents)
+            self.gaussian = self.gaussian_losses()
+            return
+        std, mean = torch.std_mean(latents, dim=(0, 1, 3, 4))
+        self.mean.copy_(mean[:, None, None])
+        self.std.copy_(std[:, None, None])
+
+    def networks(self) -> list[nn.Module]:
+        return [self.net]
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error of what the net predicts, per dimension, on one of the two mirror images; of y and w apart too."""
+        z = one_of_two(batch, self.flip)  # (N, 6, 16, 16)
+        if self.codes is None:
+            z = ((z - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+            loss = self.diffusion.loss(self.net, z)
+            return loss, {"loss": loss}
+        y, w = self.codes.split(z)
+        t = self.diffusion.draw_times(z)
+        (y, y_target), (w, w_target) = self.diffusion.noised(y, t), self.diffusion.noised(w, t)
+        w_found, y_found = self.net(w, t, y, t)
+        loss_y, loss_w = F.mse_loss(y_found.float(), y_target), F.mse_loss(w_found.float(), w_target)
+        share = y.shape[1:].numel() / z.shape[1:].numel()
+        loss = share * loss_y + (1 - share) * loss_w
+        found = {"loss": loss, "loss_y": loss_y, "loss_w": loss_w}
+        return loss, found | {f"{name}_gaussian": torch.full_like(loss, best) for name, best in self.gaussian.items()}
+
+    def gaussian_losses(self) -> dict[str, float]:
+        """What `loss_y` and `loss_w` would be for the best predictor of Gaussian y and w with the train set's covariances."""
+        if self.codes is None:
+            return {}
+        white = torch.ones(1)
+        losses = {"loss_y": white, "loss_w": self.codes.w_variances}
+        return {name: self.diffusion.gaussian_loss(variances) for name, variances in losses.items()}
+
+    @torch.no_grad()
+    def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+        """Noise (N, 6, 16, 16) -> z of the same shape, in the autoencoder's own units."""
+        noise = noise.contiguous(memory_format=torch.channels_last)
+        if self.codes is None:
+            with autocast(noise.device):
+                z = self.diffusion.sample(self.net, noise, steps, eta, clip=self.clip, seed=seed)
+            return z * self.std + self.mean
+        factor, y_channels = self.codes.factor, self.codes.y_channels
+
+        def net(z: Tensor, t: Tensor) -> Tensor:
+            y = F.pixel_unshuffle(z[:, :y_channels], factor)
+            w, y = self.net(z[:, y_channels:], t, y, t)
+            return torch.cat([F.pixel_shuffle(y, factor), w], dim=1)
+
+        with autocast(noise.device):
+            z = self.diffusion.sample(net, noise, steps, eta, clip=self.clip, seed=seed)
+        return self.codes.join(F.pixel_unshuffle(z[:, :y_channels], factor), z[:, y_channels:])
+
+
+class SemanticPrior(Trainable):
+    """p(y): a diffusion of y's components, a vector. Trained on latents (N, 2, 6, 16, 16)."""
+
+    repeats = True
+
+    def __init__(self, config: schema.Semantic, autoencoder: schema.Autoencoder):
+        super().__init__()
+        self.flip = config.flip
+        self.codes = CodeSpace(autoencoder, config.components)
+        self.shape = (len(self.codes.y_std), 1, 1)
+        self.net = ResidualMLP(self.shape, config.width, config.blocks, config.dropout)
+        self.diffusion = Diffusion(predict="v")
+
+    def prepare(self, latents: Tensor) -> None:
+        self.codes.fit(latents)
+
+    def networks(self) -> list[nn.Module]:
+        return [self.net]
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error of the net's v, per dimension, where a Gaussian's best predictor, v = 0, has 1."""
+        y = self.codes.components(one_of_two(batch, self.flip))
+        loss = self.diffusion.loss(self.net, y)
+        return loss, {"loss": loss}
+
+    @torch.no_grad()
+    def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+        """Noise (N, K, 1, 1) -> white y (N, C, S, S)."""
+        with autocast(noise.device):
+            found = self.diffusion.sample(self.net, noise, steps, eta, seed=seed)
+        return self.codes.laid_out(found)
+
+
+class TexturePrior(Trainable):
+    """p(w | y): a DDIM of w that is told y. Trained on latents (N, 2, 6, 16, 16)."""
+
+    repeats = True
+
+    def __init__(self, config: schema.Texture, autoencoder: schema.Autoencoder):
+        super().__init__()
+        self.config = config
+        self.codes = CodeSpace(autoencoder, config.components)
+        self.net = CodeUNet(config, self.codes.w_shape, self.codes.y_shape, predict_y=False)
+        self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
+
+    def prepare(self, latents: Tensor) -> None:
+        self.codes.fit(latents)
+
+    def networks(self) -> list[nn.Module]:
+        return [self.net]
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error of what the net predicts of w, per dimension, given a y that may be noisy or untold."""
+        y, w = self.codes.split(one_of_two(batch, self.config.flip))
+        most = round(self.config.y_noise * self.diffusion.steps)
+        t_y = torch.randint(0, most + 1, (len(y),), device=y.device)
+        y, _ = self.diffusion.noised(y, t_y)
+        untold = torch.rand(len(y), device=y.device) < self.config.drop
+        y, t_y = self._untold(y, t_y, untold)
+        t = self.diffusion.draw_times(w)
+        w, target = self.diffusion.noised(w, t)
+        loss = F.mse_loss(self.net(w, t, y, t_y)[0].float(), target)
+        return loss, {"loss": loss}
+
+    def _untold(self, y: Tensor, t_y: Tensor, untold: Tensor) -> tuple[Tensor, Tensor]:
+        """Where `untold` (N,) is set, y is zero and its time T."""
+        return y.masked_fill(untold[:, None, None, None], 0.0), t_y.masked_fill(untold, self.diffusion.steps)
+
+    @torch.no_grad()
+    def sample(self, noise: Tensor, y: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+        """Noise (N, C', 16, 16) and white y (N, C, S, S) -> z (N, 6, 16, 16), in the autoencoder's own units."""
+        guidance = self.config.guidance
+        time = round(self.config.y_time * self.diffusion.steps)
+        t_y = torch.full((len(y),), time, device=y.device)
+        told = self.diffusion.noised(y, t_y)[0] if time else y
+        untold = self._untold(told, t_y, torch.ones_like(t_y, dtype=torch.bool))
+
+        def net(w: Tensor, t: Tensor) -> Tensor:
+            if guidance == 1:
+                return self.net(w, t, told, t_y)[0]
+            both, _ = self.net(torch.cat([w, w]), torch.cat([t, t]), torch.cat([told, untold[0]]), torch.cat([t_y, untold[1]]))
+            with_y, without = both.float().chunk(2)
+            return without + guidance * (with_y - without)
+
+        noise = noise.contiguous(memory_format=torch.channels_last)
+        with autocast(noise.device):
+            w = self.diffusion.sample(net, noise, steps, eta, clip=self.config.clip, seed=seed)
+        return self.codes.join(y, w)
+
+
+class PlusPrior(nn.Module):
+    """Hybrid+'s model of z, with `LatentDDIM`'s way to sample: y from `semantic`, then w given y from `texture`."""
+
+    def __init__(self, semantic: SemanticPrior, texture: TexturePrior):
+        super().__init__()
+        self.semantic, self.texture = semantic, texture
+
+    def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+        """Noise (N, 6, 16, 16) -> z of the same shape, in the autoencoder's own units."""
+        channels, shape = self.texture.codes.y_channels, self.semantic.shape
+        first = noise[:, :channels].flatten(1)[:, : shape[0]].unflatten(1, shape)
+        y = self.semantic.sample(first, steps, eta, stream(seed, "y"))
+        return self.texture.sample(noise[:, channels:], y, steps, eta, seed)
+
+    def sample_given(self, y: Tensor, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+        """y (N, C, 16, 16) as encoders give it, and noise (N, C', 16, 16) for w -> z with that y and a drawn w."""
+        z = self.texture.sample(noise, self.texture.codes.whiten(y), steps, eta, seed)
+        return torch.cat([y, z[:, y.shape[1] :]], dim=1)

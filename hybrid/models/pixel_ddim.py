@@ -1,0 +1,92 @@
+"""The baseline DDIM in pixels (Song, Meng & Ermon 2020), on the hybrid prior's own diffusion and U-Net.
+
+Its representation is x_T, where its ODE carries an image, and its reconstruction is the way there and back (paper, Table 1).
+Data lie in [-1, 1] as DDPM has them. Evaluation mode is the caller's business, as `train` leaves it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hybrid.data.pixels import as_float
+from hybrid.errors import HybridError
+from hybrid.models.base import Trainable, batch_seeds, in_batches
+from hybrid.models.diffusion import Diffusion
+from hybrid.models.unet import UNet
+from hybrid.profiles import schema
+
+SHAPE = (3, 32, 32)
+ERROR_IMAGES = 32  # that the error is measured on for several S, where a profile does not say
+CLIP = 1.0  # bound on each estimate of x_0 while sampling: that of the data
+
+
+class PixelDDIM(Trainable):
+    """A model of images; `config.clip` is a bound for latents and not used."""
+
+    repeats = True
+
+    def __init__(self, config: schema.PixelDiffusion):
+        super().__init__()
+        self.net = UNet.of(config, SHAPE[0], SHAPE[1])
+        self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
+        self.flip, self.encoding_steps, self.ode_steps = config.flip, config.encoding_steps, config.ode_steps
+        self.error_images = config.error_images or ERROR_IMAGES
+        for steps in (self.encoding_steps, self.ode_steps):
+            self.diffusion.timesteps(steps)  # raises where the diffusion has fewer
+
+    @property
+    def device(self) -> torch.device:
+        return self.diffusion.scale.device
+
+    def networks(self) -> list[nn.Module]:
+        return [self.net]
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error of what the net predicts, per dimension: uint8 images (N, 3, 32, 32), each with its own flip."""
+        x = 2 * as_float(batch) - 1
+        flipped = torch.rand(len(x), device=x.device) < self.flip
+        x = torch.where(flipped[:, None, None, None], x.flip(3), x)
+        loss = self.diffusion.loss(self.net, x)
+        return loss, {"loss": loss}
+
+    def encode(self, images: Tensor, steps: int) -> Tensor:
+        """x_T of images (N, 3, 32, 32), uint8 or float in [0, 1], by the ODE in `steps` steps: the same shape, float32."""
+        if images.shape[1:] != SHAPE:
+            raise HybridError(f"images of shape {tuple(images.shape)} cannot be encoded: expected (N, 3, 32, 32)")
+        return in_batches(lambda x: self.diffusion.encode(self.net, 2 * as_float(x) - 1, steps), self.device, images)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """What the linear probe is given: x_T (N, 3072), in `config.encoding_steps` steps."""
+        return {"x_T": self.encode(images, self.encoding_steps).flatten(1)}
+
+    def reconstruct(self, images: Tensor, steps: int | None = None) -> Tensor:
+        """Images, to x_T and back in `steps` steps each (left out: config.ode_steps): float (N, 3, 32, 32) in [0, 1]."""
+        steps = steps or self.ode_steps
+        x_T = self.encode(images, steps)
+        # Nothing is clipped on the way: the way there was not, and this one is to undo it.
+        x0 = in_batches(lambda x: self.diffusion.decode(self.net, x, steps), self.device, x_T)
+        return ((x0 + 1) / 2).clamp(0, 1)
+
+    def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
+        """`count` new images: float (count, 3, 32, 32) in [0, 1]."""
+        noise = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+        def draw(noise: Tensor, seeds: Tensor) -> Tensor:
+            return self.diffusion.sample(self.net, noise, steps, eta, CLIP, int(seeds[0]))
+
+        x0 = in_batches(draw, self.device, noise, batch_seeds(count, seed))
+        return ((x0 + 1) / 2).clamp(0, 1)
+
+    def errors_by_steps(self, images: Tensor, steps: tuple[int, ...] = (10, 20, 50, 100)) -> dict[str, float]:
+        """DDIM's Table 2: the reconstruction's squared error in S steps, 1e-3 per dimension on [0, 1].
+
+        mse_s<S> is its mean over images, median_s<S> their median, which does not change with a few images that go astray. On a
+        few images from all over the set only, as S = 100 takes 200 passes of the net for each.
+        """
+        chosen = torch.linspace(0, len(images) - 1, min(self.error_images, len(images))).long()
+        images = as_float(images[chosen.to(images.device)].to(self.device))
+        steps = [s for s in steps if s <= self.diffusion.steps]
+        errors = {s: 1e3 * (self.reconstruct(images, s) - images).square().mean((1, 2, 3)) for s in steps}
+        means = {f"mse_s{s}": error.mean().item() for s, error in errors.items()}
+        return means | {f"median_s{s}": error.median().item() for s, error in errors.items()}

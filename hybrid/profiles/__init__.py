@@ -1,0 +1,1 @@
+"""Complete values of everything that a run can be told."""

@@ -1,0 +1,57 @@
+"""Minutes on a GPU: the laptop's recipe with wider networks and larger batches."""
+
+from hybrid.profiles.schema import (
+    NVAE,
+    Augmentation,
+    Autoencoder,
+    BigGAN,
+    Evaluation,
+    Hybrid,
+    LatentDiffusion,
+    PixelDiffusion,
+    Plus,
+    Profile,
+    Representation,
+    Semantic,
+    Texture,
+    Training,
+)
+
+PROFILE = Profile(
+    name="gpu",
+    dataset="cifar10",
+    hybrid=Hybrid(
+        representation=Representation(
+            training=Training(epochs=60, batch=512, optimiser="muon", lr=4e-3, weight_decay=0.2),
+            autoencoder=Autoencoder(widths=(96, 160, 256), cells=(3, 3, 2), decoder_width=96, decoder_cells=4),
+            augmentation=Augmentation(crop=0.3, size=24),
+            noise=0.3,
+        ),
+        prior=LatentDiffusion(
+            training=Training(epochs=25, batch=512, optimiser="muon", lr=3e-3, average=0.1),
+            channels=64,
+            predict="v",
+        ),
+    ),
+    plus=Plus(
+        y=Semantic(training=Training(epochs=60, batch=512, average=0.1)),
+        w=Texture(
+            training=Training(epochs=60, batch=256, optimiser="muon", lr=3e-3, average=0.1),
+            channels=64,
+            multipliers=(1, 2, 2),
+            predict="v",
+        ),
+    ),
+    nvae=NVAE(training=Training(epochs=60, average=0.1), channels=64),
+    ddim=PixelDiffusion(
+        training=Training(epochs=60, batch=128, optimiser="muon", lr=3e-3, average=0.1),
+        channels=96,
+        multipliers=(1, 2, 2),
+        attention=(16,),
+        predict="v",
+    ),
+    biggan=BigGAN(
+        training=Training(epochs=100, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, average=0.1),
+    ),
+    evaluation=Evaluation(samples=10_000, sampler_steps=50),
+)

@@ -1,0 +1,76 @@
+"""Profiles: named, frozen and complete values of everything that a run can be told.
+
+`profile("laptop")` gives one; `profile("laptop,hybrid.representation.training.epochs=6")` gives it with a field changed. The
+text is the profile's name wherever a name is asked for (command line, make, papermill, folder names), so that a changed run
+never lands among the results of the profile that it was derived from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import get_args, get_origin, get_type_hints
+
+from hybrid.errors import HybridError
+from hybrid.profiles import demo, gpu, laptop, paper, smoke
+from hybrid.profiles.schema import Profile
+
+PROFILES = {module.PROFILE.name: module.PROFILE for module in (smoke, demo, laptop, gpu, paper)}
+
+
+def profile(spec: str) -> Profile:
+    """The profile that `spec` names: a name, then any number of `,path.to.field=value`.
+
+    Raises HybridError, listing the right ones, for an unknown profile, field or value.
+    """
+    name, *changes = spec.split(",")
+    if name not in PROFILES:
+        raise HybridError(f"profile {name!r} is unknown: choose one of {', '.join(PROFILES)}")
+    result = PROFILES[name]
+    for change in changes:
+        path, separator, text = change.partition("=")
+        if not separator:
+            raise HybridError(f"{change!r} changes nothing in profile {name!r}: write it as field=value")
+        result = _changed(result, path.split("."), text, path)
+    if len(spec.encode()) > 255:
+        raise HybridError(
+            f"profile {spec!r} is too long for a folder's name: change fewer fields, or add a profile to {__name__}"
+        )
+    return replace(result, name=spec)
+
+
+def _changed(node, path: list[str], text: str, whole: str):
+    names = [f.name for f in fields(node) if f.name not in ("name", "dataset")]
+    if path[0] not in names:
+        raise HybridError(f"{whole!r} is no field of a profile: at {path[0]!r} choose one of {', '.join(names)}")
+    old = getattr(node, path[0])
+    if is_dataclass(old):
+        if len(path) == 1:
+            raise HybridError(f"{whole!r} is a group, not a value: go on with one of {', '.join(f.name for f in fields(old))}")
+        return replace(node, **{path[0]: _changed(old, path[1:], text, whole)})
+    if len(path) > 1:
+        raise HybridError(f"{whole!r} goes on after {path[0]!r}, which is a value")
+    return replace(node, **{path[0]: _parsed(text, get_type_hints(type(node))[path[0]], old, whole)})
+
+
+def _parsed(text: str, kind, old, whole: str):
+    optional = type(None) in get_args(kind)
+    if optional:
+        if text.lower() == "none":
+            return None
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if get_origin(kind) is tuple:
+            element, *others = get_args(kind)
+            values = tuple(element(part) for part in text.split("-") if text)
+            if others != [...] and len(values) != len(old):
+                raise ValueError
+            return values
+        return kind(text)
+    except (KeyError, ValueError):
+        joined = get_origin(kind) is tuple
+        count = "" if not joined or get_args(kind)[-1] is ... else f"{len(old)} "
+        expected = f"{count}numbers joined by '-'" if joined else kind.__name__ + " or none" * optional
+        example = "" if old is None else f", as in {whole}={'-'.join(map(str, old)) if joined else old}"
+        raise HybridError(f"{whole}={text!r}: expected {expected}{example}") from None

@@ -1,0 +1,225 @@
+"""Table 1 and the trainings behind it as pictures: what each method gives for its accuracy, and how it came there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from hybrid.experiments.methods import TABLE
+
+TITLES = {method.name: method.title for method in TABLE.values()}
+COLOURS = dict(zip(TITLES, sns.color_palette("deep", len(TITLES)), strict=True))
+MARKERS = dict(zip(TITLES, "oPsD^v", strict=True))
+AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
+STYLE = {"font.family": "DejaVu Sans", "font.size": 8}
+Points = dict[str, tuple[float, float]]  # of methods
+NOT_SCALARS = ("step", "epoch", "seconds")  # of a history's columns
+
+# Where a label may stand about its point, the best place first: which side of it is nearest, and how far, in points.
+PLACES = [
+    (horizontal, vertical, distance * right, distance * up)
+    for distance in (7, 12, 18, 26)
+    for horizontal, vertical, right, up in (
+        ("left", "center", 1, 0),
+        ("right", "center", -1, 0),
+        ("center", "bottom", 0, 1),
+        ("center", "top", 0, -1),
+        ("left", "bottom", 0.7, 0.7),
+        ("right", "bottom", -0.7, 0.7),
+        ("left", "top", 0.7, -0.7),
+        ("right", "top", -0.7, -0.7),
+    )
+]
+EDGE_PLACES = [
+    (side, "bottom", away * right, up)
+    for away in (1, 4)
+    for up in range(3, 140, 20)
+    for side, right in (("right", -1), ("left", 1))
+]
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Accuracy (percent) against MSE (1e-3 per dimension) and against the samples' distance, from `table.tidy`'s rows.
+
+    Up and right is better. The distance is FID where any method has one, else the stand-in that most have. A method of
+    which accuracy alone is known is a line across. The paper's numbers are hollow. What is not there is named below.
+    """
+    ours, spread, paper = (_wide(table, column) for column in ("value", "std", "paper"))
+    distances = [m for m in ours if (m == "fid" or m.startswith("fd_")) and ours[m].notna().any()]
+    distance = max(distances, key=lambda m: (m == "fid", ours[m].count()), default="fid")
+    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharex=True, layout="constrained")
+        panels = dict(zip(("mse", distance), axes, strict=True))
+        for metric, axis in panels.items():
+            _points(axis, metric, ours, spread, paper)
+            axis.set(xlabel="linear accuracy, %", ylabel=AXES.get(metric, f"{metric} (not FID)"))
+        accuracies = pd.concat([ours["acc"], paper["acc"]]).dropna()
+        if len(accuracies):
+            low, high = accuracies.min(), accuracies.max()
+            pad = max(0.15 * (high - low), 4)
+            axes[0].set_xlim(max(low - pad, 0), min(high + pad, 101))
+        axes[0].set_title("classifies and reconstructs")
+        axes[1].set_title("classifies and generates")
+        figure.supxlabel(_remarks(ours, paper, distance), x=0.01, ha="left", fontsize=7, color="0.4")
+        sns.despine(figure)
+        figure.draw_without_rendering()  # labels find their places among things that are in theirs
+        for metric, axis in panels.items():
+            _labels(axis, metric, ours, spread, paper)
+    return figure
+
+
+def curves(histories: dict[str, pd.DataFrame]) -> Figure:
+    """The loss over minutes of each training, by <method>-<stage>; where a history has no `loss`, its first scalar."""
+    columns = max(1, min(4, len(histories)))
+    rows = max(1, -(-len(histories) // columns))
+    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=(2.25 * columns, 1.9 * rows), squeeze=False, layout="constrained")
+        for axis in axes.flat[len(histories) :]:
+            axis.axis("off")
+        for axis, (name, history) in zip(axes.flat, histories.items(), strict=False):
+            method, _, stage = name.partition("-")
+            axis.set_title(", ".join(filter(None, (TITLES.get(method, method), stage))))
+            scalars = [column for column in history if column not in NOT_SCALARS]
+            if history.empty or not scalars:
+                _nothing(axis, "no history")
+                continue
+            scalar = "loss" if "loss" in scalars else scalars[0]
+            colour = COLOURS.get(method, "0.4")
+            sns.lineplot(x=history["seconds"] / 60, y=history[scalar], ax=axis, color=colour, linewidth=1.2, errorbar=None)
+            axis.set(xlabel="minutes", ylabel=scalar.replace("_", " "))
+        sns.despine(figure)
+    return figure
+
+
+def _wide(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One of the table's columns, a row a method and a column a metric, NaN where there is nothing."""
+    wide = table.astype({column: float}).pivot(index="method", columns="metric", values=column)
+    return wide.reindex(index=list(TITLES), columns=wide.columns.union(["mse", "fid", "acc"]))
+
+
+def _split(numbers: pd.DataFrame, metric: str) -> tuple[Points, Points]:
+    """The methods that have a point in a panel, (accuracy, metric); and those with accuracy alone, (accuracy, 0)."""
+    known = numbers[numbers["acc"].notna()]
+    if metric == "mse":  # Hybrid+ has the hybrid's representation, and would be the same point
+        known = known.drop([name for name, method in TABLE.items() if method.first], errors="ignore")
+    points, edges = known.dropna(subset=metric), known[known[metric].isna()]
+    at = {name: (row["acc"], row[metric]) for name, row in points.iterrows()}
+    return at, {name: (accuracy, 0.0) for name, accuracy in edges["acc"].items()}
+
+
+def _shown(ours: pd.DataFrame, paper: pd.DataFrame, metric: str) -> tuple[Points, Points, Points, Points]:
+    """Points and edges of ours, then of the paper's, which has none to set beside a distance that it does not give."""
+    theirs = _split(paper, metric) if paper[metric].notna().any() else ({}, {})
+    return *_split(ours, metric), *theirs
+
+
+def _points(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, paper: pd.DataFrame) -> None:
+    points, edges, paper_points, paper_edges = _shown(ours, paper, metric)
+    for name, (accuracy, _) in edges.items():
+        axis.axvline(accuracy, color=COLOURS[name], linestyle="--", linewidth=1.2, zorder=1)
+    for name, (accuracy, _) in paper_edges.items():
+        axis.axvline(accuracy, color=COLOURS[name], linestyle=":", linewidth=1, zorder=1)
+    for name, point in paper_points.items():
+        x, y = zip(point, *([points[name]] if name in points else []), strict=True)  # the paper's first, a thin line to ours
+        axis.plot(x, y, MARKERS[name], linestyle="-", linewidth=0.7, color=COLOURS[name], mfc="white", markevery=[0], ms=6)
+    if points:
+        names = list(points)
+        x, y = np.array(list(points.values())).T
+        sns.scatterplot(
+            x=x, y=y, hue=names, style=names, palette=COLOURS, markers=MARKERS, s=55, legend=False, ax=axis, zorder=4
+        )
+        for name, (x, y) in points.items():
+            error = spread.loc[name].fillna(0)
+            axis.errorbar(x, y, error[metric], error["acc"], color=COLOURS[name], fmt="none", capsize=2, elinewidth=1)
+    values = [y for _, y in (*points.values(), *paper_points.values())]
+    if not values:
+        _nothing(axis, "not measured")
+        return
+    low, high = min(values), max(values)
+    pad = max(1.6, (high / low) ** 0.15)
+    axis.set(yscale="log", ylim=(high * pad, low / pad))
+    narrow = high * pad**2 < 10 * low
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7) if narrow else (1, 2, 5), numticks=20))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.annotate(
+        "better",
+        (0.985, 0.975),
+        xytext=(0.935, 0.885),
+        xycoords="axes fraction",
+        color="0.6",
+        ha="right",
+        va="top",
+        fontsize=7,
+        bbox={"color": "white", "pad": 0.5},
+        arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 0},
+    )
+
+
+def _labels(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, paper: pd.DataFrame) -> None:
+    """Names beside points and along lines, each where it covers nothing; the paper's only where there is none of ours."""
+    points, edges, paper_points, paper_edges = _shown(ours, paper, metric)
+    across = axis.get_xaxis_transform()  # x in percent, y from 0 to 1 over the panel
+    taken = [text.get_window_extent() for text in axis.texts]
+    for x, _ in (*edges.values(), *paper_edges.values()):
+        taken += _along(across.transform([(x, 0), (x, 1)]), 1)
+    for name, point in (*points.items(), *paper_points.items()):
+        taken += _along(axis.transData.transform([point, points.get(name, point)]), 5)
+    for name, (x, y) in points.items():
+        wide, high = spread.loc[name, ["acc", metric]].fillna(0)
+        bottom, top = np.clip([y - high, y + high], *sorted(axis.get_ylim()))
+        taken += _along(axis.transData.transform([(x - wide, y), (x + wide, y)]), 3)
+        taken += _along(axis.transData.transform([(x, bottom), (x, top)]), 3)
+    for own, theirs, coordinates, places, rotation in (
+        (points, paper_points, "data", PLACES, 0),
+        (edges, paper_edges, across, EDGE_PLACES, 90),
+    ):
+        for name in [name for name in TITLES if name in own or name in theirs]:
+            label = axis.annotate(
+                TITLES[name] if name in own else f"{TITLES[name]} (paper)",
+                own[name] if name in own else theirs[name],
+                xycoords=coordinates,
+                xytext=(0, 0),
+                textcoords="offset points",
+                color=COLOURS[name],
+                rotation=rotation,
+            )
+            for horizontal, vertical, right, up in places:
+                label.set(ha=horizontal, va=vertical, position=(right, up))
+                box = label.get_window_extent()
+                inside = axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max)
+                if inside and not box.count_overlaps(taken):
+                    break
+            taken.append(box)
+
+
+def _along(line: np.ndarray, radius: float) -> list[Bbox]:
+    """Squares of `radius` pixels along a line (2, 2) on the sheet."""
+    start, end = line
+    return [Bbox([centre - radius, centre + radius]) for centre in np.linspace(start, end, 40)]
+
+
+def _nothing(axis: Axes, text: str) -> None:
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="0.5", bbox={"color": "white"})
+    axis.set(yticks=[])
+
+
+def _remarks(ours: pd.DataFrame, paper: pd.DataFrame, distance: str) -> str:
+    """What the picture's signs mean, where it has them, and what is not in it."""
+    absent = ours.index[ours.isna().all(axis=1)]
+    unplaced = ours.index[ours["acc"].isna()].difference(absent, sort=False)
+    remarks = []
+    if any(_shown(ours, paper, metric)[1] for metric in ("mse", distance)):
+        remarks.append("dashed: accuracy alone")
+    if paper.notna().any(axis=None):
+        remarks.append("hollow and dotted: the paper's")
+    for words, names in (("accuracy not measured", unplaced), ("not run", absent)):
+        if len(names):
+            remarks.append(f"{words}: {', '.join(TITLES[name] for name in names)}")
+    return "   ·   ".join(remarks)

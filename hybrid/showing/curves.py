@@ -1,0 +1,34 @@
+"""The course of training: both bounds in nats, and the reconstruction's error."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from hybrid.profiles.schema import Profile
+
+
+def draw(history: pd.DataFrame, profile: Profile) -> Figure:
+    """I_CPC under its cap of log m, I_BA which has none, and the MSE, over the epochs of the first stage's training."""
+    representation = profile.hybrid.representation
+    cap = math.log(representation.contrast.queue)
+    with sns.axes_style("whitegrid"), plt.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
+        sns.lineplot(history, x="epoch", y="i_cpc", ax=left, color="C0")
+        left.axhline(cap, color="0.3", linestyle="--", linewidth=1)
+        left.annotate(f"log m = {cap:.2f}", (history["epoch"].max(), cap), ha="right", va="bottom", color="0.3")
+        left.set(title="I_CPC(x; y), equation (3)", ylabel="nats", ylim=(0, 1.12 * cap))
+        sns.lineplot(history, x="epoch", y="i_ba", ax=middle, color="C1")
+        middle.set(title="I_BA(x; z) − h(X), equation (2)", ylabel="nats", ylim=(min(0, history["i_ba"].quantile(0.1)), None))
+        sns.lineplot(history, x="epoch", y="mse", ax=right, color="C2")
+        right.set(title="reconstruction of augmented views", ylabel="MSE, 1e-3 per dimension", yscale="log")
+        right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.yaxis.set_minor_locator(NullLocator())
+        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        sns.despine(figure)
+    return figure

@@ -1,0 +1,195 @@
+"""A way to play with a trained hybrid in a notebook: pick two images, slide t, watch the decoded image move.
+
+`Explorer(model, images)` is a widget for JupyterLab; its `strip()` shows the same where there are none: on GitHub, in print.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from hybrid.data import pixels
+from hybrid.data.datasets import SIDE, read_image
+from hybrid.errors import HybridError
+from hybrid.judging import given, interpolations
+from hybrid.model import HybridModel
+from hybrid.models.latent_ddim import PlusPrior
+from hybrid.showing import figures
+
+FRAMES = 21  # places for t, from 1 to 0
+SAMPLES = 8  # images that a press of a button draws
+STEPS = 50  # of the sampler
+COLUMNS = 8  # thumbnails in a row
+STYLE = """
+.hybrid-explorer img { image-rendering: pixelated; }
+.hybrid-explorer .widget-toggle-buttons button {
+  width: 32px; height: 32px; margin: 2px; padding: 0; border: 0;
+  background: var(--sheet); color: transparent; image-rendering: pixelated;
+}
+.hybrid-explorer .widget-toggle-buttons button:hover { outline: 2px solid #888; }
+.hybrid-explorer .widget-toggle-buttons button.mod-active { outline: 3px solid #1976d2; }
+"""
+
+
+class Explorer(widgets.VBox):
+    """Three decoded images for one t: the whole code moves, y only, w only.
+
+    images: uint8 (N, 3, 32, 32), those to pick from at first. Raises HybridError where there are none.
+    """
+
+    def __init__(self, model: HybridModel, images: Tensor):
+        if len(images) == 0:
+            raise HybridError("there is no image to explore: give at least one, (N, 3, 32, 32)")
+        self.model, self.images, self.seed = model, images.cpu(), 0
+        self.start, self.end = (widgets.ToggleButtons(options=range(len(images))) for _ in range(2))
+        self.end.index = min(1, len(images) - 1)
+        places = [(f"{t:.2f}", i) for i, t in enumerate(np.linspace(1, 0, FRAMES))]
+        self.t = widgets.SelectionSlider(
+            description="t", options=places, layout={"width": "560px"}, style={"description_width": "initial"}
+        )
+        self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Own images")
+        self.sample = widgets.Button(description=f"{SAMPLES} new samples", icon="random", disabled=model.prior is None)
+        plus = isinstance(model.prior, PlusPrior)
+        self.other_w = widgets.Button(description=f"{SAMPLES} of the start's y", icon="random", disabled=not plus)
+        self.other_w.tooltip = "same y, other w" if plus else "needs Hybrid+, which draws w given y"
+        self.message, self._css = widgets.HTML(), widgets.HTML(layout={"display": "none"})
+        self.shown = {name: widgets.Image(format="png") for name in ("start", "end", *figures.TITLES)}
+        super().__init__([self._css, self._pickers(), self._controls(), self._pictures()])
+        self._own = f"explorer-{self.model_id[:8]}"  # a page may show several, each with its thumbnails
+        self.add_class("hybrid-explorer").add_class(self._own)
+        if model.prior is None:
+            self._say("No new samples: this model has no latent DDIM, its second stage was not trained.")
+        self._thumbnails()
+        self._decode()
+        for picker in (self.start, self.end):
+            picker.observe(self._decode, "value")
+        self.t.observe(self._show, "value")
+        self.upload.observe(self._read, "value")
+        self.sample.on_click(self._draw)
+        self.other_w.on_click(self._draw_given)
+
+    def __repr__(self) -> str:
+        return f"Explorer of {len(self.images)} images: run this in JupyterLab to move it"
+
+    def strip(self) -> Figure:
+        """The chosen pair's paths, every second frame, as a picture that needs no widgets."""
+        paths = {part: self.frames[part][:, ::2] for part in figures.TITLES}
+        return figures.draw(self.frames | paths | {"t": self.frames["t"][::2]})
+
+    def add(self, images: Tensor) -> None:
+        """More images to pick from, uint8 (N, 3, 32, 32); the first of them becomes the start."""
+        chosen = {self.start: len(self.images), self.end: self.end.value}
+        self.images = torch.cat([self.images, images.cpu()])
+        for picker, value in chosen.items():
+            picker.unobserve(self._decode, "value")  # options, when set, choose the first of them
+            picker.options, picker.value = range(len(self.images)), value
+            picker.observe(self._decode, "value")
+        self._thumbnails()
+        self._decode()
+
+    def _decode(self, _: object = None) -> None:
+        """All frames of the chosen pair, so that sliding t only shows them."""
+        x0, x1 = self.images[[self.start.value]], self.images[[self.end.value]]
+        self.frames = interpolations.between(self.model, x0, x1, FRAMES, tuple(figures.TITLES))
+        for name in ("start", "end"):
+            self.shown[name].value = _png(self.frames[name][0], 4)
+        self._show()
+
+    def _show(self, _: object = None) -> None:
+        for part in figures.TITLES:
+            self.shown[part].value = _png(self.frames[part][0, self.t.value], 7)
+
+    def _read(self, _: object = None) -> None:
+        """Take uploaded files into the images, and say which could not be read."""
+        files, images, errors = self.upload.value, [], []
+        self.upload.value = ()
+        for file in files:
+            try:
+                images.append(read_image(_Upload(file["name"], file["content"]), crop=True))
+            except HybridError as error:
+                errors.append(str(error))
+        if images:
+            self.add(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
+        if files:
+            self._say(*errors, f"{len(images)} of {len(files)} files added; the start is the first of them." if images else "")
+
+    def _draw(self, _: object = None) -> None:
+        """Draw new samples into the images, others each time."""
+        self._add_drawn(self.sample, lambda: self.model.sample(SAMPLES, seed=self.seed))
+
+    def _draw_given(self, _: object = None) -> None:
+        """New images of the start's y."""
+        start = self.images[[self.start.value]]
+        self._add_drawn(self.other_w, lambda: given.same_y(self.model, start, SAMPLES, STEPS, 0.0, self.seed)[0])
+
+    def _add_drawn(self, button: widgets.Button, draw: Callable[[], Tensor]) -> None:
+        button.disabled = True
+        self._say("Sampling …")
+        try:
+            self.add(pixels.to_uint8(draw()))
+        finally:
+            button.disabled = False
+        self.seed += 1
+        self._say(f"{SAMPLES} samples added; the start is the first of them.")
+
+    def _say(self, *lines: str) -> None:
+        self.message.value = "<br>".join(html.escape(line) for line in lines if line)
+
+    def _thumbnails(self) -> None:
+        """The images as backgrounds of the pickers' buttons, which are bare numbers where there is no CSS."""
+        sheet = base64.b64encode(_png(pixels.tile(self.images, len(self.images)))).decode()
+        places = (
+            f".{self._own} .widget-toggle-buttons button:nth-child({i + 1}) {{ background-position: -{i * SIDE}px 0; }}"
+            for i in range(len(self.images))
+        )
+        own = f".{self._own} {{ --sheet: url(data:image/png;base64,{sheet}); }}"
+        self._css.value = "\n".join(["<style>", STYLE, own, *places, "</style>"])
+
+    def _pickers(self) -> widgets.Widget:
+        def picker(title: str, name: str, buttons: widgets.ToggleButtons) -> widgets.Widget:
+            buttons.layout = {"width": f"{COLUMNS * (SIDE + 4) + 20}px", "max_height": "180px", "overflow": "hidden auto"}
+            both = widgets.HBox([self.shown[name], buttons], layout={"align_items": "flex-start"})
+            return widgets.VBox([widgets.Label(title), both])
+
+        return _row(picker("start, t = 1", "start", self.start), picker("end, t = 0", "end", self.end))
+
+    def _controls(self) -> widgets.Widget:
+        play = widgets.Play(max=FRAMES - 1, interval=150)
+        widgets.jslink((play, "value"), (self.t, "index"))
+        return widgets.VBox(
+            [_row(self.upload, self.sample, self.other_w, self.message), _row(play, self.t)], layout={"margin": "8px 0"}
+        )
+
+    def _pictures(self) -> widgets.Widget:
+        return _row(*(widgets.VBox([widgets.Label(title), self.shown[part]]) for part, title in figures.TITLES.items()))
+
+
+class _Upload(io.BytesIO):
+    """An uploaded file, called by its name in errors."""
+
+    def __init__(self, name: str, content: bytes):
+        super().__init__(content)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _row(*children: widgets.Widget) -> widgets.HBox:
+    return widgets.HBox(children, layout={"flex_flow": "row wrap", "grid_gap": "4px 16px", "align_items": "center"})
+
+
+def _png(image: np.ndarray, scale: int = 1) -> bytes:
+    """uint8 (H, W, 3) as PNG, each pixel scale x scale large."""
+    buffer = io.BytesIO()
+    Image.fromarray(image.repeat(scale, axis=0).repeat(scale, axis=1)).save(buffer, "png")
+    return buffer.getvalue()

@@ -1,0 +1,43 @@
+"""Figure 6, drawn from saved data: same y with other w, and same w with other y."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from hybrid.data import pixels
+from hybrid.showing import figures
+
+
+def numbers(data: dict) -> pd.DataFrame:
+    """The figure's numbers for people: a row for each set of pictures."""
+    judges = [name.removesuffix("_images") for name in data if name.endswith("_images")]
+    found = {
+        name: float(value)
+        for name, value in data.items()
+        if np.ndim(value) == 0 and name.split("_")[0] in (*judges, "colour", "layout")
+    }
+    sets = {"test images": "images", "reconstructions": "reconstructions", "same y, other w": "y", "same w, other y": "w"}
+    rows = {
+        title: {f"{judge}: class of its image, %": found.get(f"{judge}_{key}") for judge in judges}
+        | {f"{judge}: class of the other y's, %": found.get(f"{judge}_other_y") if key == "w" else None for judge in judges}
+        | {f"{what} varies": found.get(f"{what}_{key}") for what in ("colour", "layout")}
+        for title, key in sets.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=float).round(2).rename_axis("pictures")
+
+
+def draw(data: dict) -> Figure:
+    """Left pictures of the same y and other w, right of the same w and other y; each row beside the test image it is of."""
+    titles = {"y": "same y, other w", "w": "same w, other y"}
+    with plt.rc_context(figures.STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(11, 0.6 * len(data["start"]) + 0.6), layout="constrained")
+        for axis, (part, title) in zip(axes, titles.items(), strict=True):
+            rows = np.concatenate([data["start"][:, None], np.full_like(data["start"][:, None], 255), data[part]], axis=1)
+            sheet = pixels.tile(rows.reshape(-1, *rows.shape[2:]).transpose(0, 3, 1, 2), rows.shape[1])
+            axis.imshow(sheet, interpolation="nearest")
+            axis.set_title(f"test image; {title}", fontsize=9)
+            axis.axis("off")
+    return figure

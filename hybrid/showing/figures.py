@@ -1,0 +1,144 @@
+"""Figures 2-5 of the paper: interpolations between test images, drawn from saved data.
+
+`interpolations` computes what a figure shows, an .npz keeps it, `draw` needs nothing but that file. The same data gives the
+same bytes, as PNG and as PDF.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from hybrid.machine.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+from hybrid.data.pixels import tile
+
+TITLES = {"z": "z: the whole code moves", "y": "y moves, w stays", "w": "w moves, y stays"}
+
+STYLE = {"savefig.dpi": 150, "figure.dpi": 100, "font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.hashsalt": "hybrid"}
+
+
+def draw(data: dict) -> Figure:
+    """One panel a part: each row a path from start (left, t = 1) to end (right, t = 0), between the two images themselves."""
+    from matplotlib import pyplot as plt  # slow to import, here and below: figures are computed without it
+
+    parts = [part for part in TITLES if part in data]
+    rows, frames = data[parts[0]].shape[:2]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            len(parts),
+            1,
+            figsize=(0.62 * (frames + 2.4), len(parts) * (0.62 * rows + 0.75)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for axis, part in zip(axes[:, 0], parts, strict=True):
+            axis.imshow(grid(data, part), interpolation="nearest")
+            axis.set_title(TITLES[part], fontsize=9)
+            centres = _centres(frames)
+            axis.set_xticks(centres, ["start", *(f"{t:.2g}" for t in data["t"]), "end"], fontsize=7)
+            axis.set_xlabel("t", fontsize=8)
+            axis.set_yticks([])
+            axis.tick_params(length=0)
+            axis.spines[:].set_visible(False)
+    return figure
+
+
+def grid(data: dict, part: str, gap: int = 2, aside: int = 10) -> np.ndarray:
+    """Start images, the paths and end images on one white sheet (H, W, 3)."""
+    path = data[part]
+    rows, frames, size = path.shape[:3]
+    height, width = rows * (size + gap) - gap, (frames + 2) * (size + gap) - gap + 2 * aside
+    sheet = np.full((height, width, 3), 255, np.uint8)
+    columns = [data["start"], *path.swapaxes(0, 1), data["end"]]
+    for centre, column in zip(_centres(frames, size, gap, aside), columns, strict=True):
+        left = int(centre - size / 2 + 0.5)
+        for row, image in enumerate(column):
+            sheet[row * (size + gap) : row * (size + gap) + size, left : left + size] = image
+    return sheet
+
+
+def _centres(frames: int, size: int = 32, gap: int = 2, aside: int = 10) -> list[float]:
+    """Where the columns of `grid` lie: the true images stand apart from the decoded ones."""
+    left = np.arange(frames + 2) * (size + gap)
+    left[1:] += aside
+    left[-1] += aside
+    return [float(x) + (size - 1) / 2 for x in left]
+
+
+def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
+    """Images (N, 3, H, W) uint8 as a plain picture."""
+    from matplotlib import pyplot as plt
+
+    grid = tile(images, columns)
+    figure, axis = plt.subplots(figsize=(grid.shape[1] / 52, grid.shape[0] / 52), layout="constrained")
+    axis.imshow(grid, interpolation="nearest")
+    axis.axis("off")
+    return figure
+
+
+def draw_gallery(data: dict) -> Figure:
+    """Left the samples; right test images, each row above the row of its reconstructions."""
+    from matplotlib import pyplot as plt
+
+    both = np.stack([data["originals"].reshape(4, 8, 3, 32, 32), data["reconstructions"].reshape(4, 8, 3, 32, 32)], axis=1)
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.7), layout="constrained")
+        for axis, images, title in (
+            (left, data["samples"], "samples of the latent DDIM, decoded"),
+            (right, both.reshape(64, 3, 32, 32), "test images above their reconstructions"),
+        ):
+            axis.imshow(tile(images, 8), interpolation="nearest")
+            axis.set_title(title, fontsize=9)
+            axis.axis("off")
+    return figure
+
+
+def draw_galleries(galleries: dict[str, dict]) -> Figure:
+    """A row a method (title -> its gallery): left 36 samples, right eight test images above their reconstructions."""
+    from matplotlib import pyplot as plt
+
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            len(galleries), 2, figsize=(9, 1.75 * len(galleries)), width_ratios=(12, 8), squeeze=False, layout="constrained"
+        )
+        for (left, right), (title, data) in zip(axes, galleries.items(), strict=True):
+            left.set_title(f"{title}: samples", fontsize=9)
+            right.set_title("test images above reconstructions", fontsize=9)
+            both = {"originals", "reconstructions"} <= data.keys()
+            for axis, sheet in (
+                (left, tile(data["samples"][:36], 12) if "samples" in data else None),
+                (right, tile(np.concatenate([data["originals"][:8], data["reconstructions"][:8]]), 8) if both else None),
+            ):
+                axis.axis("off")
+                if sheet is None:
+                    axis.text(0.5, 0.5, "none: it has no such path", ha="center", color="0.4", fontsize=8)
+                else:
+                    axis.imshow(sheet, interpolation="nearest")
+    return figure
+
+
+def show(figure: Figure) -> None:
+    """Show a figure in a notebook, once, as PNG, and close it."""
+    from IPython.display import display
+    from matplotlib import pyplot as plt
+
+    display(figure)
+    plt.close(figure)
+
+
+def save_figure(figure: Figure, stem: Path) -> None:
+    """Write `stem`.png and `stem`.pdf without dates or versions in them, and close the figure."""
+    from matplotlib import pyplot as plt
+
+    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"Creator": None, "Producer": None, "CreationDate": None})):
+        draw = partial(figure.savefig, format=suffix[1:], metadata=metadata)
+        write_atomically(stem.with_suffix(suffix), draw)
+    plt.close(figure)

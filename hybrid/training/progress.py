@@ -1,0 +1,59 @@
+"""A training's sign of life: a bar on a terminal, elsewhere (a log, Slurm, CI) a plain line a minute."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from torch import Tensor
+from tqdm import tqdm
+
+from hybrid.machine import distributed
+
+LINE_SECONDS = 60.0  # between plain lines
+
+
+class Progress:
+    """Of `steps` steps with so many images each, `step` of which are done. The first process alone shows anything."""
+
+    def __init__(self, folder: Path, step: int, steps: int, per_epoch: int, images: int):
+        self.name, self.steps, self.per_epoch, self.images = "/".join(folder.parts[-3:]), steps, per_epoch, images
+        self.first, self.began = step, time.monotonic()
+        self.said = self.began
+        silent = True if distributed.rank() else None  # None: where standard error is no terminal
+        done, total = step * images, steps * images
+        self.bar = tqdm(desc=folder.name, initial=done, total=total, unit=" images", unit_scale=True, disable=silent)
+        self.plain = self.bar.disable and not silent
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+    def update(self, step: int, sums: dict[str, Tensor], count: int, after: float | None) -> None:
+        """So many steps are done; `sums` are of scalars over the last `count`; `after`: seconds of other work after these."""
+        self.bar.update(self.images)
+        now = time.monotonic()
+        if not self.plain or now - self.said < LINE_SECONDS:
+            return
+        self.said = now
+        left = (now - self.began) / (step - self.first) * (self.steps - step)
+        scalars = [f"{key} {value.item() / count:.3g}" for key, value in sums.items()]
+        words = [f"epoch {step / self.per_epoch:.2f} of {self.steps // self.per_epoch}", *scalars, f"{in_words(left)} left"]
+        if after:
+            words.append(f"{in_words(left + after)} in all")
+        print(f"{self.name}: {', '.join(words)}", file=sys.stderr, flush=True)
+
+    def show(self, values: dict[str, float]) -> None:
+        """The means of a line of the history, beside the bar."""
+        self.bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
+
+
+def in_words(seconds: float) -> str:
+    """A duration with two digits: 8 s, 2.5 min, 31 h, 4.2 days."""
+    for unit, size, most in (("s", 1, 60), ("min", 60, 90), ("h", 3600, 48), ("days", 86400, float("inf"))):
+        if (count := seconds / size) < most:
+            return f"{count:.0f} {unit}" if unit == "s" or count >= 10 else f"{count:.1f} {unit}"
+    raise ValueError(seconds)

@@ -1,0 +1,1 @@
+"""What the commands do: plan, reproduce, report, screen, release."""

@@ -1,0 +1,141 @@
+"""Where one's own numbers lie among those that others had: committed outcomes of several seeds, on several kinds of machine.
+
+results/<profile>/<data set>/expected.json is a list of outcomes, one for each run and method: `method`, `seed`, `device`,
+`precision`, `commit`, `recipe` (what it was made and judged by, as a digest) and `metrics`. `hybrid expect` adds to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from hybrid import paths
+from hybrid.errors import HybridError
+from hybrid.experiments import table
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import METHODS
+from hybrid.machine.files import read_json, write_json
+
+COVERAGE = 0.99  # of a further run's numbers that lie in the expected ranges, if its machine and seed are like the others'
+FEWEST = 3  # outcomes that a range is made of
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number of one's own beside the committed ones."""
+
+    method: str
+    metric: str
+    yours: float
+    committed: float  # of the same seed where it is among them, else of the first run
+    low: float | None  # of the expected range; None: there are too few outcomes for one
+    high: float | None
+
+    @property
+    def outside(self) -> bool:
+        return self.low is not None and not self.low <= self.yours <= self.high
+
+    @property
+    def range(self) -> str:
+        return "–" if self.low is None else f"{table.number(self.low)} to {table.number(self.high)}"
+
+    def __str__(self) -> str:
+        yours = table.number(self.yours)
+        return f"{METHODS[self.method].title}, {table.label(self.metric)}: {yours}, expected {self.range}"
+
+
+def file(experiment: Experiment) -> Path:
+    """Where the outcomes lie that an experiment's are compared with: in the repository, whatever the home is."""
+    return paths.REPOSITORY / "results" / experiment.profile.name / experiment.slug / "expected.json"
+
+
+def add(experiment: Experiment) -> Path:
+    """Add the experiment's outcomes; they take the place of those of the same seed, device and precision.
+
+    Raises HybridError where nothing is judged.
+    """
+    path, new = file(experiment), []
+    for name in METHODS:
+        if (kept := experiment.kept_outcome(name)) is not None:
+            origin = kept["provenance"]
+            about = {"seed": origin["seed"], "device": origin["device"], "precision": origin.get("precision")}
+            recipe = {"commit": origin["commit"], "recipe": _recipe(experiment, name)}
+            new.append({"method": name, **about, **recipe, "metrics": kept["metrics"]})
+    if not new:
+        raise HybridError(f"{experiment.outcomes} holds no outcome of this profile: run hybrid reproduce first")
+    same = [_run(outcome) for outcome in new]
+    write_json(path, [outcome for outcome in read_json(path) or [] if _run(outcome) not in same] + new)
+    return path
+
+
+def compare(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS)) -> list[Comparison]:
+    """Table 1's numbers of the experiment, and its ablation's; none where no outcomes of the profile as it stands are known."""
+    known, compared = read_json(file(experiment)) or [], []
+    for name in methods:
+        kept, recipe = experiment.kept_outcome(name), _recipe(experiment, name)
+        runs = [run for run in known if (run["method"], run["recipe"]) == (name, recipe)]
+        for metric, yours in kept["metrics"].items() if kept is not None else ():
+            having = [run for run in runs if metric in run["metrics"]]
+            if having and table.is_shown(metric):
+                committed = next((run for run in having if run["seed"] == experiment.seed), having[0])["metrics"][metric]
+                low, high = expected_range([run["metrics"][metric] for run in having], metric)
+                compared.append(Comparison(name, metric, yours, committed, low, high))
+    return compared
+
+
+def expected_range(values: list[float], metric: str) -> tuple[float | None, float | None]:
+    """Where a further value lies with a probability of `COVERAGE`, if all are draws from one normal distribution.
+
+    m ± t s √(1 + 1/n), cut to what the metric can be; None twice for fewer values than `FEWEST`.
+    """
+    from scipy.special import stdtrit  # Student's quantiles
+
+    if len(values) < FEWEST:
+        return None, None
+    n, mean = len(values), statistics.fmean(values)
+    reach = stdtrit(n - 1, (1 + COVERAGE) / 2) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
+    least = -math.inf if metric.startswith("k") else 0.0  # a kernel distance is unbiased, and can lie below 0
+    most = {"acc": 100.0, "precision": 1.0, "recall": 1.0}.get(metric, math.inf)
+    return max(mean - reach, least), min(mean + reach, most)
+
+
+def formatted(compared: list[Comparison]) -> pd.DataFrame:
+    """A row a number: yours, committed, expected, and a word where it lies outside."""
+    rows = [
+        {
+            "method": METHODS[one.method].title,
+            "number": table.label(one.metric),
+            "yours": table.number(one.yours),
+            "committed": table.number(one.committed),
+            "expected": one.range,
+            "": "outside" if one.outside else "",
+        }
+        for one in compared
+    ]
+    return pd.DataFrame(rows).set_index("method")
+
+
+def verdict(compared: list[Comparison]) -> str:
+    """In a sentence, which numbers lie outside."""
+    ranged, outside = [one for one in compared if one.low is not None], [one for one in compared if one.outside]
+    if not ranged:
+        return f"Too few runs are known for a range: {FEWEST} are needed."
+    if not outside:
+        return f"All of {len(ranged)} numbers lie in the expected range."
+    return f"Outside of the expected range, {len(outside)} of {len(ranged)} numbers: {'; '.join(map(str, outside))}."
+
+
+def _recipe(experiment: Experiment, name: str) -> str:
+    """A digest of what outcomes of several seeds have in common: data set, method, judging."""
+    key = {part: value for part, value in experiment.key(name).values.items() if part not in ("seed", "training")}
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _run(outcome: dict) -> tuple:
+    return tuple(outcome[part] for part in ("method", "recipe", "seed", "device", "precision"))

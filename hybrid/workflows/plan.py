@@ -1,0 +1,223 @@
+"""What `hybrid reproduce` is going to do: what is there, what is to be made, and how long that takes on this machine.
+
+Trainings are timed by a few steps each, on few images where a step is long. A judgement is taken to last as long as the
+committed one did, times what the steps here take longer than there, by that training which suffers least.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hybrid import paths
+from hybrid.data.datasets import ImageSet
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import METHODS, Run, method
+from hybrid.machine import distributed
+from hybrid.machine.files import read_json
+from hybrid.machine.precision import autocast
+from hybrid.machine.provenance import device_in_words
+from hybrid.models.base import Trainable
+from hybrid.profiles.schema import Training
+from hybrid.training import checkpoint
+from hybrid.training.history import read_history
+from hybrid.training.loop import Clock
+from hybrid.training.optimisers import optimiser_for
+from hybrid.training.progress import in_words
+from hybrid.workflows import notebooks
+
+TIMED_SECONDS = 10.0  # of timed steps, at most, in all
+TIMED_IMAGES = (4, 8, 16, 32, 32)  # of the timed steps on a CPU, one after the other as far as time allows
+SHORT = 5e9  # images times parameters of trainings that are over in a minute on any machine, and are not timed
+DRAWING_SECONDS = 20.0
+NOTEBOOK_SECONDS = 8.0  # of each, where several are executed; most of it is imports
+DRAWING, NOTEBOOKS = ("figures, table and report", "drawing"), ("notebooks", "executing")
+
+
+@dataclass
+class Stage:
+    """A training as it is found, before its end."""
+
+    name: str
+    trainable: Trainable
+    config: Training
+    data: Callable[[], Tensor]  # of a few images
+    step: int  # so many steps are done
+    steps: int  # of so many
+
+    @property
+    def work(self) -> float:
+        """What is left, in images times parameters."""
+        return (self.steps - self.step) * self.config.batch * sum(p.numel() for p in self.trainable.parameters())
+
+
+@dataclass(frozen=True)
+class Look(Run):
+    """A run on a few of the images that trains nothing: it notes the stages that are not finished, by their folders."""
+
+    images_in_all: int = 0  # of the whole train set
+    found: dict = field(default_factory=dict)
+
+    def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
+        trainable.to(self.images.train_images.device)
+        done = (checkpoint.load(self.folder / name / "checkpoint.pt") or {"step": 0})["step"]
+        steps = config.training.epochs * (self.images_in_all // config.training.batch)
+        if done < steps:
+            self.found[self.folder / name] = Stage(name, trainable, config.training, data, done, steps)
+        return copy.deepcopy(trainable)  # whoever gets it freezes it
+
+
+@dataclass
+class Work:
+    """The parts of a `reproduce`: which, and the seconds that each takes."""
+
+    methods: tuple[str, ...]
+    notebooks: bool
+    # By name and kind, such as ("nvae", "training"), in their order. 0: it is there; None: not known.
+    seconds: dict[tuple[str, str], float | None]
+    began: float = field(default_factory=time.monotonic)
+
+    def left(self, part: tuple[str, str]) -> tuple[float, float]:
+        """Seconds of this part and of those after it: as planned, times what the parts before took against their plan."""
+        planned, at = [seconds or 0.0 for seconds in self.seconds.values()], list(self.seconds).index(part)
+        before = sum(planned[:at])
+        pace = (time.monotonic() - self.began) / before if before > 20 else 1.0
+        return pace * planned[at], pace * sum(planned[at + 1 :])
+
+    def begin(self, name: str, kind: str, clock: Clock) -> None:
+        """Say that this part begins, where it is not there, and tell the clock what comes after it."""
+        part, to_make = (name, kind), [part for part, seconds in self.seconds.items() if seconds != 0]
+        if part not in to_make:
+            return
+        now, clock.after = self.left(part)
+        if distributed.rank() == 0:
+            about = "at least" if None in list(self.seconds.values())[list(self.seconds).index(part) :] else "about"
+            left = f"; {about} {in_words(now + clock.after)} left in all" if now + clock.after else ""
+            print(f"[{to_make.index(part) + 1}/{len(to_make)}] {_title(name)}, {kind}{left}", file=sys.stderr, flush=True)
+
+
+def of(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), execute: bool = True) -> Work:
+    """The work of the hybrid and the other `methods`, timed where they are to be trained for long; notebooks if `execute`."""
+    methods = tuple(name for name in METHODS if name == "hybrid" or name in methods)
+    images, processes = experiment.images, distributed.world()
+    parts = distributed.on_rank_zero(lambda: _seconds(experiment, methods, execute, images, processes))
+    return Work(methods, execute, parts)
+
+
+def describe(experiment: Experiment, work: Work) -> str:
+    """The plan as text: a line a method, and how long all of it takes."""
+    lines = [f"{experiment.profile.name}, {experiment.slug}, seed {experiment.seed}, {device_in_words(experiment.device)}"]
+    kinds = {}
+    for (name, kind), seconds in work.seconds.items():
+        kinds.setdefault(name, []).append(f"{kind} {_amount(seconds)}")
+    lines += [f"  {_title(name):26} {', '.join(parts)}" for name, parts in kinds.items()]
+    return "\n".join([*lines, _in_all(work.seconds)])
+
+
+def _seconds(
+    experiment: Experiment, methods: tuple[str, ...], execute: bool, images: ImageSet, processes: int
+) -> dict[tuple[str, str], float | None]:
+    """Work's `seconds`."""
+    stages = {name: unfinished(experiment, name, images) for name in methods}
+    every = {folder: stage for found in stages.values() for folder, stage in found.items()}
+    paces, until = {}, time.monotonic() + TIMED_SECONDS  # paces: seconds a step
+    if sum(stage.work for stage in every.values()) > SHORT:
+        for folder, stage in every.items():
+            share = (until - time.monotonic()) / (len(every) - len(paces))
+            paces[folder] = seconds_per_step(stage, images.train_labels, share) / processes
+    parts, known, factors = {}, set(), []
+    committed = paths.REPOSITORY / "results" / experiment.profile.name.split(",")[0] / experiment.slug / "seed0"
+    for name, found in stages.items():
+        new = {folder: stage for folder, stage in found.items() if folder not in known}  # a method may take another's stage
+        known |= new.keys()
+        timed = all(folder in paces for folder in new)
+        parts[name, "training"] = sum((s.steps - s.step) * paces[f] for f, s in new.items()) if timed else None
+        for folder, stage in new.items():
+            if timed and (lines := read_history(committed / f"{name}-{stage.name}.jsonl")):
+                factors.append(paces[folder] * lines[-1]["step"] / lines[-1]["seconds"])
+    for name, found in stages.items():
+        kept = read_json(committed / f"{name}.json")
+        if not found and experiment.kept_outcome(name) is not None:
+            parts[name, "judging"] = 0
+        elif kept is None or (known and not factors):
+            parts[name, "judging"] = None
+        else:
+            parts[name, "judging"] = kept["provenance"]["evaluation_seconds"] * min(factors, default=1.0)
+    parts = {(name, kind): parts[name, kind] for name in methods for kind in ("training", "judging")}  # in their order
+    anew = any(seconds != 0 for seconds in parts.values())
+    parts[DRAWING] = DRAWING_SECONDS
+    if execute:
+        parts[NOTEBOOKS] = NOTEBOOK_SECONDS * len((notebooks.of if anew else notebooks.stale)(experiment, methods))
+    return parts
+
+
+def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path, Stage]:
+    """The stages of a method that are to be trained, by their folders."""
+    most = 2048 if experiment.device.type == "cuda" else max(TIMED_IMAGES)
+    few = replace(images, train_images=images.train_images[:most], train_labels=images.train_labels[:most])
+    run = experiment.run(name)
+    look = Look(run.profile, few, run.seed, run.folder, run.clock, len(images.train_images))
+    method(name).train(look, method(name).config(run.profile))
+    return look.found
+
+
+def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
+    """Seconds of a step on one device, by a few that take no longer than `limit` seconds as far as that can be foreseen."""
+    module, config, data = stage.trainable.train(), stage.config, stage.data()
+    module.to(memory_format=torch.channels_last)
+    module.prepare(data)
+    module.progress = 0.5
+    optimisers = {name: optimiser_for(module.player(name), config) for name in dict.fromkeys(module.players)}
+
+    def gradients(count: int) -> None:
+        for name in module.players:
+            with autocast(data.device):
+                loss, _ = module.loss(name, data[:count], labels[:count])
+            optimisers[name].zero_grad()
+            loss.backward()
+
+    def steps() -> None:
+        for name in module.players:
+            optimisers[name].step()
+        module.after_step()
+
+    # A GPU's steps are short, and as long for a few images as for many.
+    counts, started = (config.batch,) * 3 if data.is_cuda else TIMED_IMAGES, time.monotonic()
+    images, stepping = [], []  # seconds: an image's, the optimisers'
+    for count in (min(count, config.batch, len(data)) for count in counts):
+        images.append(_timed(lambda count=count: gradients(count), data.device) / count)
+        stepping.append(_timed(steps, data.device))
+        if time.monotonic() - started + 2 * (images[-1] * count + stepping[-1]) > limit:
+            break
+    return min(images) * config.batch + min(stepping)  # the first are the slowest: they set things up
+
+
+def _timed(function: Callable[[], None], device: torch.device) -> float:
+    started = time.monotonic()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic() - started
+
+
+def _in_all(parts: dict[tuple[str, str], float | None]) -> str:
+    if not any(seconds != 0 for (_, kind), seconds in parts.items() if kind in ("training", "judging")):
+        return "all is trained and judged"
+    known = in_words(sum(seconds or 0.0 for seconds in parts.values()))
+    short = "; what is short, or has no committed outcome, was not timed"
+    return f"at least {known} in all{short}" if None in parts.values() else f"about {known} in all"
+
+
+def _amount(seconds: float | None) -> str:
+    return "to do" if seconds is None else in_words(seconds) if seconds else "there"
+
+
+def _title(name: str) -> str:
+    return METHODS[name].title if name in METHODS else name

@@ -1,0 +1,67 @@
+"""The whole of an experiment: every method trained and judged, the figures, the table, the notebooks, the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hybrid.experiments import table
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import TABLE
+from hybrid.judging import interpolations, nearest
+from hybrid.machine import distributed
+from hybrid.machine.files import write_atomically, write_json
+from hybrid.showing import claim, curves, figure6, figures, neighbours, tables
+from hybrid.workflows import notebooks, report
+from hybrid.workflows.plan import DRAWING, NOTEBOOKS, Work
+
+
+def reproduce(experiment: Experiment, work: Work) -> Path:
+    """Make what is not made yet, and return where the report is. Raises TimeUp when the experiment's clock runs out."""
+    for name in work.methods:
+        work.begin(name, "training", experiment.clock)
+        experiment.model(name)
+        work.begin(name, "judging", experiment.clock)
+        experiment.metrics(name)
+    return distributed.on_rank_zero(lambda: _show(experiment, work))
+
+
+def _show(experiment: Experiment, work: Work) -> Path:
+    """Whatever is drawn and written of what was measured."""
+    work.begin(*DRAWING, experiment.clock)
+    _draw_hybrid(experiment)
+    shown = [name for name in work.methods if name in TABLE and "fid" in TABLE[name].metrics]
+    if "hybridplus" in work.methods:
+        figures.save_figure(figure6.draw(experiment.figure(6)), experiment.outcomes / "figure6")
+    galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})
+    figures.save_figure(galleries, experiment.outcomes / "baselines")
+    for name in shown:
+        if nearest.NAMES[0] in (gallery := experiment.gallery(name)):  # older galleries lack them
+            figures.save_figure(neighbours.draw(gallery), experiment.outcomes / f"{name}-nearest")
+    write_table(experiment)
+    executed = []
+    if work.notebooks:
+        work.begin(*NOTEBOOKS, experiment.clock)
+        executed = notebooks.execute(experiment, work.methods)
+    return report.write(experiment, work.methods, executed)
+
+
+def _draw_hybrid(experiment: Experiment) -> None:
+    """Figures 2-5, the bounds while training, samples and reconstructions."""
+    for number in interpolations.PARTS:
+        figures.save_figure(figures.draw(experiment.figure(number)), experiment.outcomes / f"figure{number}")
+    history = experiment.history("hybrid", "representation")
+    figures.save_figure(curves.draw(history, experiment.profile), experiment.outcomes / "curves")
+    figures.save_figure(figures.draw_gallery(experiment.gallery()), experiment.outcomes / "samples")
+
+
+def write_table(experiment: Experiment) -> None:
+    """Table 1 as CSV, Markdown and picture, the methods by what they can do, and where it comes from."""
+    rows, stem = experiment.table(), experiment.results / "table1"
+    write_atomically(stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g"))
+    write_atomically(
+        stem.with_suffix(".md"), lambda path: path.write_text(table.markdown(rows, experiment.profile.evaluation.samples))
+    )
+    figures.save_figure(tables.draw(rows), stem)
+    figures.save_figure(claim.draw(rows), experiment.results / "claim")
+    sources = [str(path.relative_to(experiment.results)) for path in experiment.comparable_outcomes()]
+    write_json(stem.with_suffix(".json"), {"computed from": sources})

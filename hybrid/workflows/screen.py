@@ -1,0 +1,188 @@
+"""Screening: what a change of one stage of the hybrid is worth in a short training, with the test set unseen.
+
+A stage is trained on nine tenths of the train set and judged on the tenth, or against the nine tenths, so values can be chosen
+by it. Every run leaves a line in a log, with where it comes from. What a change leaves as it was is not trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hybrid import paths
+from hybrid.data import pixels
+from hybrid.data.datasets import ImageSet, split
+from hybrid.errors import HybridError
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import Run, on_latents, train_representation
+from hybrid.judging import frechet
+from hybrid.judging.evaluate import squared_error
+from hybrid.judging.probe import linear_probe
+from hybrid.machine import distributed
+from hybrid.machine.provenance import machine, provenance
+from hybrid.model import EncoderModel, HybridModel
+from hybrid.models.base import Trainable
+from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
+from hybrid.profiles import schema
+from hybrid.profiles.schema import describe
+from hybrid.released import open_model
+from hybrid.training import checkpoint
+from hybrid.training.history import append, read_history
+
+HELD_OUT = 0.1  # share of the train set that is judged on
+SAMPLES = 2000  # images that a prior's distances are of, at most
+STAGES = ("representation", "prior", "plus")
+PARTS = {"p(z)": "prior", "p(y)": "semantic", "p(w | y)": "texture"}  # folders of what `diagnose.losses` calls so
+
+
+def screen(experiment: Experiment, log: Path, stage: str = "representation", run: str | Path | None = None) -> dict:
+    """Train a stage of the experiment's profile, append to `log` (.jsonl) how it fares, and return that line.
+
+    `stage`: `representation`, the first (see `judge_representation`); `prior`, the DDIM on z, or `plus`, Hybrid+'s p(y) and
+    p(w | y) (see `judge_prior`). A prior is of the codes of the profile's first stage, or of `run`: released weights or a run's
+    folder, whose encoder may have seen all of the train set. `seconds`: of training, for each stage. Raises TimeUp when the
+    experiment's clock runs out, HybridError for a stage or run that cannot be.
+    """
+    if stage not in STAGES:
+        raise HybridError(f"stage {stage!r} is unknown: choose one of {', '.join(STAGES)}")
+    if run is not None and stage == "representation":
+        raise HybridError(f"run = {str(run)!r} brings a first stage, and none is to be trained then: give stage prior or plus")
+    images, config = held_out(experiment.images), experiment.profile.hybrid.representation
+    if stage != "representation" and run is None and not config.alpha:
+        raise HybridError("alpha = 0.0: without a decoder a prior has no images to be judged by; give a weight above 0")
+    folders = {}
+    if run is None:
+        training = _run(experiment, images, describe(config))
+        model = train_representation(training, config)
+        folders["representation"] = training.folder / "representation"
+    else:
+        model = open_model(run, experiment.device)
+    if stage == "representation":
+        found = judge_representation(model, images, experiment.seed)
+    else:
+        prior, trained = _priors(experiment, images, model, stage)
+        folders |= trained
+        model = HybridModel(model.encoder, model.decoder, prior)
+        found = judge_prior(model, images, experiment.profile.evaluation, experiment.seed, trained)
+    states = {name: checkpoint.load(folder / "checkpoint.pt") for name, folder in folders.items()}
+    seconds = {name: round(state["seconds"]) for name, state in states.items()}
+    origins = {name: state["provenance"] for name, state in states.items()}
+    first = stage == "representation"
+    line = {
+        "profile": experiment.profile.name,
+        "dataset": experiment.slug,
+        "seed": experiment.seed,
+        **({} if first else {"stage": stage}),
+        **({} if run is None else {"run": str(run)}),
+        **found,
+        "seconds": seconds[stage] if first else seconds,
+        "provenance": origins[stage] if first else provenance(**machine(experiment.device), trained=origins),
+    }
+    if distributed.rank() == 0:
+        append(log, line)
+    return line
+
+
+def judge_representation(model: EncoderModel, images: ImageSet, seed: int) -> dict:
+    """`acc_y`: linear accuracy on y in percent; `mse`: in 1e-3 per dimension on [0, 1]; both of the images held out, the latter
+    where there is a decoder."""
+    y, held_y = model.features(images.train_images)["y"], model.features(images.test_images)["y"]
+    labels, held_labels, sources = images.train_labels, images.test_labels, images.train_sources
+    probe = distributed.on_rank_zero(lambda: linear_probe(y, labels, held_y, held_labels, seed=seed, sources=sources))
+    found = {"acc_y": round(probe.accuracy, 2)}
+    if isinstance(model, HybridModel):
+        found["mse"] = round(squared_error(model.reconstruct(images.test_images), images.test_images), 3)
+    return found
+
+
+def judge_prior(
+    model: HybridModel, images: ImageSet, config: schema.Evaluation, seed: int, trained: dict[str, Path]
+) -> dict[str, dict]:
+    """`losses`: for each that a prior has, at the end of its training (`train`, noisy: a quarter of an epoch's mean), on the
+    images held out, and the best Gaussian predictor's. Then distance, kernel distance, precision and recall against the train
+    images of `images`, of `count` images: `samples`; `reconstructions` of images held out, what samples can come to;
+    `real_y`: w drawn given y of images held out, where the prior can.
+
+    `trained`: the folder of each of the prior's stages.
+    """
+    from hybrid.judging import diagnose  # imports pandas and matplotlib
+
+    steps, eta, count = config.sampler_steps, config.eta, min(SAMPLES, config.samples)
+    held = images.test_images[:count]  # in random order
+    real = model.encode(held)
+    sets = {"samples": model.sample(count, steps, eta, seed), "reconstructions": model.decode(real)}
+    if isinstance(model.prior, PlusPrior):
+        sets["real_y"] = model.sample_given(model.split(real)[0], steps, eta, seed)
+    codes = model.encode(images.train_images[: diagnose.CODES])
+    latents = torch.stack([real, model.encode(held.flip(3))], dim=1)  # (N, 2, 6, 16, 16)
+
+    def judge() -> dict[str, dict]:
+        losses, last = {}, {name: read_history(folder / "history.jsonl")[-1] for name, folder in trained.items()}
+        for name, row in diagnose.losses(model, codes, latents, seed).dropna(subset="prior").iterrows():
+            part, key = name.split(": ")
+            values = {"train": last[PARTS[part]][key], "held_out": row["prior"], "gaussian": row["Gaussian"]}
+            losses[name] = {kind: round(value, 4) for kind, value in values.items() if value == value}  # no nan
+        network = frechet.load_network("efficientnet_lite0", images.train_images.device)
+        reference = frechet.reference(network, images.train_images, f"{images.sha256} train", paths.cache())
+        compared = {name: reference.compare(pixels.to_uint8(x)) for name, x in sets.items()}
+        return {"losses": losses} | {
+            name: {"count": len(sets[name])} | {key: round(value, 4) for key, value in values.items()}
+            for name, values in compared.items()
+        }
+
+    return distributed.on_rank_zero(judge)
+
+
+def _priors(experiment: Experiment, images: ImageSet, model: HybridModel, stage: str) -> tuple[nn.Module, dict[str, Path]]:
+    """The prior of z, trained, and the folder of each of its stages. Each is kept by its own description and the weights whose
+    codes it is of, without what is of sampling alone: another guidance, or another p(w | y), leaves p(y) as it is."""
+    weights, folders = _digest(model), {}
+
+    def train(name: str, build, config) -> Trainable:
+        run = _run(experiment, images, weights, describe(config))
+        folders[name] = run.folder / name
+        return on_latents(run, model, name, build, config, {"weights": weights})
+
+    if stage == "prior":
+        return train("prior", LatentDDIM, experiment.profile.hybrid.prior), folders
+    config = experiment.profile.plus
+    semantic = train("semantic", SemanticPrior, config.y)
+    texture = train("texture", TexturePrior, replace(config.w, guidance=1.0, y_time=0.0))
+    texture.config = config.w  # now with guidance and y_time
+    return PlusPrior(semantic, texture), folders
+
+
+def _run(experiment: Experiment, images: ImageSet, *what) -> Run:
+    """A training in a folder that all screens of the same stage (plain values) on the same images share."""
+    digest = hashlib.sha256(json.dumps([images.sha256, *what]).encode()).hexdigest()[:16]
+    folder = paths.runs("screen", images.name) / f"seed{experiment.seed}" / digest
+    return Run(experiment.profile, images, experiment.seed, folder, experiment.clock)
+
+
+def _digest(model: HybridModel) -> str:
+    """Of the encoder's weights."""
+    digest = hashlib.sha256()
+    for name, value in model.encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy())
+    return digest.hexdigest()[:16]
+
+
+def held_out(images: ImageSet) -> ImageSet:
+    """The train set in two parts, the same for every seed, the smaller of them in the place of the test set."""
+    sources, device = images.train_sources, images.train_images.device
+    held, kept = (part.to(device) for part in split(len(images.train_images), HELD_OUT, seed=0, sources=sources))
+    return replace(
+        images,
+        name=f"{images.name}-held-out",
+        train_images=images.train_images[kept],
+        train_labels=images.train_labels[kept],
+        test_images=images.train_images[held],
+        test_labels=images.train_labels[held],
+        train_sources=None if sources is None else sources[kept.cpu()],
+    )

@@ -1,0 +1,75 @@
+"""Table 1: means and deviations, dashes, and what is missing."""
+
+import pandas as pd
+import pytest
+
+from hybrid.experiments import table
+
+MEASURED = {
+    "hybrid": {
+        0: {"mse": 1.0, "acc": 60.0, "acc_w": 30.0, "fd_net": 50.0},
+        1: {"mse": 2.0, "acc": 62.0, "acc_w": 31.0, "fd_net": 54.0},
+    }
+}
+
+
+def test_tidy_rows():
+    rows = table.tidy("cifar10", MEASURED)
+    assert tuple(rows.columns) == ("method", "metric", "value", "std", "seeds", "paper")
+    cells = rows.set_index(["method", "metric"])
+    assert set(cells.loc["hybrid"].index) == {"mse", "fid", "acc", "fd_net"}
+    mse = cells.loc[("hybrid", "mse")]
+    assert (mse["value"], mse["seeds"], mse["paper"]) == (1.5, "0 1", 2.6)
+    assert mse["std"] == pytest.approx(0.5**0.5)
+    assert pd.isna(cells.loc[("hybrid", "fid"), "value"])
+
+
+def test_missing_is_not_a_dash():
+    shown = table.formatted(table.tidy("cifar10", MEASURED))
+    assert shown.loc["Hybrid", "FID"] == table.MISSING
+    assert shown.loc["Hybrid", "FID (paper)"] == "34.6"
+    assert shown.loc["Hybrid", "linear acc., %"] == "61.0 ± 1.4"
+    one = table.formatted(table.tidy("cifar10", {"hybrid": {0: {"mse": 2.0}}}))
+    assert one.loc["Hybrid", "MSE, 1e-3"] == "2.00"
+
+
+def test_precision_and_recall_are_missing_where_an_outcome_is_older():
+    both = {"hybrid": {0: {"mse": 1.0, "precision": 0.5, "recall": 0.25}}, "ddim": {0: {"mse": 1.0}}}
+    shown = table.formatted(table.tidy("cifar10", both))
+    assert shown["precision"].to_dict() == {
+        "Hybrid": "0.50",
+        "Hybrid+": table.MISSING,
+        "MoCo-v2": table.DASH,
+        "NVAE-lite": table.MISSING,
+        "DDIM": table.MISSING,
+        "BigGAN": table.MISSING,
+    }
+    assert "recall: the share" in table.markdown(table.tidy("cifar10", both), 512)
+    older = table.tidy("cifar10", MEASURED)
+    assert "recall" not in table.formatted(older) and "recall" not in table.legend(older, 512)
+
+
+def test_no_paper_column_where_the_paper_has_no_number():
+    assert not any("paper" in name for name in table.formatted(table.tidy("digits", MEASURED)).columns)
+
+
+def test_the_papers_numbers():
+    """Table 1 as the paper prints it."""
+    c10, c100 = table.PAPER["cifar10"], table.PAPER["cifar100"]
+    assert c10["hybrid"] == {"mse": 2.6, "fid": 34.6, "acc": 77.6}
+    assert c100["hybrid"] == {"mse": 3.3, "fid": 41.2, "acc": 46.7}
+    assert (c10["mocov2"], c100["mocov2"]) == ({"acc": 78.3}, {"acc": 49.04})
+    assert "mse" not in c10["biggan"]
+
+
+def test_markdown_and_csv_round_trip(tmp_path):
+    rows = table.tidy("cifar10", MEASURED)
+    text = table.markdown(rows, 512)
+    assert text.startswith("| method")
+    assert "61.0 ± 1.4" in text
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    read = pd.read_csv(tmp_path / "t.csv")
+    assert list(read.columns) == list(rows.columns)
+    pd.testing.assert_frame_equal(read[["value", "std", "paper"]], rows[["value", "std", "paper"]])
+    assert read["seeds"].fillna("").tolist() == rows["seeds"].tolist()
+    assert rows["seeds"].tolist()[:4] == ["0 1", "", "0 1", "0 1"]

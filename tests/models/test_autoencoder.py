@@ -1,0 +1,75 @@
+"""Encoder and decoder: shapes, what y and w can see, and the cells' start."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hybrid.errors import HybridError
+from hybrid.models.autoencoder import Decoder, Encoder
+from hybrid.models.cells import DecoderCell, EncoderCell
+from hybrid.profiles.overrides import PROFILES
+from hybrid.profiles.schema import Autoencoder
+
+SMALL = Autoencoder(widths=(8, 8, 16), cells=(1, 1, 1), decoder_width=8, decoder_cells=1)
+
+
+def test_shapes_and_the_split():
+    encoder, decoder = Encoder(SMALL).eval(), Decoder(SMALL).eval()
+    x = torch.rand(2, 3, 32, 32)
+    z = encoder(x)
+    assert z.shape == (2, 6, 16, 16)
+    assert decoder(z).shape == x.shape
+    torch.testing.assert_close(encoder.y(x), z[:, :3])
+    assert encoder(torch.rand(2, 3, 24, 24)).shape == (2, 6, 12, 12)
+    with pytest.raises(HybridError, match="give as many of the one"):
+        Encoder(Autoencoder(widths=(8, 8, 16), cells=(1, 1)))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_has_the_papers_code(name):
+    config = PROFILES[name].hybrid.representation.autoencoder
+    with torch.device("meta"):
+        z = Encoder(config)(torch.rand(1, 3, 32, 32))
+        assert z.shape == (1, 6, 16, 16)
+        assert Decoder(config)(z).shape == (1, 3, 32, 32)
+    assert config.y_channels == 3
+
+
+def seen_from_the_corner(part):
+    """Which input pixels move the top left value of a part of z; batch norm in training mode would mix images, not pixels."""
+    torch.manual_seed(0)
+    encoder = Encoder(Autoencoder(widths=(8, 8, 16), cells=(2, 2, 2))).eval()
+    for cell in encoder.modules():
+        if isinstance(cell, EncoderCell):
+            torch.nn.init.normal_(cell.branch[-2].weight, std=0.3)  # as training would
+            del cell.branch[-1]  # squeeze-excite sees the whole image by its mean alone; here its cells are asked for
+    x = torch.rand(1, 3, 32, 32, requires_grad=True)
+    z = encoder(x)
+    (z[:, :3] if part == "y" else z[:, 3:])[0, :, 0, 0].sum().backward()
+    return x.grad.abs().sum((0, 1)) > 0
+
+
+def test_y_sees_further_than_w():
+    y, w = seen_from_the_corner("y"), seen_from_the_corner("w")
+    assert w.sum() < 0.5 * y.sum()
+    assert y.all(), "each value of y can see the whole image"
+    assert not w[-1, -1]
+
+
+@pytest.mark.parametrize("cell", [EncoderCell(8), DecoderCell(8, 2, 3), DecoderCell(8, 2, 5)])
+def test_cells_start_as_the_identity_and_learn(cell):
+    x = torch.randn(4, 8, 16, 16)
+    torch.testing.assert_close(cell(x.clone()), x)
+    cell(x.clone()).square().sum().backward()
+    assert cell.branch[-2].weight.grad.abs().sum() > 0
+
+
+def test_a_wider_way_to_y():
+    encoder = Encoder(replace(SMALL, y_hidden=24))
+    z = encoder(torch.rand(2, 3, 32, 32))
+    assert z.shape == (2, 6, 16, 16)
+    z[:, :3].square().sum().backward()
+    wide = [layer for layer in encoder.to_y if isinstance(layer, torch.nn.Conv2d)]
+    assert [tuple(layer.weight.shape) for layer in wide] == [(24, 16, 3, 3), (48, 24, 1, 1)]
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in wide)

@@ -1,0 +1,208 @@
+"""MoCo's key side: the queue is first in, first out, the contrast is equation (3), keys do not leak their batch."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hybrid.errors import HybridError
+from hybrid.models import moco as moco_module
+from hybrid.models.batchnorm import BatchNorm, norms
+from hybrid.models.hybrid import Representation
+from hybrid.models.moco import MoCo, head
+from hybrid.profiles.overrides import profile
+from hybrid.profiles.schema import Contrast, Training
+from hybrid.training import checkpoint
+from hybrid.training.loop import train
+
+CONFIG = Contrast(queue=10, temperature=0.2, momentum=0.9, hidden=16, dim=4)
+
+
+def query_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), head(8, CONFIG))
+
+
+def unit(count, seed=0):
+    return F.normalize(torch.randn(count, 4, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_queue_is_first_in_first_out():
+    moco, arrived = MoCo(query_network(), CONFIG), []
+    for seed, count in enumerate((4, 3, 5, 10, 1)):
+        keys = unit(count, seed)
+        moco.enqueue(keys)
+        arrived += list(keys)
+    kept = {tuple(key.tolist()) for key in moco.queue}
+    assert kept == {tuple(key.tolist()) for key in arrived[-10:]}
+    assert moco.pointer.item() == 23 % 10
+
+
+def test_more_keys_than_places_are_refused():
+    with pytest.raises(HybridError, match="queue of 10"):
+        MoCo(query_network(), CONFIG).enqueue(unit(11))
+
+
+def test_bound_through_the_queue_is_equation_3():
+    moco, queries, keys = MoCo(query_network(), CONFIG), torch.randn(3, 4), unit(3, 1)
+    moco.enqueue(unit(9, 2))
+    places = moco.enqueue(keys)
+    assert places.tolist() == [9, 0, 1]
+    critic = lambda q, k: math.exp(torch.dot(q / q.norm(), k).item() / 0.2)  # noqa: E731
+    by_hand = 0.0
+    for q, k in zip(queries, keys, strict=True):
+        by_hand += math.log(10 * critic(q, k) / sum(critic(q, other) for other in moco.queue)) / 3
+    assert moco.bound(queries, places).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_a_key_depends_on_its_own_part_of_the_batch_alone():
+    moco = MoCo(query_network(), replace(CONFIG, key_batch=4)).train()
+    x = torch.rand(12, 3, 8, 8)
+    keys, changed = moco.keys(x), moco.keys(torch.cat([x[:4], torch.rand(8, 3, 8, 8) + 1]))
+    torch.testing.assert_close(keys.norm(dim=1), torch.ones(12))
+    torch.testing.assert_close(keys[:4], changed[:4])
+    own_part = moco.keys(torch.cat([x[:1], torch.rand(11, 3, 8, 8) + 1]))
+    assert (own_part[0] - keys[0]).abs().max() > 0.01
+    assert len(moco.keys(x[:3])) == 3
+
+
+def test_parts_of_a_batch_in_one_pass_are_as_one_by_one():
+    """The way of a GPU, where `keys` has batch norm tell the parts apart."""
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), BatchNorm(8), nn.ReLU(), BatchNorm(8)).train()
+    x = torch.rand(12, 3, 8, 8)
+    for norm in norms(network):
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    one_by_one = torch.cat([network(part) for part in x.split(4)])
+    assert (network(x) - one_by_one).abs().max() > 0.01
+    for norm in norms(network):
+        norm.parts = 3
+    torch.testing.assert_close(network(x), one_by_one, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [12, 14])
+def test_keys_are_the_same_in_one_pass_and_part_by_part(count, monkeypatch):
+    """14 images make no equal parts of at least 4: these go one by one everywhere, also after a pass of equal ones."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), BatchNorm(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), head(8, CONFIG))
+    moco, passes = MoCo(network, replace(CONFIG, key_batch=4)).train(), []
+    moco.key_network.register_forward_hook(lambda *_: passes.append(1))
+    x = torch.rand(count, 3, 8, 8)
+    by_parts = moco.keys(x)
+    monkeypatch.setattr(moco_module, "all_parts_at_once", lambda device: True)
+    moco.keys(x[:12])
+    torch.testing.assert_close(moco.keys(x), by_parts, atol=1e-4, rtol=1e-4)
+    assert len(passes) == (3 + 1 + 1 if count == 12 else 3 + 1 + 3)
+
+
+def test_what_the_keys_of_a_batch_share_does_not_help_to_find_ones_own():
+    """A mark on every key and query of a batch: alone against older keys it is all it takes, here it is worth log(m / n)."""
+    config = replace(CONFIG, queue=64, temperature=0.05)
+    moco, mark = MoCo(query_network(), config), F.normalize(torch.ones(4), dim=0)
+    moco.enqueue(unit(64))
+    places = moco.enqueue(mark.expand(16, 4))
+    assert moco.bound(mark.expand(16, 4), places).item() <= math.log(64 / 16) + 1e-4
+
+
+def test_key_network_follows_and_gets_no_gradient():
+    network = query_network()
+    moco = MoCo(network, CONFIG)
+    network(torch.rand(16, 3, 8, 8) + 3).sum().backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    before = {name: value.clone() for name, value in moco.key_network.named_parameters()}
+    moco.momentum_update(network)
+    for name, value in moco.key_network.named_parameters():
+        torch.testing.assert_close(value, 0.9 * before[name] + 0.1 * network.get_parameter(name))
+    assert all(p.grad is None and not p.requires_grad for p in moco.key_network.parameters())
+
+
+def test_queue_pointer_and_key_network_are_in_the_state():
+    state = MoCo(query_network(), CONFIG).state_dict()
+    assert {"queue", "pointer", "key_network.0.weight", "key_network.1.running_var"} <= set(state)
+
+
+def first_stage(**changes):
+    """The first stage of profile smoke with `changes` to its parts: fields of the dataclass of that name, or values."""
+    config = profile("smoke").hybrid.representation
+    config = replace(config, contrast=Contrast(queue=64, hidden=16, dim=8, key_batch=8))
+    for name, value in changes.items():
+        part = getattr(config, name)
+        config = replace(config, **{name: replace(part, **value) if isinstance(value, dict) else value})
+    torch.manual_seed(5)
+    return Representation(config).train()
+
+
+def loss_of(made, count=16):
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(6)
+    return made.loss("model", images, torch.zeros(count, dtype=torch.int64))
+
+
+def test_a_weak_keys_view_is_cropped_and_flipped_only(monkeypatch):
+    seen = []
+    made = first_stage(key_weak=True, augmentation={"jitter": 1.0, "blur": 1.0, "size": 24})
+    monkeypatch.setattr(made.moco, "keys", lambda *views: seen.append(torch.cat(views)) or unit8(len(views[0])))
+    ramp = torch.arange(32).mul(8).to(torch.uint8).expand(16, 3, 32, 32)
+    made.loss("model", ramp, torch.zeros(16))
+    assert seen[0].amax() > 0.7
+    assert (seen[0].amax(1) - seen[0].amin(1)).max() < 1e-6, "no colour is moved"
+
+
+def unit8(count):
+    return F.normalize(torch.randn(count, 8), dim=1)
+
+
+def test_the_key_of_several_views_is_their_keys_mean():
+    one, two = first_stage(), first_stage(contrast={"keys": 2})
+    a, b = torch.rand(2, 16, 3, 32, 32)
+    both = F.normalize(one.moco.keys(a) + one.moco.keys(b), dim=1)
+    torch.testing.assert_close(two.moco.keys(a, b), both, atol=1e-5, rtol=0)
+    loss_of(two)
+    assert two.moco.pointer.item() == 16
+    assert torch.equal(loss_of(first_stage(contrast={"keys": 1}))[0], loss_of(one)[0])
+
+
+def test_a_head_of_three_layers():
+    made = first_stage(contrast={"layers": 3})
+    loss_of(made)[0].backward()
+    linear = [layer for layer in made.query_network.head if isinstance(layer, nn.Linear)]
+    assert [tuple(layer.weight.shape[::-1]) for layer in linear] == [(768, 16), (16, 16), (16, 8)]
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in linear)
+    assert torch.equal(loss_of(first_stage(contrast={"layers": 2}))[0], loss_of(first_stage())[0])
+
+
+def test_the_predictor_is_the_queries_alone():
+    made, without = first_stage(contrast={"predictor": 12}), first_stage()
+    assert set(made.state_dict()) - set(without.state_dict()) == {
+        f"predictor.{i}.{n}" for i in (0, 2) for n in ("weight", "bias")
+    }
+    x = torch.rand(16, 3, 32, 32)
+    assert torch.equal(made.moco.keys(x), without.moco.keys(x))
+    loss = loss_of(made)[0]
+    loss.backward()
+    assert made.predictor[0].weight.grad.abs().sum() > 0 and made.query_network.head[1].weight.grad.abs().sum() > 0
+    assert loss != loss_of(without)[0]
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_statistics_taken_anew_are_those_of_whole_images(tmp_path, ema):
+    """They are in the checkpoint's weights, and a batch of all images is then normalised by its own statistics."""
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    training = Training(epochs=2, batch=16, ema=ema)
+    made = first_stage(reestimate=True, training=training)
+    kept = train(made, images, torch.zeros(64), training, tmp_path, seed=0, about={})
+    stored = checkpoint.load(tmp_path / "checkpoint.pt")["weights"]
+    assert all(torch.equal(stored[name], value) for name, value in kept.state_dict().items())
+    x = images / 255
+    first = norms(kept.encoder)[0]
+    seen = kept.encoder.stem(2 * x - 1)
+    torch.testing.assert_close(first.running_mean, seen.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(first.running_var, seen.var((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    found = kept.encoder(x)
+    torch.testing.assert_close(found, kept.encoder.train()(x), atol=1e-2, rtol=1e-2)
+    assert {norm.momentum for norm in norms(kept.encoder)} == {0.1}

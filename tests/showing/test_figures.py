@@ -1,0 +1,141 @@
+"""Figures: the paper's interpolations, and the same bytes from the same data."""
+
+import math
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+matplotlib.use("Agg")
+
+from hybrid.data import pixels
+from hybrid.data.datasets import ImageSet
+from hybrid.errors import HybridError
+from hybrid.judging import interpolations
+from hybrid.machine import files
+from hybrid.model import HybridModel
+from hybrid.models.autoencoder import Decoder, Encoder
+from hybrid.profiles.overrides import profile
+from hybrid.showing import curves, figures, pipeline
+
+CONFIG = profile("smoke").hybrid.representation.autoencoder
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return HybridModel(Encoder(CONFIG), Decoder(CONFIG))
+
+
+@pytest.fixture
+def image_set():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(40) % 4
+    return ImageSet("random", images, labels, images, labels, ("a", "b", "c", "d"))
+
+
+def test_pairs_are_of_unlike_images_and_come_again(image_set):
+    pairs = interpolations.pairs(image_set, 6, seed=1)
+    assert torch.equal(pairs, interpolations.pairs(image_set, 6, seed=1))
+    assert not torch.equal(pairs, interpolations.pairs(image_set, 6, seed=2))
+    assert (image_set.test_labels[pairs[:, 0]] != image_set.test_labels[pairs[:, 1]]).all()
+    assert len(pairs.unique()) == 12
+    with pytest.raises(HybridError, match=r"the test set gives \d+: lower evaluation.pairs"):
+        interpolations.pairs(image_set, 21, seed=0)
+
+
+def test_two_unequal_classes_are_enough_to_measure_what_moves(model, image_set):
+    labels = (torch.arange(40) < 8).long()
+    two = replace(image_set, test_labels=labels, class_names=("a", "b"))
+    found = interpolations.pairs(two, 40, seed=0, fewer=True)
+    assert 1 <= len(found) <= 8 and len(found.unique()) == 2 * len(found)
+    assert (labels[found[:, 0]] != labels[found[:, 1]]).all()
+    assert interpolations.moved(model, two, seed=0).keys() == {"moved_z", "moved_y", "moved_w"}
+    with pytest.raises(HybridError, match="the test set gives 0"):
+        interpolations.moved(model, replace(two, test_labels=0 * labels), seed=0)
+
+
+def test_a_sheet_shows_every_image():
+    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 2, 2)
+    sheet = pixels.tile(images, 3)
+    assert sheet.shape == (4, 6, 3)
+    assert sheet[::2, ::2, 0].tolist() == sheet[1::2, 1::2, 2].tolist() == [[0, 1, 2], [3, 4, 255]]
+    assert pixels.tile(images[:2].numpy(), 3).shape == (2, 4, 3) and pixels.tile(images[:1], 3).shape == (2, 2, 3)
+
+
+def test_paths_are_the_papers(model, image_set):
+    """z1 = t z0 + (1 - t) z1; z2 = [t y0 + (1 - t) y1, w0]; z3 = [y0, t w0 + (1 - t) w1]."""
+    x0, x1 = image_set.test_images[:2], image_set.test_images[2:4]
+    (z0, z1), t = (model.encode(x0), model.encode(x1)), 0.25
+    (y0, w0), (y1, w1) = model.split(z0), model.split(z1)
+    by_hand = {
+        "z": t * z0 + (1 - t) * z1,
+        "y": torch.cat([t * y0 + (1 - t) * y1, w0], 1),
+        "w": torch.cat([y0, t * w0 + (1 - t) * w1], 1),
+    }
+    for part, z in by_hand.items():
+        path = model.interpolate(x0, x1, torch.tensor([1.0, t]), part)
+        assert path.shape == (2, 2, 3, 32, 32)
+        torch.testing.assert_close(path[:, 0], model.reconstruct(x0), atol=1e-2, rtol=0)
+        torch.testing.assert_close(path[:, 1], model.decode(z), atol=1e-2, rtol=0)
+    with pytest.raises(HybridError, match="choose one of z, y, w"):
+        model.interpolate(x0, x1, torch.tensor([1.0]), "x")
+
+
+def test_wrong_image_shapes_are_refused(model):
+    with pytest.raises(HybridError, match=r"\(2, 3, 28, 28\).*expected \(N, 3, 32, 32\)"):
+        model.encode(torch.rand(2, 3, 28, 28))
+
+
+def test_figure_data_round_trips_and_draws_to_the_same_bytes(model, image_set, tmp_path):
+    indices = interpolations.pairs(image_set, 3, seed=0)
+    data = interpolations.interpolations(model, image_set, indices, 5, ("z", "y", "w"))
+    assert data["z"].shape == (3, 5, 32, 32, 3)
+    assert data["z"].dtype == np.uint8
+    assert np.array_equal(data["start"][1], image_set.test_images[indices[1, 0]].permute(1, 2, 0).numpy())
+    files.save_arrays(tmp_path / "data.npz", data)
+    read = files.load_arrays(tmp_path / "data.npz")
+    assert all(np.array_equal(read[key], value) for key, value in data.items())
+    for stem in ("a", "b"):
+        figures.save_figure(figures.draw(read), tmp_path / stem)
+    for suffix in (".png", ".pdf"):
+        a, b = ((tmp_path / stem).with_suffix(suffix).read_bytes() for stem in "ab")
+        assert a == b
+    pixels = matplotlib.image.imread(tmp_path / "a.png")
+    assert pixels.std() > 0.1
+
+
+def test_the_sheet_shows_the_images_themselves(model, image_set):
+    data = interpolations.interpolations(model, image_set, interpolations.pairs(image_set, 2, seed=0), 4, ("y",))
+    sheet = figures.grid(data, "y")
+    assert np.array_equal(sheet[:32, :32], data["start"][0])
+    assert np.array_equal(sheet[-32:, -32:], data["end"][1])
+    assert np.array_equal(sheet[:32, 34 + 10 : 34 + 10 + 32], data["y"][0, 0])
+
+
+def test_moved_is_the_mean_squared_change(model, image_set):
+    moved = interpolations.moved(model, image_set, seed=0)
+    assert set(moved) == {"moved_z", "moved_y", "moved_w"}
+    indices = interpolations.pairs(image_set, 10, seed=0)
+    x0, x1 = image_set.test_images[indices[:, 0]], image_set.test_images[indices[:, 1]]
+    by_hand = (model.reconstruct(x0) - model.reconstruct(x1)).square().mean().item() * 1e3
+    assert moved["moved_z"] == pytest.approx(by_hand, rel=0.05)
+
+
+def test_to_uint8_rounds_and_clips():
+    assert pixels.to_uint8(torch.tensor([-1.0, 0.0, 0.5 / 255 + 1e-4, 1.0, 2.0])).tolist() == [0, 0, 1, 255, 255]
+
+
+def test_pipeline_draws():
+    texts = {text.get_text() for text in pipeline.draw().axes[0].texts}
+    assert {"encoder f", "queue of keys", "decoder q(x|z)"} <= texts
+
+
+def test_curves_show_the_cap():
+    history = pd.DataFrame({"epoch": [1.0, 2.0], "i_cpc": [1.0, 2.0], "i_ba": [10.0, 20.0], "mse": [3.0, 2.0]})
+    left = curves.draw(history, profile("smoke")).axes[0]
+    assert any(math.isclose(line.get_ydata()[0], math.log(512)) for line in left.lines[1:])

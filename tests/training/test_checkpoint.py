@@ -1,0 +1,91 @@
+"""Checkpoints survive a full disk and a damaged file."""
+
+import pytest
+import torch
+
+from hybrid.errors import HybridError
+from hybrid.machine import files
+from hybrid.training import checkpoint
+
+
+def test_the_last_but_one_is_kept(tmp_path):
+    path = tmp_path / "deep" / "checkpoint.pt"
+    assert checkpoint.load(path) is None
+    for step in range(3):
+        checkpoint.save(path, {"step": step, "weights": {"w": torch.full((2,), float(step))}})
+    assert checkpoint.load(path)["step"] == 2
+    assert checkpoint.load(checkpoint.previous(path))["step"] == 1
+    assert {p.name for p in path.parent.iterdir()} == {"checkpoint.pt", "checkpoint.pt.previous"}
+
+
+def test_a_damaged_file_is_kept_aside(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    for step in range(2):
+        checkpoint.save(path, {"step": step})
+    path.write_bytes(b"half a file")
+    assert checkpoint.load(path)["step"] == 0
+    assert path.with_name("checkpoint.pt.damaged").read_bytes() == b"half a file"
+    checkpoint.previous(path).write_bytes(b"")
+    assert checkpoint.load(path) is None
+
+
+SHORT = (
+    "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError(), RuntimeError(SHORT)])
+def test_what_says_nothing_of_the_file_leaves_it(tmp_path, monkeypatch, error):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"step": 0})
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fails)
+    with pytest.raises(HybridError, match="it is left as it is"):
+        checkpoint.load(path)
+    monkeypatch.undo()
+    assert checkpoint.load(path) == {"step": 0}
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HybridError, match="see to room and rights there"):
+        checkpoint.save(tmp_path / "file" / "checkpoint.pt", {"step": 0})
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, error):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"step": 0})
+
+    def full(state, target):
+        target.write_bytes(b"part")
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(HybridError, match="what was there is intact"):
+        checkpoint.save(path, {"step": 1})
+    monkeypatch.undo()
+    assert checkpoint.load(path)["step"] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_folder_is_used_by_one_training_at_a_time(tmp_path):
+    with files.sole_use(tmp_path / "run"):
+        with (
+            pytest.raises(HybridError, match=r"another process is training in .*run: wait for it"),
+            files.sole_use(tmp_path / "run"),
+        ):
+            pytest.fail("the second got in")
+        with files.sole_use(tmp_path / "other"):
+            pass
+    with files.sole_use(tmp_path / "run"):
+        pass
+
+
+def test_a_failed_write_leaves_no_temporary_file(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        files.write_atomically(tmp_path / "x", lambda path: path.write_text(str(1 / 0)))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,84 @@
+"""The plan of a reproduction: what it finds, and how its seconds are counted."""
+
+import time
+
+import pytest
+
+from hybrid.cli import main
+from hybrid.experiments.experiment import Experiment
+from hybrid.training.loop import Clock
+from hybrid.workflows import plan
+from hybrid.workflows.plan import DRAWING, Work
+
+DEMO = "demo,hybrid.representation.training.epochs=600"
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A step of each stage lasts a second; the list tells which were timed."""
+    timed = []
+    monkeypatch.setattr(plan, "seconds_per_step", lambda stage, labels, limit: timed.append((stage.name, limit)) or 1.0)
+    return timed
+
+
+def test_a_short_profile_is_not_timed(home, slow):
+    work = plan.of(Experiment("smoke"), ("mocov2",), execute=False)
+    assert not slow
+    assert list(work.seconds) == [(n, k) for n in ("hybrid", "mocov2") for k in ("training", "judging")] + [DRAWING]
+    assert all(seconds is None for part, seconds in work.seconds.items() if part != DRAWING)
+
+
+def test_steps_are_counted(home, slow):
+    """By the profile: 600 epochs of 44 steps (5,748 digits, 128 a step), and 5 of the prior's."""
+    work = plan.of(Experiment(DEMO), ("hybrid",), execute=False)
+    per_epoch = len(Experiment(DEMO).images.train_images) // 128
+    assert work.seconds["hybrid", "training"] == 605 * per_epoch
+    assert [name for name, _ in slow] == ["representation", "prior"]
+    assert sum(limit for _, limit in slow) <= 1.6 * plan.TIMED_SECONDS and slow[0][1] <= plan.TIMED_SECONDS / 2
+
+
+def test_a_dry_run_makes_nothing_and_tells_what_is_there(home, capsys):
+    profile = ["--profile", "smoke", "--methods", "mocov2", "--no-notebooks"]
+    assert main(["reproduce", *profile, "--dry-run"]) == 0
+    assert not (home / "runs").exists() and not (home / "results").exists()
+    assert "MoCo-v2                    training to do, judging to do" in capsys.readouterr().out
+    assert main(["train", "--profile", "smoke", "--methods", "mocov2"]) == 0
+    assert main(["reproduce", *profile, "--dry-run"]) == 0
+    assert "MoCo-v2                    training there, judging to do" in capsys.readouterr().out
+    assert main(["evaluate", "--profile", "smoke", "--methods", "mocov2"]) == 0
+    assert main(["reproduce", *profile, "--dry-run"]) == 0
+    assert "MoCo-v2                    training there, judging there" in capsys.readouterr().out
+
+
+def test_timed_steps_keep_to_their_time_and_harm_nothing(home):
+    experiment = Experiment("smoke")
+    stages = plan.unfinished(experiment, "biggan", experiment.images)
+    (stage,) = stages.values()
+    started = time.monotonic()
+    first = plan.seconds_per_step(stage, experiment.images.train_labels, 0.0)
+    assert first > 0 and time.monotonic() - started < 30
+    assert not (home / "runs").exists()
+
+
+def test_every_method_can_be_timed(home):
+    experiment = Experiment("smoke")
+    for name in plan.METHODS:
+        for stage in plan.unfinished(experiment, name, experiment.images).values():
+            assert plan.seconds_per_step(stage, experiment.images.train_labels, 0.0) > 0
+
+
+def test_what_is_left_follows_the_pace(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(plan.time, "monotonic", lambda: now[0])
+    parts = {("hybrid", "training"): 100.0, ("hybrid", "judging"): 0, ("mocov2", "training"): 60.0, ("mocov2", "judging"): None}
+    work, clock = Work(("hybrid", "mocov2"), False, parts, began=0.0), Clock()
+    work.begin("hybrid", "training", clock)
+    assert clock.after == 60
+    now[0] = 200.0  # twice as long as planned
+    work.begin("hybrid", "judging", clock)
+    work.begin("mocov2", "training", clock)
+    assert clock.after == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/3] Hybrid, training; at least 2.7 min left in all",
+        "[2/3] MoCo-v2, training; at least 2.0 min left in all",
+    ]
