@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hybrid.cli import main
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -12,6 +14,25 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
     monkeypatch.delenv("HYBRID_DATA", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def smoke_home(tmp_path_factory):
+    """A home in which `smoke` was reproduced, without notebooks. A test that changes something there mends it again."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYBRID_HOME", str(home))
+        patch.delenv("HYBRID_DATA", raising=False)
+        assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
+    return home
+
+
+@pytest.fixture
+def done(smoke_home, monkeypatch):
+    """That home, as one's own."""
+    monkeypatch.setenv("HYBRID_HOME", str(smoke_home))
+    monkeypatch.delenv("HYBRID_DATA", raising=False)
+    return smoke_home
 
 
 @pytest.fixture

@@ -9,18 +9,17 @@ from hybrid.cli import main
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging.evaluate import squared_error
+from hybrid.workflows.release import release
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A smoke run of the hybrid alone, and the folder that its weights were released into."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HYBRID_HOME", str(home))
-        patch.setattr(released, "FOLDER", home / "weights")
-        experiment = Experiment("smoke")
-        released.release(experiment, home / "weights")
-        yield experiment
+@pytest.fixture
+def trained(done, monkeypatch):
+    """The smoke run, whose weights were released into its home."""
+    experiment, folder = Experiment("smoke"), done / "weights"
+    if not folder.exists():
+        release(experiment, folder)
+    monkeypatch.setattr(released, "FOLDER", folder)
+    return experiment
 
 
 def test_what_is_released_is_the_trained_model(trained):

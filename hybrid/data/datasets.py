@@ -68,6 +68,11 @@ class ImageSet:
     def to(self, device: torch.device | str) -> ImageSet:
         return replace(self, **{name: getattr(self, name).to(device) for name in ARRAYS})
 
+    def first(self, count: int) -> ImageSet:
+        """The first `count` images of each split, or all where there are fewer."""
+        sources = None if self.train_sources is None else self.train_sources[:count]
+        return replace(self, **{name: getattr(self, name)[:count] for name in ARRAYS}, train_sources=sources)
+
 
 def split(count: int, share: float, seed: int, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Places of `count` examples in two random parts, the first of this share of them.

@@ -76,7 +76,8 @@ class Experiment:
     @cached_property
     def images(self) -> datasets.ImageSet:
         """The data set, on the device."""
-        return distributed.on_rank_zero(lambda: datasets.load(self.dataset, paths.data())).to(self.device)
+        loaded = distributed.on_rank_zero(lambda: datasets.load(self.dataset, paths.data())).to(self.device)
+        return loaded if self.profile.images is None else loaded.first(self.profile.images)
 
     def run(self, name: str) -> Run:
         """Where and on what a method is trained."""
@@ -251,6 +252,8 @@ class Experiment:
             "evaluation": describe(self.profile.evaluation),
             "judging": JUDGING,
         }
+        if self.profile.images is not None:
+            values["images"] = self.profile.images
         if self.sha256 is not None:
             values["sha256"] = self.sha256
         return Key(as_json(values), type(config))

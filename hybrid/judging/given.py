@@ -17,7 +17,7 @@ from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.model import HybridModel
 
-IMAGES, DRAWS = 128, 8  # test images that the numbers are of, and pictures of each
+IMAGES, DRAWS = 64, 8  # test images that the numbers are of, and pictures of each
 ROWS = 6  # of them in the figure
 
 

@@ -18,6 +18,7 @@ from hybrid.profiles import schema
 
 SHAPE = (3, 32, 32)
 ERROR_IMAGES = 32  # that the error is measured on for several S, where a profile does not say
+ERROR_STEPS = (10, 20, 50, 100)
 CLIP = 1.0  # bound on each estimate of x_0 while sampling: that of the data
 
 
@@ -32,6 +33,7 @@ class PixelDDIM(Trainable):
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
         self.flip, self.encoding_steps, self.ode_steps = config.flip, config.encoding_steps, config.ode_steps
         self.error_images = config.error_images or ERROR_IMAGES
+        self.error_steps = config.error_steps or ERROR_STEPS
         for steps in (self.encoding_steps, self.ode_steps):
             self.diffusion.timesteps(steps)  # raises where the diffusion has fewer
 
@@ -78,7 +80,7 @@ class PixelDDIM(Trainable):
         x0 = in_batches(draw, self.device, noise, batch_seeds(count, seed))
         return ((x0 + 1) / 2).clamp(0, 1)
 
-    def errors_by_steps(self, images: Tensor, steps: tuple[int, ...] = (10, 20, 50, 100)) -> dict[str, float]:
+    def errors_by_steps(self, images: Tensor, steps: tuple[int, ...] | None = None) -> dict[str, float]:
         """DDIM's Table 2: the reconstruction's squared error in S steps, 1e-3 per dimension on [0, 1].
 
         mse_s<S> is its mean over images, median_s<S> their median, which does not change with a few images that go astray. On a
@@ -86,7 +88,7 @@ class PixelDDIM(Trainable):
         """
         chosen = torch.linspace(0, len(images) - 1, min(self.error_images, len(images))).long()
         images = as_float(images[chosen.to(images.device)].to(self.device))
-        steps = [s for s in steps if s <= self.diffusion.steps]
+        steps = [s for s in steps or self.error_steps if s <= self.diffusion.steps]
         errors = {s: 1e3 * (self.reconstruct(images, s) - images).square().mean((1, 2, 3)) for s in steps}
         means = {f"mse_s{s}": error.mean().item() for s, error in errors.items()}
         return means | {f"median_s{s}": error.median().item() for s, error in errors.items()}

@@ -23,7 +23,7 @@ PROFILE = Profile(
     dataset="digits",
     hybrid=Hybrid(
         representation=Representation(
-            training=Training(epochs=6, batch=128, optimiser="muon", lr=3e-3, weight_decay=1.0),
+            training=Training(epochs=4, batch=128, optimiser="muon", lr=3e-3, weight_decay=1.0),
             autoencoder=Autoencoder(widths=(32, 64, 128), cells=(1, 1, 1), decoder_width=32, decoder_cells=2),
             contrast=Contrast(queue=2048, hidden=256, dim=64),
             # A digit is neither its colour nor its mirror image, and a fifth of it is no digit any more.
@@ -33,7 +33,7 @@ PROFILE = Profile(
         ),
         prior=LatentDiffusion(
             training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, average=0.1),
-            channels=48,
+            channels=32,
             predict="v",
             flip=0.0,
             patch=2,
@@ -42,18 +42,18 @@ PROFILE = Profile(
     plus=Plus(
         y=Semantic(training=Training(epochs=10, batch=128, lr=2e-3, average=0.1), components=32, width=128, flip=0.0),
         w=Texture(
-            training=Training(epochs=4, batch=128, optimiser="muon", lr=5e-3, average=0.1),
-            channels=24,
-            multipliers=(1, 2, 2),
+            training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, average=0.1),
+            channels=32,
+            patch=2,
             predict="v",
             flip=0.0,
             components=32,
             guidance=2.0,
         ),
     ),
-    nvae=NVAE(training=Training(epochs=4, batch=64, lr=3e-3), channels=32, groups=(1, 1, 1, 1), kl_warmup=0.6, flip=0.0),
+    nvae=NVAE(training=Training(epochs=3, batch=64, lr=3e-3), channels=32, groups=(1, 1, 1, 1), kl_warmup=0.6, flip=0.0),
     ddim=PixelDiffusion(
-        training=Training(epochs=4, batch=128, optimiser="muon", lr=5e-3, average=0.1),
+        training=Training(epochs=3, batch=128, optimiser="muon", lr=5e-3, average=0.1),
         channels=48,
         attention=(),
         predict="v",
@@ -62,6 +62,7 @@ PROFILE = Profile(
         encoding_steps=5,
         ode_steps=20,
         error_images=256,
+        error_steps=(10, 20, 50),
     ),
     biggan=BigGAN(
         training=Training(epochs=3, batch=32, lr=1e-3, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, average=0.1),
@@ -71,5 +72,5 @@ PROFILE = Profile(
         diffaugment=0.0,
         flip=0.0,
     ),
-    evaluation=Evaluation(samples=512, eta=1.0, sampler_steps=25, inception=False),
+    evaluation=Evaluation(samples=512, eta=1.0, sampler_steps=25, inception=False, witness=False),
 )

@@ -210,6 +210,7 @@ class PixelDiffusion(Diffusion):
     encoding_steps: int = 50  # S of the ODE that carries an image to x_T, its representation
     ode_steps: int = 50  # S there and S back of its reconstruction
     error_images: int | None = None  # of the test set, whose error it gives for several S; None: 32
+    error_steps: tuple[int, ...] | None = None  # these S; None: 10, 20, 50 and 100
 
     def __post_init__(self):
         super().__post_init__()
@@ -355,6 +356,10 @@ class Profile:
     ddim: PixelDiffusion
     biggan: BigGAN
     evaluation: Evaluation
+    images: int | None = None  # so many of each split are used, the first; None: all
+
+    def __post_init__(self):
+        _demand(self.images is None or self.images > 0, "images", self.images, "a number above 0, or none")
 
 
 def describe(value) -> dict:

@@ -20,6 +20,7 @@ from hybrid.profiles.schema import (
 PROFILE = Profile(
     name="smoke",
     dataset="digits",
+    images=1024,
     hybrid=Hybrid(
         representation=Representation(
             training=Training(epochs=1, batch=512),

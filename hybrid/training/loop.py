@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from hybrid.errors import HybridError, TimeUp
 from hybrid.machine import distributed
 from hybrid.machine.compilation import GraphedStep, compiled, graphs
+from hybrid.machine.memory import keep_freed
 from hybrid.machine.precision import autocast
 from hybrid.machine.provenance import machine, peak_memory, provenance, resumed
 from hybrid.models.base import Trainable, stream
@@ -69,6 +70,8 @@ def train(
     Raises TimeUp when the clock runs out, HybridError when the loss is no longer finite or the batch cannot be split.
     """
     clock, device = clock or Clock(), data.device
+    if device.type == "cpu":
+        keep_freed()
     per_epoch = _steps_per_epoch(len(data), config)
     steps, log_every = config.epochs * per_epoch, max(per_epoch // LOGS_PER_EPOCH, 1)
 

@@ -1,0 +1,43 @@
+"""What cannot be trained is refused before anything is."""
+
+import pytest
+
+from hybrid.errors import HybridError
+from hybrid.experiments import methods
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import check
+from hybrid.profiles.overrides import profile
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("hybrid.representation.augmentation.size=25", "size = 25: give a multiple of the encoder's stride, 8 pixels"),
+        ("hybrid.representation.decode_every=0", "decode_every = 0: give 1 to the 512 images of a batch"),
+        ("hybrid.representation.decode_every=513", "decode_every = 513: give 1 to the 512 images of a batch"),
+        ("hybrid.prior.channels=7", "channels is 7; the time embedding needs an even number"),
+        ("hybrid.prior.predict=x", "predict is 'x'; give noise or v"),
+        ("ddim.ode_steps=101", "101 sampling steps; this diffusion has 100"),
+        ("evaluation.sampler_steps=101", "101 sampling steps; this diffusion has 100"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(change, says):
+    with pytest.raises(HybridError, match=says):
+        check(profile(f"smoke,{change}"))
+
+
+def test_values_that_go_together_are_taken_in_any_order():
+    wider = "smoke,hybrid.representation.autoencoder.{}=8-8-8-16,hybrid.representation.autoencoder.{}=1-1-1-1"
+    fitting = ",hybrid.representation.augmentation.size=48,plus.w.multipliers=1-1-1-2"  # y at 2 x 2, and the net that sees it
+    check(profile(wider.format("widths", "cells") + fitting))
+    check(profile("smoke,ddim.steps=5,ddim.ode_steps=5,ddim.encoding_steps=5"))
+
+
+def test_what_does_not_fit_is_told_before_anything_is_trained(home, monkeypatch):
+    monkeypatch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(HybridError, match=r"1 to 5 of z's six channels"):
+        Experiment("smoke,hybrid.representation.autoencoder.y_channels=6")
+    with pytest.raises(HybridError, match="a hybrid needs a weight above 0"):
+        Experiment("smoke,hybrid.representation.alpha=0").model()
+    with pytest.raises(HybridError, match=r"lower evaluation\.pairs"):
+        Experiment("smoke,evaluation.pairs=1000").model("nvae")

@@ -1,0 +1,26 @@
+"""Where a result comes from."""
+
+import subprocess
+
+from hybrid.machine import provenance
+
+
+def test_a_commit_can_be_named_where_there_is_no_git(monkeypatch):
+    monkeypatch.setattr(provenance, "git", lambda *_, **__: None)
+    monkeypatch.delenv("HYBRID_COMMIT", raising=False)
+    assert provenance.code.__wrapped__() == {"commit": None, "dirty": None}
+    monkeypatch.setenv("HYBRID_COMMIT", "4820b72")
+    assert provenance.code.__wrapped__() == {"commit": "4820b72", "dirty": None}
+
+
+def test_another_repositorys_commit_is_not_the_codes(tmp_path, monkeypatch):
+    """As where a project has this one installed in its own folder."""
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    (tmp_path / "hybrid").mkdir()
+    (tmp_path / "hybrid" / "provenance.py").touch()
+    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "hybrid" / "provenance.py"))
+    monkeypatch.delenv("HYBRID_COMMIT", raising=False)
+    assert provenance.code.__wrapped__() == {"commit": None, "dirty": None}

@@ -1,0 +1,50 @@
+"""The commands on a trained hybrid."""
+
+import pytest
+import torch
+
+import hybrid
+from hybrid.cli import main
+from hybrid.errors import HybridError
+from hybrid.experiments.experiment import Experiment
+from hybrid.machine import files
+
+
+def test_command_line_tools(done, tmp_path, capsys):
+    run = str(done / "runs/smoke/digits/hybrid/seed0")
+    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.png"), "--count", "4", "--steps", "2"]) == 0
+    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.npz"), "--count", "4", "--steps", "2"]) == 0
+    assert files.load_arrays(tmp_path / "s.npz")["images"].shape == (4, 32, 32, 3)
+    ends = ["--start", str(tmp_path / "s.png"), "--end", str(tmp_path / "s.png")]
+    assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--part", "w"]) == 0
+    assert main(["embed", "--run", run, "--dataset", "digits", "--out", str(tmp_path / "z.npz")]) == 0
+    codes = files.load_arrays(tmp_path / "z.npz")
+    assert codes["train_y"].shape[1:] == (3, 16, 16)
+    assert len(codes["test_w"]) == len(codes["test_labels"])
+    assert main(["evaluate", "--profile", "smoke"]) == 0
+    assert main(["data"]) == 0
+    assert "sha256" in capsys.readouterr().out
+    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.png"), "--count", "0"]) == 2
+    assert "count = 0: give 1 or more" in capsys.readouterr().err
+    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.jpg")]) == 2
+    assert "expected .png or .npz" in capsys.readouterr().err
+    assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--frames", "1"]) == 2
+    assert "frames = 1: give 2 or more" in capsys.readouterr().err
+
+
+def test_the_trained_hybrid_is_loaded_and_used(done):
+    model = hybrid.load(done / "runs/smoke/digits/hybrid/seed0")
+    images = Experiment("smoke").images.test_images[:4]
+    z = model.encode(images)
+    assert z.shape == (4, 6, 16, 16)
+    torch.testing.assert_close(z, Experiment("smoke").model().encode(images))
+    assert model.decode(z).shape == (4, 3, 32, 32)
+    samples = model.sample(3, steps=2, seed=1)
+    assert samples.shape == (3, 3, 32, 32)
+    assert 0 <= samples.min() <= samples.max() <= 1
+    torch.testing.assert_close(samples, model.sample(3, steps=2, seed=1))
+    assert not torch.equal(samples, model.sample(3, steps=2, seed=2))
+    with pytest.raises(HybridError, match="holds no trained hybrid"):
+        hybrid.load(done)
+    with pytest.raises(HybridError, match="holds MoCo-v2, which decodes nothing"):
+        hybrid.load(done / "runs/smoke/digits/mocov2/seed0")

@@ -1,0 +1,89 @@
+"""The whole pipeline in its smallest form: images to report, once, and then again without doing anything twice."""
+
+import json
+import time
+
+import pandas as pd
+import pytest
+
+from hybrid import paths
+from hybrid.cli import STOPPED, main
+from hybrid.experiments import methods
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import TABLE
+from hybrid.judging import evaluate
+from hybrid.machine import files
+from hybrid.training import checkpoint
+
+
+def test_everything_is_there(done):
+    results = done / "results" / "smoke" / "digits"
+    for name in ("table1.csv", "table1.md", "table1.png", "table1.json", "report.html"):
+        assert (results / name).stat().st_size > 0
+    for stem in ("figure2", "figure3", "figure4", "figure5", "figure6"):
+        assert all((results / "seed0" / f"{stem}{suffix}").exists() for suffix in (".npz", ".png", ".pdf"))
+    assert (results / "claim.png").exists() and (results / "seed0" / "baselines.png").exists()
+    nearest = files.load_arrays(results / "seed0" / "hybrid-gallery.npz")["nearest_by_features"]
+    assert nearest.shape == (8, 4, 3, 32, 32) and (results / "seed0" / "hybrid-nearest.png").exists()
+    rows = pd.read_csv(results / "table1.csv").set_index(["method", "metric"])
+    assert set(rows.index.get_level_values("method")) == set(TABLE)
+    assert all(rows.loc[(name, metric), "value"] > 0 for name, m in TABLE.items() for metric in m.metrics if metric != "fid")
+    assert 0 < rows.loc[("hybrid", "acc"), "value"] <= 100
+    assert pd.isna(rows.loc[("hybrid", "fid"), "value"])
+    assert rows.loc[("hybrid", "fd_efficientnet_lite0"), "value"] > 0
+    assert 0 <= rows.loc[("hybrid", "precision"), "value"] <= 1
+
+
+def test_provenance_is_whole(done):
+    kept = json.loads((done / "results/smoke/digits/seed0/hybrid.json").read_text())
+    found = kept["provenance"]
+    where = ("device", "precision", "instructions")
+    for key in ("command", "commit", "dirty", "date", "python", "versions", "profile", "sha256", "seed", *where):
+        assert key in found, key
+    assert found["sha256"] == Experiment("smoke").images.sha256
+    assert set(found["training_seconds"]) == set(found["trained"]) == {"representation", "prior"}
+    for stage, origin in found["trained"].items():
+        assert {"command", "commit", "dirty", "date", "versions", "device"} <= origin.keys()
+        assert 0.1 < origin["peak_memory_gib"] <= found["peak_memory_gib"] < 64
+        assert origin == checkpoint.load(done / f"runs/smoke/digits/hybrid/seed0/{stage}/checkpoint.pt")["provenance"]
+    assert {row["images"] for row in kept["calibration"]} >= {"samples", "real, test set", "real, 2x box blur"}
+    assert all({"precision", "recall"} <= row.keys() for row in kept["calibration"])
+
+
+def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
+    before = {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
+    started = time.monotonic()
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: pytest.fail("judged again"))
+    monkeypatch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
+    assert time.monotonic() - started < 30
+    assert before == {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--profile", "desktop"], "choose one of smoke, demo, laptop, gpu, paper"),
+        (
+            ["--profile", "smoke", "--methods", "hybrid", "gan"],
+            "choose one of hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z",
+        ),
+        (["--profile", "smoke", "--dataset", "mnist"], "digits, cifar10, cifar100"),
+        (["--profile", "smoke", "--seed", "-1"], "whole number from 0"),
+    ],
+)
+@pytest.mark.parametrize("command", ["reproduce", "train", "evaluate"])
+def test_wrong_values_end_with_one_line(home, capsys, command, arguments, says):
+    assert main([command, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_a_time_limit_stops_at_a_checkpoint_and_the_same_command_goes_on(home, capsys):
+    profile = "smoke,hybrid.representation.training.epochs=2"
+    assert main(["train", "--profile", profile, "--time-limit", "0"]) == STOPPED
+    assert "the same command goes on" in capsys.readouterr().err
+    folder = paths.runs(profile, "digits") / "hybrid/seed0/representation"
+    assert 0 < checkpoint.load(folder / "checkpoint.pt")["step"] < checkpoint.load(folder / "checkpoint.pt")["steps"]
+    assert main(["train", "--profile", profile]) == 0
