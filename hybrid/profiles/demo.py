@@ -23,7 +23,7 @@ PROFILE = Profile(
     dataset="digits",
     hybrid=Hybrid(
         representation=Representation(
-            training=Training(epochs=4, batch=128, optimiser="muon", lr=3e-3, weight_decay=1.0),
+            training=Training(epochs=5, batch=128, optimiser="muon", lr=3e-3, weight_decay=1.0),
             autoencoder=Autoencoder(widths=(32, 64, 128), cells=(1, 1, 1), decoder_width=32, decoder_cells=2),
             contrast=Contrast(queue=2048, hidden=256, dim=64),
             # A digit is neither its colour nor its mirror image, and a fifth of it is no digit any more.
@@ -32,7 +32,7 @@ PROFILE = Profile(
             noise=0.3,
         ),
         prior=LatentDiffusion(
-            training=Training(epochs=5, batch=128, optimiser="muon", lr=5e-3, average=0.1),
+            training=Training(epochs=3, batch=128, optimiser="muon", lr=5e-3, average=0.1),
             channels=32,
             predict="v",
             flip=0.0,
@@ -53,8 +53,8 @@ PROFILE = Profile(
     ),
     nvae=NVAE(training=Training(epochs=3, batch=64, lr=3e-3), channels=32, groups=(1, 1, 1, 1), kl_warmup=0.6, flip=0.0),
     ddim=PixelDiffusion(
-        training=Training(epochs=3, batch=128, optimiser="muon", lr=5e-3, average=0.1),
-        channels=48,
+        training=Training(epochs=4, batch=128, optimiser="muon", lr=5e-3, average=0.1),
+        channels=32,
         attention=(),
         predict="v",
         flip=0.0,
