@@ -54,9 +54,8 @@ def cli() -> str:
             option = f"--{name.replace('_', '-')}"
             required = parameter.default is inspect.Parameter.empty
             default = "required" if required else _default(parameter.default)
-            if parameter.default is True:
-                option = f"--no-{name.replace('_', '-')}"
-            rows.append([f"`{option}`", default, _cell(" ".join(meanings[name].split()))])
+            names = f"`{option}`" + f", `--no-{option[2:]}`" * (parameter.default is True)
+            rows.append([names, default, _cell(" ".join(meanings[name].split()))])
         lines += [markdown(["option", "default", "meaning"], rows), ""]
     return "\n".join(lines)
 
@@ -80,7 +79,7 @@ def profile_fields() -> str:
 
 def profile_values() -> str:
     """A table a part of the profiles: what every profile has for every field."""
-    from hybrid.profiles import PROFILES
+    from hybrid.profiles.overrides import PROFILES
 
     columns = {name: dict(_flat(profile)) for name, profile in PROFILES.items()}
     paths = list(dict.fromkeys(path for column in columns.values() for path in column if path != "name"))
