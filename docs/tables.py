@@ -43,7 +43,9 @@ def value(profile: str, method: str, metric: str) -> float:
     if metric.startswith("calibration/"):
         _, images, metric = metric.split("/")
         return mean(row[metric] for kept in outcomes(profile, method) for row in kept["calibration"] if row["images"] == images)
-    return mean(values(profile, method, metric))
+    if not (found := values(profile, method, metric)):
+        raise KeyError(f"no committed outcome of {method} at {profile} has {metric}")
+    return mean(found)
 
 
 def values(profile: str, method: str, metric: str) -> list[float]:
