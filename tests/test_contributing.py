@@ -1,6 +1,5 @@
 """The Python of the pages works as it is printed there, a page's blocks one after the other."""
 
-import os
 import re
 
 import pytest
@@ -17,7 +16,6 @@ ROOT = paths.REPOSITORY
 @pytest.fixture
 def registries(monkeypatch):
     """What an example registers is gone after the test."""
-    monkeypatch.setattr(methods, "METHODS", methods.METHODS)
     for registry in (methods.METHODS, datasets.NAMED):
         for name in ("linear", "stripes"):
             monkeypatch.setitem(registry, name, None)
@@ -35,8 +33,8 @@ def test_its_python_runs(page, home, images, registries, monkeypatch):
     if page == "CONTRIBUTING.md":
         assert 0 < names["judged"]["mse"] < 300
         assert names["experiment"].metrics("linear")["metrics"]["acc"] == 100.0  # stripes are easy
-        assert 0 < names["sharpness"](names["experiment"].model("linear"), names["experiment"].images, 0)["sharpness"] < 2
+        assert 0 < names["sharpness"](names["experiment"].model("linear"), names["experiment"].images, 0)["sharpness"]
     elif page == "README.md":
         assert names["again"].shape == images.shape and names["new"].shape == (16, 3, 32, 32)
     else:
-        assert Image.open("paths.png").size == (9 * 32, 3 * 32) or os.path.getsize("paths.png") > 0
+        assert Image.open("paths.png").size == (9 * 32, 3 * 32)
