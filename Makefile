@@ -49,7 +49,8 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 docs: $(VENV)/.installed-docs
-	$(VENV)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "site: $(CURDIR)/site/index.html"
 
 clean:
 	rm -rf $(VENV) build site *.egg-info
