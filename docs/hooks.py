@@ -47,6 +47,8 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Turn links into the site's."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation"]  # of one entry
     origin = {uri: path for path, uri in PAGES.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
     def link(found: re.Match) -> str:
@@ -67,7 +69,7 @@ def on_page_content(html_text, page, config, files):
     def math(found: re.Match) -> str:
         tex = html.unescape(found[2]).strip()
         display = "block" if found[1] == "div" else "inline"
-        tex = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", tex[2:-2])
+        tex = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", tex[2:-2]).replace(r"\log ", r"\log\,")
         return f'<{found[1]} class="math">{convert(tex, display=display)}</{found[1]}>'
 
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', math, html_text, flags=re.DOTALL)

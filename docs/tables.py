@@ -68,7 +68,8 @@ def cost(profile: str, method: str) -> str:
     seconds = mean(sum(each["provenance"]["training_seconds"].values()) for each in kept)
     if method in FIRST:
         seconds += mean(each["provenance"]["training_seconds"]["representation"] for each in outcomes(profile, FIRST[method]))
-    device = next(iter(kept[0]["provenance"]["trained"].values()))["device"].replace("1 cores", "1 core")
+    device = next(iter(kept[0]["provenance"]["trained"].values()))["device"]
+    device = re.sub(r"(\d+) cores? of .*", r"\1 CPU core", device.removeprefix("NVIDIA "))
     return f"{seconds / 60:.0f} min, {device}" if seconds < 5400 else f"{seconds / 3600:.1f} h, {device}"
 
 
