@@ -69,7 +69,7 @@ def on_page_content(html_text, page, config, files):
     def math(found: re.Match) -> str:
         tex = html.unescape(found[2]).strip()
         display = "block" if found[1] == "div" else "inline"
-        tex = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", tex[2:-2]).replace(r"\log ", r"\log\,")
+        tex = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", tex[2:-2]).replace(r"\log ", r"\log\,").replace("'", r"\prime ")
         return f'<{found[1]} class="math">{convert(tex, display=display)}</{found[1]}>'
 
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', math, html_text, flags=re.DOTALL)
