@@ -19,7 +19,7 @@ import tokenize
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 from tables import ROOT, markdown, update
 

@@ -122,6 +122,7 @@ def calibration(profile: str) -> str:
     for name, method in TABLE.items():
         kept = outcomes(profile, name)[0]["calibration"]
         rows += [row | {"images": f"{method.title}: {row['images'].split()[0]}"} for row in kept if row["images"] in OWN_IMAGES]
+    metrics = {key: title for key, title in metrics.items() if any(key in row for row in rows)}
     cells = [[row["images"], *(_number(row[key]) if key in row else NONE for key in metrics)] for row in rows]
     return markdown(["images", *metrics.values()], cells)
 
