@@ -24,7 +24,6 @@ def registries(monkeypatch):
             monkeypatch.delitem(registry, name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/tutorials/your-images.md"])
 def test_its_python_runs(page, home, images, registries, monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
