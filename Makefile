@@ -6,12 +6,13 @@ PROFILE ?= demo
 DATASET ?=
 SEED ?= 0
 
-.PHONY: help install reproduce test bench notebooks clean
+.PHONY: help install reproduce test bench notebooks docs clean
 help:
 	@echo "make reproduce [PROFILE=demo|laptop|gpu|paper] [DATASET=...] [SEED=0]   install, then run everything"
 	@echo "make test                                                          install, then run the tests"
 	@echo "make bench                                                         install the peers, then measure against them"
 	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"
+	@echo "make docs                                                          build the documentation as a site, into site/"
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/it")'
@@ -43,5 +44,13 @@ bench: $(VENV)/.installed-bench
 notebooks: $(VENV)/.installed
 	$(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	@echo "site: $(CURDIR)/site/index.html"
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

@@ -20,7 +20,7 @@ CIFAR = paths.REPOSITORY / "results" / "laptop" / "cifar10"
 
 
 def is_committed(folder):
-    """Whether they came with the repository: whoever makes them anew may have other numbers than the README."""
+    """Whether they came with the repository: whoever makes them anew may have other numbers than the weights."""
     found = subprocess.run(["git", "status", "--porcelain", folder], cwd=paths.REPOSITORY, capture_output=True, text=True)
     return found.returncode != 0 or not found.stdout
 
@@ -96,12 +96,10 @@ def test_calibration_rows_are_in_order(judged):
     assert distances["real, test set"] < distances["reconstructions of the test set"]
 
 
-def test_the_table_is_of_these_numbers_and_in_the_readme(judged):
+def test_the_table_is_of_these_numbers(judged):
     rows = pd.read_csv(RESULTS / "table1.csv").set_index(["method", "metric"])
     for metric in ("mse", "acc", "fd_efficientnet_lite0"):
         assert rows.loc[("hybrid", metric), "value"] == pytest.approx(judged["metrics"][metric], rel=1e-4)
-    if is_committed(RESULTS):
-        assert (RESULTS / "table1.md").read_text().strip() in (paths.REPOSITORY / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", committed_outcomes(), ids=lambda path: " ".join([*path.parts[-4:-1], path.stem]))
@@ -120,8 +118,6 @@ def test_cifars_hybrid_classifies_and_reconstructs():
     assert metrics["acc_y"] > metrics["acc_w"] + 20
     assert metrics["mse"] <= 1.3
     assert metrics["moved_y"] < 0.01 * metrics["moved_w"]
-    if is_committed(CIFAR):
-        assert (CIFAR / "table1.md").read_text().strip() in (paths.REPOSITORY / "README.md").read_text()
 
 
 def test_cifars_samples():

@@ -13,10 +13,10 @@ import io
 import socket
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
@@ -32,9 +32,8 @@ from hybrid.errors import HybridError
 
 SIDE = 32  # pixels
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # torchvision's names
-PUBLISHED = ("digits", *CIFAR)  # whose names say what is in them
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-KINDS = "digits, cifar10, cifar100, a path to an .npz file, or a path to a folder with train/<class>/ and test/<class>/"
+FILES = "a path to an .npz file, or a path to a folder with train/<class>/ and test/<class>/"
 STALLED = 30  # seconds without an answer after which a download has failed
 
 
@@ -94,24 +93,19 @@ def load(name: str, root: Path) -> ImageSet:
     (N, H, W), (N, H, W, 1) or (N, H, W, 3), whole-numbered labels (N,) or (N, 1) from 0 on. Raises HybridError for
     whatever cannot be used, and for a download that failed.
     """
-    if name == "digits":
-        images = ImageSet(name, *load_digits_rgb(), class_names=tuple("0123456789"))
-        count = len(images.train_images)
-        return replace(images, train_sources=torch.arange(count) % (count // RENDERINGS))
-    if name in CIFAR:
-        brought = Path(root) / f"{name}.npz"
-        return _from_npz(name, brought) if brought.exists() else _from_torchvision(name, Path(root))
+    if name in NAMED:
+        return NAMED[name](Path(root))
     path = Path(name).expanduser()
     if name and path.is_dir():
         return _from_folder(slug(name), path)
     if path.suffix == ".npz":
         return _from_npz(slug(name), path)
-    raise HybridError(f"data set {name!r} is unknown: expected {KINDS}")
+    raise HybridError(f"data set {name!r} is unknown: expected {', '.join(NAMED)}, {FILES}")
 
 
 def slug(name: str) -> str:
     """What folders of runs and results call the data set `name`: the name, or the path's last part without .npz."""
-    return name if name in PUBLISHED else Path(name).expanduser().resolve().name.removesuffix(".npz")
+    return name if name in NAMED else Path(name).expanduser().resolve().name.removesuffix(".npz")
 
 
 def describe(images: ImageSet) -> dict:
@@ -132,6 +126,21 @@ def describe(images: ImageSet) -> dict:
         "std": [round(s, 4) for s in std.tolist()],
         "sha256": images.sha256,
     }
+
+
+def _digits(root: Path) -> ImageSet:
+    images = ImageSet("digits", *load_digits_rgb(), class_names=tuple("0123456789"))
+    count = len(images.train_images)
+    return replace(images, train_sources=torch.arange(count) % (count // RENDERINGS))
+
+
+def _cifar(name: str, root: Path) -> ImageSet:
+    brought = root / f"{name}.npz"
+    return _from_npz(name, brought) if brought.exists() else _from_torchvision(name, root)
+
+
+# The data sets whose names say what is in them: how each is loaded, given the folder of data.
+NAMED: dict[str, Callable[[Path], ImageSet]] = {"digits": _digits, **{name: partial(_cifar, name) for name in CIFAR}}
 
 
 def _from_torchvision(name: str, root: Path) -> ImageSet:

@@ -57,7 +57,7 @@ class Experiment:
         self._models: dict[str, nn.Module] = {}
         self._trained: dict[str, dict] = {}  # provenance of each stage's training
         # Two data sets of a user may have one name; their outcomes are told apart by what is in them.
-        self.sha256 = None if self.dataset in datasets.PUBLISHED else self.images.sha256
+        self.sha256 = None if self.dataset in datasets.NAMED else self.images.sha256
         code()  # as it is now, before anybody changes it
 
     @classmethod

@@ -1,0 +1,92 @@
+"""What mkdocs does beyond docs/: README.md is the home page, logs and notebooks are pages, formulas become MathML.
+
+Links are written as a forge shows them, relative to the file in the repository. Here they are turned into links of the site,
+and each file that a page links to is copied into it. mkdocs then checks them all.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File
+from nbconvert import MarkdownExporter
+
+ROOT = Path(__file__).resolve().parents[1]
+# Pages outside docs/, and what the site calls them.
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+    "results/bench/step.md": "results/bench/step.md",
+    "results/bench/generation.md": "results/bench/generation.md",
+    "hybrid/weights/cifar10.md": "hybrid/weights/cifar10.md",
+    **{f"notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))},
+}
+LINK = re.compile(r"""(\]\(|\b(?:src|href)=")([^)"#\s]+)""")
+
+
+def on_files(files, config):
+    """Add the pages outside docs/, and every file that a page links to."""
+    texts = {f"docs/{file.src_uri}": file.content_string for file in files.documentation_pages()}
+    for path, uri in PAGES.items():
+        texts[path], images = _notebook(ROOT / path) if path.endswith(".ipynb") else ((ROOT / path).read_text(), {})
+        files.append(File.generated(config, uri, content=texts[path]))
+        for name, content in images.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
+    for origin, text in texts.items():
+        for _, target in LINK.findall(text):
+            path = _in_repository(origin, target)
+            if (ROOT / path).is_file() and _uri(path) not in files.src_uris:
+                files.append(File.generated(config, _uri(path), abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Turn links into the site's."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation"]  # of one entry
+    origin = {uri: path for path, uri in PAGES.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+
+    def link(found: re.Match) -> str:
+        path = _in_repository(origin, found[2])
+        if not (ROOT / path).is_file():
+            return found[0]
+        uri = _uri(path)
+        if "src=" in found[1] or "href=" in found[1]:  # mkdocs leaves HTML alone
+            uri = files.get_file_from_path(uri).dest_uri
+        return found[1] + os.path.relpath(uri, os.path.dirname(page.file.src_uri) or ".")
+
+    return LINK.sub(link, markdown)
+
+
+def on_page_content(html_text, page, config, files):
+    """Turn formulas into MathML, which browsers draw without a script."""
+
+    def math(found: re.Match) -> str:
+        tex = html.unescape(found[2]).strip()
+        display = "block" if found[1] == "div" else "inline"
+        tex = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", tex[2:-2]).replace(r"\log ", r"\log\,").replace("'", r"\prime ")
+        return f'<{found[1]} class="math">{convert(tex, display=display)}</{found[1]}>'
+
+    return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', math, html_text, flags=re.DOTALL)
+
+
+def _in_repository(origin: str, target: str) -> str:
+    """The repository's path of a link in the file `origin`."""
+    return os.path.normpath(os.path.join(os.path.dirname(origin), target))
+
+
+def _uri(path: str) -> str:
+    """What the site calls a file of the repository."""
+    return PAGES.get(path, path.removeprefix("docs/"))
+
+
+def _notebook(path: Path) -> tuple[str, dict[str, bytes]]:
+    """A stored notebook as Markdown, and its pictures by name."""
+    own = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
+    text, made = MarkdownExporter().from_filename(str(path), resources=own)
+    return text, made["outputs"]

@@ -1,0 +1,158 @@
+"""The numbers of README.md and docs/, read from results/: whole tables, and single numbers in the text.
+
+    <!-- table summary laptop -->     the lines up to <!-- end --> come from the function of that name below
+    78.8<!--laptop hybrid acc-->      the number before the comment: a profile (or "paper"), a method, a metric
+
+A number keeps the decimals that it is written with. `python docs/generate.py` writes all of them anew, and
+tests/test_docs.py fails where one differs from the results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from statistics import mean, stdev
+
+from hybrid.experiments.methods import TABLE
+from hybrid.experiments.table import PAPER
+
+ROOT = Path(__file__).resolve().parents[1]
+DATASETS = {"demo": "digits", "laptop": "cifar10", "gpu": "cifar10"}  # of the profiles with committed results
+FIRST = {"hybridplus": "hybrid"}  # methods that take another's first stage, whose training they cost too
+NONE = "–"
+FD, WITNESS = "fd_efficientnet_lite0", "fd_efficientnet_lite1"
+OWN_IMAGES = ("samples", "reconstructions of the test set")  # calibration rows of a method, not of the data set
+
+BLOCK = re.compile(r"(<!-- table (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)(<!--(\w+) (\w+) ([^>]+?)-->)")
+
+
+def update(text: str) -> str:
+    """`text` with its tables and numbers as results/ has them."""
+    text = BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]](found[3])}\n{found[4]}", text)
+    return NUMBER.sub(lambda found: _as_written(found[1], value(*found.groups()[2:])) + found[2], text)
+
+
+def value(profile: str, method: str, metric: str) -> float:
+    """A metric, averaged over seeds; `calibration/<images>/<metric>` for a calibration row."""
+    if profile == "paper":
+        return PAPER["cifar10"][method][metric]
+    if metric.startswith("calibration/"):
+        _, images, metric = metric.split("/")
+        return mean(row[metric] for kept in outcomes(profile, method) for row in kept["calibration"] if row["images"] == images)
+    if not (found := values(profile, method, metric)):
+        raise KeyError(f"no committed outcome of {method} at {profile} has {metric}")
+    return mean(found)
+
+
+def values(profile: str, method: str, metric: str) -> list[float]:
+    """A metric of every seed that has it."""
+    return [kept["metrics"][metric] for kept in outcomes(profile, method) if metric in kept["metrics"]]
+
+
+@cache
+def outcomes(profile: str, method: str) -> list[dict]:
+    """The committed outcomes of a method, one a seed."""
+    pattern = f"results/{profile}/{DATASETS[profile]}/seed*/{method}.json"
+    listed = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True)
+    paths = [ROOT / line for line in listed.stdout.splitlines()] if listed.returncode == 0 else ROOT.glob(pattern)
+    return [json.loads(path.read_text()) for path in sorted(paths)]
+
+
+def cost(profile: str, method: str) -> str:
+    """How long a training took, on what: the mean over seeds, the first stage included."""
+    kept = outcomes(profile, method)
+    seconds = mean(sum(each["provenance"]["training_seconds"].values()) for each in kept)
+    if method in FIRST:
+        seconds += mean(each["provenance"]["training_seconds"]["representation"] for each in outcomes(profile, FIRST[method]))
+    device = next(iter(kept[0]["provenance"]["trained"].values()))["device"]
+    device = re.sub(r"(\d+) cores? of .*", r"\1 CPU core", device.removeprefix("NVIDIA "))
+    return f"{seconds / 60:.0f} min, {device}" if seconds < 5400 else f"{seconds / 3600:.1f} h, {device}"
+
+
+def summary(profile: str) -> str:
+    """The front page's table: accuracy, error and distance beside the paper's, and what the training cost."""
+    has_fid = any(values(profile, method, "fid") for method in TABLE)
+    head = ["method", "accuracy, %", "paper", "error, 1e-3", "paper"]
+    head += ["FID"] * has_fid + ["FD (EfficientNet, not FID)", "FID in the paper", "training"]
+    rows = []
+    for name, method in TABLE.items():
+        row = [method.title, _ours(profile, name, "acc"), _paper(name, "acc"), _ours(profile, name, "mse"), _paper(name, "mse")]
+        row += [_ours(profile, name, "fid")] * has_fid + [_ours(profile, name, FD), _paper(name, "fid")]
+        rows.append([*row, cost(profile, name)])
+    return markdown(head, rows)
+
+
+def detail(profile: str) -> str:
+    """Every number that all methods share."""
+    metrics = {
+        "acc": "accuracy, %",
+        "mse": "error, 1e-3",
+        "fid": "FID",
+        FD: "FD, lite0",
+        "kd_efficientnet_lite0": "KD, lite0",
+        WITNESS: "FD, lite1",
+        "kd_efficientnet_lite1": "KD, lite1",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    metrics = {key: title for key, title in metrics.items() if any(values(profile, method, key) for method in TABLE)}
+    rows = [[method.title, *(_ours(profile, name, key) for key in metrics)] for name, method in TABLE.items()]
+    return markdown(["method", *metrics.values()], rows)
+
+
+def parts(profile: str) -> str:
+    """Where the class lies, and what moves the picture."""
+    titles = {"y": "y (the table's)", "w": "w", "z": "z = [y, w]"}
+    rows = [
+        [title, f"{value(profile, 'hybrid', f'acc_{part}'):.1f}", f"{value(profile, 'hybrid', f'moved_{part}'):.2f}"]
+        for part, title in titles.items()
+    ]
+    return markdown(["part of the hybrid's code", "linear accuracy, %", "the picture moves by, 1e-3 per dimension"], rows)
+
+
+def calibration(profile: str) -> str:
+    """The distances of images of known quality, and of every method's samples and reconstructions."""
+    metrics = {FD: "FD, lite0", "kd_efficientnet_lite0": "KD, lite0", "precision": "precision", "recall": "recall"}
+    metrics |= {WITNESS: "FD, lite1"}
+    rows = [row for row in outcomes(profile, "hybrid")[0]["calibration"] if row["images"] not in OWN_IMAGES]
+    for name, method in TABLE.items():
+        kept = outcomes(profile, name)[0]["calibration"]
+        rows += [row | {"images": f"{method.title}: {row['images'].split()[0]}"} for row in kept if row["images"] in OWN_IMAGES]
+    metrics = {key: title for key, title in metrics.items() if any(key in row for row in rows)}
+    cells = [[row["images"], *(_number(row[key]) if key in row else NONE for key in metrics)] for row in rows]
+    return markdown(["images", *metrics.values()], cells)
+
+
+TABLES = {function.__name__: function for function in (summary, detail, parts, calibration)}
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _ours(profile: str, method: str, metric: str) -> str:
+    """The mean over seeds, with deviation and number where there are several."""
+    found = values(profile, method, metric)
+    if not found:
+        return NONE
+    if len(found) == 1:
+        return _number(found[0])
+    digits = 2 if abs(mean(found)) < 10 else 1
+    return f"{mean(found):.{digits}f} ± {stdev(found):.{digits}f} (n = {len(found)})"
+
+
+def _paper(method: str, metric: str) -> str:
+    return f"{PAPER['cifar10'].get(method, {}).get(metric, NONE)}"
+
+
+def _number(found: float) -> str:
+    return f"{found:.{2 if abs(found) < 10 else 1}f}"
+
+
+def _as_written(text: str, found: float) -> str:
+    return f"{found:,.{len(text.partition('.')[2])}f}"

@@ -1,0 +1,110 @@
+"""README and docs/: numbers are those of the results, links lead somewhere, names exist, code runs."""
+
+import json
+import pkgutil
+import re
+import subprocess
+import unicodedata
+
+import generate
+import pandas as pd
+import pytest
+import tables
+
+from hybrid import paths
+
+ROOT = paths.REPOSITORY
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "hybrid/weights/cifar10.md")]
+PAGES += sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("results/bench/*.md"), *ROOT.glob("notebooks/*.ipynb")])
+CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+LINK = re.compile(r"""\]\(([^)\s]+)\)|\b(?:src|href)="([^"]+)\"""")
+
+
+def text_of(path):
+    """A page's Markdown; a notebook's, in which outputs do not count."""
+    if path.suffix != ".ipynb":
+        return path.read_text()
+    cells = json.loads(path.read_text())["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def anchors(path):
+    """The anchors that a forge gives a page's headings: lower case, punctuation gone, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.*?)\s*$", re.sub(r"```.*?```", "", text_of(path), flags=re.DOTALL), re.MULTILINE)
+    plain = (re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading).lower() for heading in headings)
+    kept = (c for c in ("".join(x for x in h if x in " -_" or unicodedata.category(x)[0] in "LN") for h in plain))
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+def local_links(path):
+    found = (first or second for first, second in LINK.findall(CODE.sub("", text_of(path))))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def results_are_committed():
+    """Whoever makes results anew may have other numbers than the pages."""
+    found = subprocess.run(["git", "status", "--porcelain", "results"], cwd=ROOT, capture_output=True, text=True)
+    return found.returncode == 0 and not re.search(r"^.?M", found.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for link in local_links(path):
+        target, _, anchor = link.partition("#")
+        there = (path.parent / target).resolve() if target else path
+        assert there.exists(), f"{link}: no such file"
+        assert ROOT in there.parents
+        if anchor and there.suffix == ".md":
+            assert anchor in anchors(there), f"{link}: no such heading"
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path):
+    (tmp_path / "page.md").write_text("# A page's title\n[x](gone.md) `[y](code.md)` <img src='no'> <img src=\"p.png\">\n")
+    assert local_links(tmp_path / "page.md") == ["gone.md", "p.png"]
+    assert anchors(tmp_path / "page.md") == {"a-pages-title"}
+
+
+def test_every_page_is_in_the_sites_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    for path in PAGES:
+        name = str(path.relative_to(ROOT)).removeprefix("docs/").replace(".ipynb", ".md").replace("README", "index")
+        assert f": {name}\n" in navigation, f"{name} is in no menu of mkdocs.yml"
+
+
+@pytest.mark.skipif(not results_are_committed(), reason="results/ has changes that are not committed")
+def test_pages_are_as_the_code_and_the_results_have_them():
+    stale = [str(path.relative_to(ROOT)) for path, text in generate.content().items() if path.read_text() != text]
+    assert not stale, "run python docs/generate.py"
+
+
+@pytest.mark.parametrize(("profile", "dataset"), [("laptop", "cifar10"), ("demo", "digits")])
+@pytest.mark.skipif(not results_are_committed(), reason="results/ has changes that are not committed")
+def test_tables_are_those_of_the_csv(profile, dataset):
+    """The generator reads the outcomes; table1.csv was written when they were judged."""
+    rows = pd.read_csv(ROOT / "results" / profile / dataset / "table1.csv")
+    shown = tables.detail(profile)
+    for row in rows[rows["value"].notna() & rows["metric"].isin(["acc", "mse", "precision", tables.FD])].itertuples():
+        assert tables.value(profile, row.method, row.metric) == pytest.approx(row.value, rel=1e-4)
+        line = next(line for line in shown.splitlines() if line.startswith(f"| {tables.TABLE[row.method].title} |"))
+        cells = [float(cell.split()[0]) for cell in line.strip("| ").split(" | ")[1:] if cell != tables.NONE]
+        assert any(cell == pytest.approx(row.value, abs=0.0051 if row.value < 10 else 0.051) for cell in cells)
+
+
+def test_a_number_that_drifted_is_mended():
+    kept = json.loads((ROOT / "results/laptop/cifar10/seed0/hybrid.json").read_text())["metrics"]
+    assert tables.update("y has 1.0<!--laptop hybrid acc--> %") == f"y has {kept['acc']:.1f}<!--laptop hybrid acc--> %"
+    assert tables.update("3.14<!--paper nvae mse-->") == "0.25<!--paper nvae mse-->"
+    with pytest.raises(KeyError):
+        tables.update("1<!--laptop hybrid nothing-->")
+
+
+def test_the_front_page():
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 120
+    assert "missing" not in text.lower()
+    assert len(re.findall(r"<!-- table", text)) == 1
+    named = re.findall(r"\[`(hybrid\.[\w.]+)`\]\(([^)]+)\)", text)
+    assert len(named) >= 10
+    for name, path in named:
+        assert callable(pkgutil.resolve_name(name))
+        assert name.startswith(path.removesuffix(".py").replace("/", ".") + ".")
