@@ -13,7 +13,7 @@ from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.data.pixels import as_float
 from hybrid.judging import frechet
-from hybrid.judging.probe import Probe, linear_probe
+from hybrid.judging.probe import PENALTIES, Probe, linear_probe
 from hybrid.machine import distributed
 from hybrid.models.base import BATCH
 from hybrid.profiles.schema import Evaluation
@@ -46,7 +46,7 @@ def evaluate(
         reconstructions = model.reconstruct(images.test_images)
         metrics["mse"] = squared_error(reconstructions, images.test_images)
     if "acc" in having and not known:
-        accuracies, details["probes"] = accuracy(model, images, seed)
+        accuracies, details["probes"] = accuracy(model, images, seed, config.penalties or PENALTIES)
         metrics |= accuracies
     if "fid" in having:
         distances, calibration, details["networks"] = generation(model, reconstructions, images, config, seed, calibrate)
@@ -67,14 +67,16 @@ def squared_error(reconstructions: Tensor, images: Tensor) -> float:
     return 1e3 * torch.cat([(x - as_float(y)).square().mean((1, 2, 3)) for x, y in pairs]).mean().item()
 
 
-def accuracy(model: nn.Module, images: ImageSet, seed: int) -> tuple[dict[str, float], dict]:
+def accuracy(
+    model: nn.Module, images: ImageSet, seed: int, penalties: tuple[float, ...] = PENALTIES
+) -> tuple[dict[str, float], dict]:
     """Linear accuracy on the test set, in percent, of each of the model's representations; `acc` is that of the first."""
     train, test = model.features(images.train_images), model.features(images.test_images)
 
     def fit() -> dict[str, Probe]:
         labels = images.train_labels, images.test_labels
         return {
-            name: linear_probe(train[name], labels[0], test[name], labels[1], seed=seed, sources=images.train_sources)
+            name: linear_probe(train[name], labels[0], test[name], labels[1], seed, penalties, images.train_sources)
             for name in train
         }
 

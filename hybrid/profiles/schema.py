@@ -334,11 +334,14 @@ class Evaluation:
     eta: float = 0.0  # 0: the deterministic sampler; 1: ancestral, which forgives an early net more
     inception: bool = True  # measure FID where Inception's weights can be had
     witness: bool | None = None  # whether a second stand-in network measures the distances too; None: it does
+    penalties: tuple[float, ...] | None = None  # of the linear probe, one of which is chosen; None: probe.PENALTIES
     pairs: int = 6  # rows of the interpolation figures
     frames: int = 9  # images a row, both ends included
 
     def __post_init__(self):
         _positive(self, "sampler_steps", "pairs")
+        if self.penalties is not None:
+            _counts(self, "penalties")
         for name in ("samples", "frames"):
             _demand(getattr(self, name) > 1, name, getattr(self, name), "2 or more")
         _demand(0 <= self.eta <= 1, "eta", self.eta, "a value from 0 (DDIM) to 1 (DDPM)")

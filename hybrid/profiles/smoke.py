@@ -44,5 +44,5 @@ PROFILE = Profile(
         ode_steps=2,
     ),
     biggan=BigGAN(training=Training(epochs=1, batch=512, average=0.1), generator_channels=8, discriminator_channels=8),
-    evaluation=Evaluation(samples=64, sampler_steps=2, inception=False, witness=False, pairs=2, frames=5),
+    evaluation=Evaluation(samples=64, sampler_steps=2, inception=False, witness=False, penalties=(1e-2,), pairs=2, frames=5),
 )
