@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +107,7 @@ def bench(
 
 def compare(pair: Pair, setting: Setting, seconds: float) -> dict:
     """One row of the table; one without numbers where the peer is not installed."""
-    row = {"pair": pair.name, "peer": pair.peer}
+    row: dict[str, Any] = {"pair": pair.name, "peer": pair.peer}
     for seed in (random.seed, np.random.seed, torch.manual_seed):  # a peer may draw from any
         seed(0)
     try:

@@ -66,11 +66,13 @@ def diagnose(
 
 
 def draw_codes(model: HybridModel, count: int, steps: int, eta: float, seed: int) -> Tensor:
-    """The codes (N, 6, 16, 16) of `model.sample`'s images."""
+    """The codes (N, 6, 16, 16) of `model.sample`'s images, of a model that has a prior."""
+    prior = model.prior
+    assert prior is not None
     noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
 
     def draw(noise: Tensor, seeds: Tensor) -> Tensor:
-        return model.prior.sample(noise, steps, eta, int(seeds[0]))
+        return prior.sample(noise, steps, eta, int(seeds[0]))
 
     return in_batches(draw, model.device, noise, batch_seeds(count, seed))
 

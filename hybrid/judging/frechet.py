@@ -123,7 +123,7 @@ def _efficientnet(name: str, suffix: str, device: torch.device) -> FeatureNetwor
     return FeatureNetwork(f"fd_{name}", f"kd_{name}", f"{name} {digest} 64 px float32", features, device, suffix)
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[torch.device], FeatureNetwork]] = {
     "inception": _inception,
     "efficientnet_lite0": partial(_efficientnet, "efficientnet_lite0", ""),
     # A second opinion: a set of images may please one network, and be found out by another.

@@ -64,14 +64,16 @@ def linear_probe(
     device = float64_device(train_features.device)
     train_features, labels, test_labels = (part.to(device) for part in (train_features, train_labels, test_labels))
 
-    best, validation, start, moments = penalties[0], math.nan, None, None
+    best, validation, start = penalties[0], math.nan, None
+    moments: tuple[Tensor, Tensor] | None = None
     if len(penalties) > 1:
         held, kept = (part.to(device) for part in split(len(labels), VALIDATION, seed, sources))
         fit_features, held_features = standardise(train_features[kept], train_features[held])
-        moments, found, scores = second_moments(fit_features), {}, {}
+        moments = of_part = second_moments(fit_features)
+        found, scores = {}, {}
 
         def attempt(penalty: float, start: Tensor | None) -> Tensor:
-            weights, _, _ = fit(fit_features, labels[kept], classes, penalty, moments, 10 * TOLERANCE, start)
+            weights, _, _ = fit(fit_features, labels[kept], classes, penalty, of_part, 10 * TOLERANCE, start)
             found[penalty], scores[penalty] = weights, accuracy(held_features, labels[held], weights)
             return weights
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import timedelta
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -63,7 +63,7 @@ def on_rank_zero(make: Callable[[], T]) -> T:
     """What `make` gives in the first process, its tensors on the CPU. All wait for it; a HybridError of it is raised in all."""
     if world() == 1:
         return make()
-    sent = [None, None]
+    sent: list[Any] = [None, None]
     if rank() == 0:
         token = _alone.set(True)
         try:

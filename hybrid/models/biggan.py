@@ -73,10 +73,10 @@ class Norm(BatchNorm):
     def __init__(self, channels: int, classes: int):
         super().__init__(channels, affine=not classes)
         self.styles = nn.Embedding(classes, 2 * channels) if classes else None
-        if classes:
+        if self.styles is not None:
             nn.init.zeros_(self.styles.weight)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         """x (N, C, H, W), labels (N,) -> the shape of x."""
         x = super().forward(x)
         if self.styles is None:

@@ -88,7 +88,7 @@ class PixelDDIM(Trainable):
         """
         chosen = torch.linspace(0, len(images) - 1, min(self.error_images, len(images))).long()
         images = as_float(images[chosen.to(images.device)].to(self.device))
-        steps = [s for s in steps or self.error_steps if s <= self.diffusion.steps]
-        errors = {s: 1e3 * (self.reconstruct(images, s) - images).square().mean((1, 2, 3)) for s in steps}
+        known = [s for s in steps or self.error_steps if s <= self.diffusion.steps]
+        errors = {s: 1e3 * (self.reconstruct(images, s) - images).square().mean((1, 2, 3)) for s in known}
         means = {f"mse_s{s}": error.mean().item() for s, error in errors.items()}
         return means | {f"median_s{s}": error.median().item() for s, error in errors.items()}

@@ -265,7 +265,9 @@ class CodeUNet(UNet):
             self.y_out = nn.Sequential(GroupNorm(width), nn.SiLU(), last)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, w: Tensor, t: Tensor, y: Tensor, t_y: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(  # type: ignore[override]
+        self, w: Tensor, t: Tensor, y: Tensor, t_y: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """w (N, ...) at times t (N,), y (N, C, S, S) at t_y (N,) -> what is predicted for w and, with `predict_y`, for y."""
         embedding = self.time[:-1](time_embedding(t, self.channels)) + self.y_time(time_embedding(t_y, self.channels))
         embedding = F.silu(embedding + self.y_all(y.flatten(1)))

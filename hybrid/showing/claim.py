@@ -126,13 +126,13 @@ def _points(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
     for name, (accuracy, _) in paper_edges.items():
         axis.axvline(accuracy, color=COLOURS[name], linestyle=":", linewidth=1, zorder=1)
     for name, point in paper_points.items():
-        x, y = zip(point, *([points[name]] if name in points else []), strict=True)  # the paper's first, a thin line to ours
-        axis.plot(x, y, MARKERS[name], linestyle="-", linewidth=0.7, color=COLOURS[name], mfc="white", markevery=[0], ms=6)
+        line = np.array([point, *([points[name]] if name in points else [])]).T  # the paper's first, a thin line to ours
+        axis.plot(*line, MARKERS[name], linestyle="-", linewidth=0.7, color=COLOURS[name], mfc="white", markevery=[0], ms=6)
     if points:
         names = list(points)
-        x, y = np.array(list(points.values())).T
+        across, up = np.array(list(points.values())).T
         sns.scatterplot(
-            x=x, y=y, hue=names, style=names, palette=COLOURS, markers=MARKERS, s=55, legend=False, ax=axis, zorder=4
+            x=across, y=up, hue=names, style=names, palette=COLOURS, markers=MARKERS, s=55, legend=False, ax=axis, zorder=4
         )
         for name, (x, y) in points.items():
             error = spread.loc[name].fillna(0)
@@ -173,7 +173,8 @@ def _labels(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
         taken += _along(axis.transData.transform([point, points.get(name, point)]), 5)
     for name, (x, y) in points.items():
         wide, high = spread.loc[name, ["acc", metric]].fillna(0)
-        bottom, top = np.clip([y - high, y + high], *sorted(axis.get_ylim()))
+        lowest, highest = sorted(axis.get_ylim())
+        bottom, top = max(y - high, lowest), min(y + high, highest)
         taken += _along(axis.transData.transform([(x - wide, y), (x + wide, y)]), 3)
         taken += _along(axis.transData.transform([(x, bottom), (x, top)]), 3)
     for own, theirs, coordinates, places, rotation in (

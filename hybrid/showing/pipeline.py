@@ -50,8 +50,8 @@ def draw() -> Figure:
     _box(axis, 6.6, -2.9, 1.3, 0.6, "w", W)
     _box(axis, 9.0, -2.75, 2.3, 0.9, "decoder", NET)
     _box(axis, 12.3, -2.9, 1.7, 1.2, "new x", IMAGE)
-    for start, end in ((2.0, 3.0), (5.6, 6.6), (7.9, 9.0), (11.3, 12.3)):
-        _arrow(axis, (start, -2.3), (end, -2.3))
+    for left, right in ((2.0, 3.0), (5.6, 6.6), (7.9, 9.0), (11.3, 12.3)):
+        _arrow(axis, (left, -2.3), (right, -2.3))
     return figure
 
 

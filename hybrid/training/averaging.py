@@ -28,6 +28,6 @@ class PowerAverage(ModelEmaV3):
         # sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), a cubic in gamma with one root above -1.
         self.gamma = np.roots([1, 7, 16 - width**-2, 12 - width**-2]).real.max()
 
-    def get_decay(self, step: int | None = None) -> float:
+    def get_decay(self, step: int) -> float:  # type: ignore[override]
         """The share of the average that the `step`-th update keeps, steps counted from 1."""
         return (1 - 1 / step) ** (self.gamma + 1)

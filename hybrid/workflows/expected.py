@@ -39,11 +39,11 @@ class Comparison:
 
     @property
     def outside(self) -> bool:
-        return self.low is not None and not self.low <= self.yours <= self.high
+        return self.low is not None and self.high is not None and not self.low <= self.yours <= self.high
 
     @property
     def range(self) -> str:
-        return "–" if self.low is None else f"{table.number(self.low)} to {table.number(self.high)}"
+        return "–" if self.low is None or self.high is None else f"{table.number(self.low)} to {table.number(self.high)}"
 
     def __str__(self) -> str:
         yours = table.number(self.yours)

@@ -69,7 +69,8 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
         folders |= trained
         model = HybridModel(model.encoder, model.decoder, prior)
         found = judge_prior(model, images, experiment.profile.evaluation, experiment.seed, trained)
-    states = {name: checkpoint.load(folder / "checkpoint.pt") for name, folder in folders.items()}
+    loaded = {name: checkpoint.load(folder / "checkpoint.pt") for name, folder in folders.items()}
+    states = {name: state for name, state in loaded.items() if state is not None}
     seconds = {name: round(state["seconds"]) for name, state in states.items()}
     origins = {name: state["provenance"] for name, state in states.items()}
     first = stage == "representation"
