@@ -29,6 +29,7 @@ from hybrid.benchmark.contenders import Counts, Pair, Setting, Sides
 from hybrid.benchmark.contenders_frechet import pytorch_fid
 from hybrid.benchmark.roofline import roofline
 from hybrid.errors import HybridError
+from hybrid.machine import precision
 from hybrid.machine.files import read_json, write_atomically, write_json
 from hybrid.machine.precision import best_device
 from hybrid.machine.provenance import device_in_words, provenance
@@ -83,7 +84,7 @@ def bench(
     counts = QUICK if quick else Counts(fid_images=fid_images)
     setting = Setting(overrides.profile(QUICK_PROFILE if quick else profile), best_device(), counts)
     torch.backends.cudnn.benchmark = setting.device.type == "cuda"  # for both sides, as in a training
-    machine = device_in_words(setting.device)
+    machine = f"{device_in_words(setting.device)}, {precision.name(setting.device)}"
     print(f"{machine}: seconds of a turn, and how many times as long the peer takes [least, most]")
     # A quick look never takes the place of a measurement.
     stem = out / re.sub(r"[^a-z0-9]+", "-", f"{machine}{' quick' * quick}".lower()).strip("-")
