@@ -1,0 +1,73 @@
+"""Factors of images and probes for them: constructed images, and scikit-learn's ridge regression."""
+
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from hybrid.data.datasets import ImageSet
+from hybrid.judging import factors
+from hybrid.judging.factors import explained, statistics
+
+
+def test_statistics_of_constructed_images():
+    images = torch.full((4, 3, 32, 32), 51, dtype=torch.uint8)
+    images[1, 0] = 255  # redder
+    images[2, :, 20:24, 6:10] = 255  # a spot
+    images[3, :, :, ::4] = 255  # upright stripes
+    found = statistics(images)
+    torch.testing.assert_close(found["mean colour"][:2], torch.tensor([[0.2, 0.2, 0.2], [1.0, 0.2, 0.2]]))
+    torch.testing.assert_close(found["place"][2], torch.tensor([21.5, 7.5]), atol=0.6, rtol=0)
+    assert found["direction"][3] > 5 and abs(found["direction"][2]) < 0.1
+    assert found["contrast"][3] > found["contrast"][2] > 0.01 > found["contrast"][0]
+    assert found["fineness"][3] > found["fineness"][2]
+
+
+def test_explained_is_all_of_what_is_linear_and_nothing_of_noise():
+    chance = torch.Generator().manual_seed(0)
+    train, test = torch.randn(600, 20, generator=chance), torch.randn(300, 20, generator=chance)
+    matrix = torch.randn(20, 2, generator=chance)
+    assert explained(train, train @ matrix, test, test @ matrix) > 0.999
+    noise = torch.randn(600, 2, generator=chance), torch.randn(300, 2, generator=chance)
+    assert abs(explained(train, noise[0], test, noise[1])) < 0.05
+
+
+def test_explained_is_scikit_learns_ridge():
+    chance = torch.Generator().manual_seed(1)
+    train, test = torch.randn(200, 50, generator=chance), torch.randn(100, 50, generator=chance)
+    wanted, held = (x[:, :1] + 2 * torch.randn(len(x), 1, generator=chance) for x in (train, test))
+    x, y = factors.standardise(train, test)
+    scores = []
+    for penalty in factors.PENALTIES:
+        found = factors._ridge(train, wanted.double(), test, held.double(), (penalty,))[0].item()
+        theirs = Ridge(alpha=penalty * len(x), fit_intercept=True).fit(x.numpy(), wanted.numpy()).score(y.numpy(), held.numpy())
+        assert found == pytest.approx(theirs, abs=2e-3)
+        scores.append(found)
+    assert explained(train, wanted, test, held) in pytest.approx(scores, abs=1e-9)
+
+
+def test_a_study_finds_what_a_code_was_given():
+    chance = torch.Generator().manual_seed(0)
+
+    class Model:
+        def features(self, images):
+            grey = images.float().mean(1, keepdim=True) / 255
+            colour, layout = images.float().mean((2, 3)) / 255, torch.nn.functional.avg_pool2d(grey, 8).flatten(1)
+            return {"y": layout, "w": colour, "z": torch.cat([layout, colour], dim=1)}
+
+    def draw(count):
+        labels = torch.randint(2, (count,), generator=chance)
+        images = torch.randint(60, 120, (count, 3, 1, 1), generator=chance).expand(-1, -1, 32, 32).clone()
+        images[labels == 1, :, 8:16, 8:16] += 100  # class 1 has a light square
+        return images.to(torch.uint8), labels
+
+    images = ImageSet("own", *draw(600), *draw(300), class_names=("a", "b"))
+    found = factors.study(Model(), images, seed=0).set_index(["factor", "part"])["score"]
+    assert found["class", "y"] > 0.95 > 0.5 > found["class", "w"]
+    assert found["mean colour", "w"] > 0.99 and found["mean colour", "y"] < 0.6
+    assert min(found["class", "z"], found["mean colour", "z"]) > 0.95
+
+
+def test_factors_of_digits_are_those_that_they_were_drawn_from():
+    images = ImageSet("digits", *[torch.zeros(1)] * 4, class_names=())
+    train, test = factors.factors(images)
+    assert len(train["class"]) == 4 * 1438 and len(test["ink's colour"]) == 4 * 359
