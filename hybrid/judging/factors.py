@@ -17,7 +17,8 @@ from hybrid.judging.probe import VALIDATION, linear_probe, second_moments, stand
 from hybrid.machine.precision import float64_device
 from hybrid.model import HybridModel
 
-PENALTIES = tuple(10.0**power for power in range(2, -7, -1))  # of ridge regression, beside features of variance 1
+PENALTIES = tuple(10.0**power for power in range(2, -6, -1))  # of ridge regression, beside features of variance 1
+KINDS_PENALTIES = (1e-1, 1e-2, 1e-3)  # of `linear_probe`
 MOST = 10_000  # train images that probes are fitted on
 
 
@@ -31,19 +32,20 @@ def study(model: HybridModel, images: ImageSet, seed: int) -> pd.DataFrame:
     some = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(seed))[:MOST].sort().values
     sources = None if images.train_sources is None else images.train_sources[some]
     train, test = model.features(images.train_images[some.to(images.train_images.device)]), model.features(images.test_images)
+    smooth = [name for name, wanted in test_factors.items() if wanted.is_floating_point()]
+    fitted, wanted = (torch.cat([known[name].double() for name in smooth], dim=1) for known in (train_factors, test_factors))
+    widths = [test_factors[name].shape[1] for name in smooth]
     rows = []
-    for name, wanted in test_factors.items():
-        fitted = train_factors[name][some]
-        for part in ("y", "w", "z"):
-            row = {"factor": name, "part": part}
-            if wanted.is_floating_point():
-                row["score"] = explained(train[part], fitted, test[part], wanted, seed, sources)
-            else:
-                labels = fitted.to(train[part].device), wanted.to(train[part].device)
-                accuracy = linear_probe(train[part], labels[0], test[part], labels[1], seed=seed, sources=sources).accuracy
-                guessed = 100 * (wanted == fitted.bincount().argmax()).float().mean().item()
-                row |= {"score": (accuracy - guessed) / (100 - guessed), "accuracy": accuracy}
-            rows.append(row)
+    for part in train:
+        found = explained(train[part], fitted[some], test[part], wanted, seed, sources).split(widths)
+        scores = {name: {"score": of_name.mean().item()} for name, of_name in zip(smooth, found, strict=True)}
+        for name in [name for name in test_factors if name not in smooth]:
+            labels = train_factors[name][some], test_factors[name]
+            on_device = [values.to(train[part].device) for values in labels]
+            probe = linear_probe(train[part], on_device[0], test[part], on_device[1], seed, KINDS_PENALTIES, sources)
+            guessed = 100 * (labels[1] == labels[0].bincount().argmax()).float().mean().item()
+            scores[name] = {"score": (probe.accuracy - guessed) / (100 - guessed), "accuracy": probe.accuracy}
+        rows += [{"factor": name, "part": part, **scores[name]} for name in test_factors]
     return pd.DataFrame(rows)
 
 
@@ -59,7 +61,9 @@ def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             "place": "shift",
             "size": "scale",
         }
-        return tuple({name: known[key] for name, key in names.items()} for known in load_digit_factors())
+        counts = len(images.train_images), len(images.test_images)  # a profile may use the first only
+        known = zip(load_digit_factors(), counts, strict=True)
+        return tuple({name: values[key][:count] for name, key in names.items()} for values, count in known)
     return tuple(
         {"class": labels.cpu(), **statistics(x)}
         for labels, x in ((images.train_labels, images.train_images), (images.test_labels, images.test_images))
@@ -96,27 +100,28 @@ def statistics(images: Tensor) -> dict[str, Tensor]:
 
 def explained(
     train: Tensor, wanted: Tensor, test: Tensor, test_wanted: Tensor, seed: int = 0, sources: Tensor | None = None
-) -> float:
-    """R^2 on test features (M, D) of ridge regression, fitted on train features (N, D), of targets (N, K) and (M, K).
+) -> Tensor:
+    """R^2 on test features (M, D) of ridge regression, fitted on train features (N, D), of targets (N, K) and (M, K): (K,).
 
-    The mean over the K. The penalty is chosen on a part of the train examples; those of one of the `sources` stay together.
+    Each target's penalty is chosen on a part of the train examples; those of one of the `sources` stay together.
     """
     device = float64_device(train.device)
     train, test = train.to(device), test.to(device)
     wanted, test_wanted = wanted.double().to(device), test_wanted.double().to(device)
     held, kept = (part.to(device) for part in split(len(train), VALIDATION, seed, sources))
-    scores = _ridge(train[kept], wanted[kept], train[held], wanted[held], PENALTIES)
-    return _ridge(train, wanted, test, test_wanted, (PENALTIES[int(torch.stack(scores).argmax())],))[0].item()
+    best = _ridge(train[kept], wanted[kept], train[held], wanted[held]).argmax(0)  # (K,)
+    return _ridge(train, wanted, test, test_wanted).gather(0, best[None])[0].cpu()
 
 
-def _ridge(train: Tensor, wanted: Tensor, test: Tensor, test_wanted: Tensor, penalties: tuple[float, ...]) -> list[Tensor]:
-    """R^2 with each of the penalties."""
-    train, test = (features.double() for features in standardise(train, test))
+def _ridge(train: Tensor, wanted: Tensor, test: Tensor, test_wanted: Tensor) -> Tensor:
+    """R^2 with each of the `PENALTIES`: (P, K)."""
+    train, test = standardise(train, test)
     mean = wanted.mean(0)
-    values, vectors = second_moments(train)
-    along = vectors.T @ (train.T @ (wanted - mean)) / len(train)  # (D, K)
-    found, total = [], (test_wanted - test_wanted.mean(0)).square().sum(0)
-    for penalty in penalties:
-        predicted = test @ (vectors @ (along / (values + penalty)[:, None])) + mean
-        found.append((1 - (test_wanted - predicted).square().sum(0) / total).mean())
-    return found
+    values, vectors = (of.double() for of in second_moments(train))
+    along = vectors.T @ (train.T.double() @ (wanted - mean)) / len(train)  # (D, K)
+    seen, total = test.double() @ vectors, (test_wanted - test_wanted.mean(0)).square().sum(0)
+    found = []
+    for penalty in PENALTIES:
+        errors = test_wanted - mean - seen @ (along / (values + penalty)[:, None])
+        found.append(1 - errors.square().sum(0) / total)
+    return torch.stack(found)

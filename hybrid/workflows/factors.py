@@ -31,6 +31,8 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
     """
     config, images = experiment.profile.hybrid.representation, experiment.slug
     values = {"dataset": images, "seed": experiment.seed, "method": describe(config), "most": MOST, "judging": JUDGING}
+    if experiment.profile.images is not None:
+        values["images"] = experiment.profile.images
     if experiment.sha256 is not None:
         values["sha256"] = experiment.sha256
     key = Key(as_json(values), schema.Representation)
