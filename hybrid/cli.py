@@ -363,12 +363,12 @@ def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, ru
     from hybrid.experiments.experiment import Experiment
     from hybrid.showing import factors as showing
     from hybrid.showing import figures
-    from hybrid.workflows.factors import factors
+    from hybrid.workflows.factors import factors, folder
 
     experiment = Experiment(profile, dataset, seed)
     rows = factors(experiment, run)
     print(showing.table(rows).round(2))
-    picture = experiment.outcomes / "factors"
+    picture = folder(experiment) / f"seed{seed}"
     figures.save_figure(showing.draw({f"{profile}, {experiment.slug}": rows}), picture)
     print(f"picture: {picture}.png")
 

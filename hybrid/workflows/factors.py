@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from hybrid import released
+from hybrid import paths, released
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import train_representation
-from hybrid.experiments.store import Key, as_json
+from hybrid.experiments.store import Key, Store, as_json
 from hybrid.judging.factors import MOST, study
-from hybrid.machine import distributed
+from hybrid.machine import distributed, files
 from hybrid.machine.provenance import machine, provenance
 from hybrid.model import HybridModel
 from hybrid.profiles import schema
@@ -20,7 +20,6 @@ from hybrid.profiles.schema import describe
 from hybrid.training import checkpoint
 
 JUDGING = 1  # goes up whenever the code that judges would give other numbers
-NAME = "factors"
 
 
 def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFrame:
@@ -36,12 +35,26 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
     if experiment.sha256 is not None:
         values["sha256"] = experiment.sha256
     key = Key(as_json(values), schema.Representation)
-    kept = experiment.store.outcome(NAME, key)
+    store, name = Store(folder(experiment)), f"seed{experiment.seed}"
+    kept = store.outcome(name, key)
     if kept is None:
         model, origin = _trained(experiment, config) if run is None else _given(experiment, run)
         rows = distributed.on_rank_zero(lambda: study(model, experiment.images, experiment.seed).to_dict("records"))
         about = provenance(**machine(experiment.device), sha256=experiment.images.sha256, trained=origin)
-        kept = experiment.store.keep_outcome(NAME, key, {"rows": rows, "provenance": about})
+        kept = store.keep_outcome(name, key, {"rows": rows, "provenance": about})
+    return pd.DataFrame(kept["rows"])
+
+
+def folder(experiment: Experiment) -> Path:
+    """Where they are kept, for each seed: apart from the outcomes of methods, which notebooks are executed anew for."""
+    return experiment.results / "factors"
+
+
+def committed(profile: str, dataset: str, seed: int = 0) -> pd.DataFrame:
+    """Those that came with the repository, whatever the home is. Raises HybridError where there are none."""
+    path = paths.REPOSITORY / "results" / profile / dataset / "factors" / f"seed{seed}.json"
+    if (kept := files.read_json(path)) is None:
+        raise HybridError(f"{path} is missing or damaged: restore it, as with git checkout")
     return pd.DataFrame(kept["rows"])
 
 

@@ -23,6 +23,14 @@ def test_released_weights_of_another_profile_are_refused(home):
         workflow.factors(Experiment("smoke"), "cifar10")
 
 
+def test_they_are_no_methods_outcome(home):
+    """Notebooks are executed anew when a method's outcome is newer than they are: these lie elsewhere."""
+    experiment = Experiment("smoke")
+    assert experiment.outcomes not in [workflow.folder(experiment), *workflow.folder(experiment).parents]
+    with pytest.raises(HybridError, match="restore it"):
+        workflow.committed("smoke", "digits")
+
+
 @pytest.fixture(params=[("demo", "digits"), ("laptop", "cifar10")], ids="-".join)
 def committed(request, monkeypatch):
     monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("it is not committed"))
