@@ -1,6 +1,7 @@
 """The command line, `hybrid`: what its commands are called and take.
 
-reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen, expect; `hybrid --version`.
+reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen, expect, bounds, factors,
+tradeoff; `hybrid --version`.
 Commands import what they need once they run, so that help comes at once.
 """
 
@@ -330,7 +331,88 @@ def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> 
     print(f"expected: {expected.add(Experiment(profile, dataset, seed))}")
 
 
-COMMANDS = (reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen, expect)
+def bounds(seed: int = 0) -> None:
+    """Hold the paper's bounds against mutual information that is known, and draw estimates against the truth.
+
+    Args:
+        seed: of samples, weights and batches.
+    """
+    from hybrid.judging.known import claims
+    from hybrid.showing import bounds as showing
+    from hybrid.showing import figures
+    from hybrid.workflows import bounds
+
+    path = bounds.bounds(seed)
+    rows, consistency = bounds.read()
+    print(f"{showing.table(rows)}\n{consistency.round(2)}")
+    for words, holds in claims(rows).items():
+        print(f"{'yes' if holds else 'NO '}  {words}")
+    figures.save_figure(showing.draw(rows), path.with_suffix(""))
+    print(f"estimates: {path}")
+
+
+def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, run: Path | None = None) -> None:
+    """Say what y, w and z keep of an image: linear probes for its class, colours, texture and place.
+
+    Args:
+        profile: as for `hybrid reproduce --help`.
+        dataset: likewise.
+        seed: of the run and of what is held out.
+        run: released weights, such as cifar10, or a run's folder, of that profile; left out: the profile's own first stage.
+    """
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.showing import factors as showing
+    from hybrid.showing import figures
+    from hybrid.workflows.factors import factors, folder
+
+    experiment = Experiment(profile, dataset, seed)
+    rows = factors(experiment, run)
+    print(showing.table(rows).round(2))
+    picture = folder(experiment) / f"seed{seed}"
+    figures.save_figure(showing.draw({f"{profile}, {experiment.slug}": rows}), picture)
+    print(f"picture: {picture}.png")
+
+
+def tradeoff(profile: str = "demo", dataset: str | None = None, seed: int = 0, time_limit: float | None = None) -> None:
+    """Train the hybrid's first stage for alpha from 0 to 1 and for y of 1 to 6 channels, and judge each: many trainings.
+
+    Args:
+        profile: as for `hybrid reproduce --help`.
+        dataset: likewise.
+        seed: of weights and batches.
+        time_limit: stop at a checkpoint after so many seconds, with exit status 75.
+    """
+    from hybrid.experiments.experiment import Experiment
+    from hybrid.showing import figures
+    from hybrid.showing import tradeoff as showing
+    from hybrid.training.loop import Clock
+    from hybrid.workflows import tradeoff
+
+    experiment = Experiment(profile, dataset, seed, Clock(time_limit))
+    path = tradeoff.tradeoff(experiment)
+    rows = tradeoff.read(experiment)
+    print(rows.round(3).to_string())
+    figures.save_figure(showing.draw(rows), path.with_suffix(""))
+    print(f"trade-off: {path}")
+
+
+COMMANDS = (
+    reproduce,
+    train,
+    evaluate,
+    sample,
+    interpolate,
+    embed,
+    diagnose,
+    release,
+    data,
+    bench,
+    screen,
+    expect,
+    bounds,
+    factors,
+    tradeoff,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

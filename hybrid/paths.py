@@ -38,6 +38,11 @@ def bench() -> Path:
     return home() / "results" / "bench"
 
 
+def bounds() -> Path:
+    """Estimates where the mutual information is known."""
+    return home() / "results" / "bounds"
+
+
 def cache() -> Path:
     """Statistics of data sets that every run shares."""
     return home() / "runs" / "cache"

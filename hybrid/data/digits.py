@@ -38,16 +38,31 @@ def load_digits_rgb() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     No glyph is in both splits. Each split goes through all its glyphs once, then again, `RENDERINGS` times, so that its
     first images are all of different glyphs.
     """
+    train, test = _drawn()
+    return train["images"], train["labels"], test["images"], test["labels"]
+
+
+def load_digit_factors() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What the images of the train and of the test split were drawn from, for each: float (N, D), or int64 (N,) for kinds.
+
+    `labels`; `ink` and `paper`, colours on [0, 1] (N, 3); `shift`, down and right in pixels (N, 2); `scale`, pixels that a
+    cell of the glyph spans (N, 1); `texture`, the paper's (N,): 0 a grating, 1 checks, 2 clouds; `strength`, its amplitude
+    (N, 1). An image whose ink is dark has light paper, and the other way round.
+    """
+    return tuple({name: value for name, value in split.items() if name != "images"} for split in _drawn())
+
+
+def _drawn() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The images of both splits with all that they were drawn from."""
     rng = np.random.Generator(np.random.PCG64(SEED))
     train_glyphs, train_labels, test_glyphs, test_labels = split_glyphs(rng)
-    train_images = paint(stroke_masks(np.tile(train_glyphs, (RENDERINGS, 1, 1)), rng), rng)
-    test_images = paint(stroke_masks(np.tile(test_glyphs, (RENDERINGS, 1, 1)), rng), rng)
-    return (
-        torch.from_numpy(train_images),
-        torch.from_numpy(np.tile(train_labels, RENDERINGS)),
-        torch.from_numpy(test_images),
-        torch.from_numpy(np.tile(test_labels, RENDERINGS)),
-    )
+    splits = []
+    for glyphs, labels in ((train_glyphs, train_labels), (test_glyphs, test_labels)):
+        factors = {"labels": np.tile(labels, RENDERINGS)}
+        masks = stroke_masks(np.tile(glyphs, (RENDERINGS, 1, 1)), rng, factors)
+        factors["images"] = paint(masks, rng, factors)
+        splits.append({name: torch.from_numpy(value) for name, value in factors.items()})
+    return splits[0], splits[1]
 
 
 def split_glyphs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -65,14 +80,18 @@ def split_glyphs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.n
     return glyphs[~test], labels[~test], glyphs[test], labels[test]
 
 
-def stroke_masks(glyphs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def stroke_masks(glyphs: np.ndarray, rng: np.random.Generator, factors: dict[str, np.ndarray] | None = None) -> np.ndarray:
     """Coverage by ink, (N, 32, 32) in [0, 1], of glyphs (N, 8, 8) in [0, 1], each moved and scaled by a little.
+
+    What is drawn is put into `factors`, here and in `paint`.
 
     The cells of a glyph are themselves counts of ink in blocks of 4x4 pixels; smooth interpolation and a threshold of a
     pixel's width give back a stroke.
     """
     scale = _between(GLYPH_SIZE, rng.random((len(glyphs), 1))) / 8  # pixels per cell
     shift = _between((-GLYPH_SHIFT, GLYPH_SHIFT), rng.random((len(glyphs), 2)))
+    if factors is not None:
+        factors |= {"scale": scale, "shift": shift}
     pixel = np.arange(SIDE) - (SIDE - 1) / 2
     cell = (pixel - shift[:, :, None]) / scale[:, :, None] + 3.5  # (N, 2, 32), in cells of the glyph
     weight = _cubic(cell[..., None] - np.arange(8))  # (N, 2, 32, 8)
@@ -81,14 +100,18 @@ def stroke_masks(glyphs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return ramp * ramp * (3 - 2 * ramp)
 
 
-def paint(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def paint(masks: np.ndarray, rng: np.random.Generator, factors: dict[str, np.ndarray] | None = None) -> np.ndarray:
     """Images, uint8 (N, 3, 32, 32): masks (N, 32, 32) in [0, 1] as ink on paper, colours and textures of chance."""
     count = len(masks)
     dark, light = _colours(DARK, rng.random((count, 3))), _colours(LIGHT, rng.random((count, 3)))  # (N, 3)
     dark_ink = rng.random((count, 1)) < 0.5
     ink, paper = np.where(dark_ink, dark, light), np.where(dark_ink, light, dark)
-    ink_texture = _textures(rng, count) * _between(INK_AMPLITUDE, rng.random((count, 1, 1)))  # (N, 32, 32)
-    paper_texture = _textures(rng, count) * _between(PAPER_AMPLITUDE, rng.random((count, 1, 1)))
+    ink_texture = _textures(rng, count)[0] * _between(INK_AMPLITUDE, rng.random((count, 1, 1)))  # (N, 32, 32)
+    texture, kind = _textures(rng, count)
+    strength = _between(PAPER_AMPLITUDE, rng.random((count, 1, 1)))
+    paper_texture = texture * strength
+    if factors is not None:
+        factors |= {"ink": ink, "paper": paper, "texture": kind, "strength": strength[:, :, 0]}
     images = np.empty((count, 3, SIDE, SIDE), dtype=np.uint8)
     for channel in range(3):
         on_ink = ink[:, channel, None, None] + ink_texture
@@ -120,8 +143,8 @@ def _colours(luma: tuple[float, float], unit: np.ndarray) -> np.ndarray:
     return grey + hue * room * _between(COLOURFULNESS, unit[:, 2:])
 
 
-def _textures(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Smooth patterns (N, 32, 32) in [-1, 1]: a third each of gratings, checks and clouds."""
+def _textures(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth patterns (N, 32, 32) in [-1, 1], and which of gratings, checks and clouds (0, 1, 2) each is: a third of all."""
     draws = rng.random((count, 3))
     angle, period = np.pi * draws[:, 0], _between(PERIOD, draws[:, 1])
     grating = _wave(angle, period, rng.random(count))
@@ -130,8 +153,8 @@ def _textures(rng: np.random.Generator, count: int) -> np.ndarray:
     for _ in range(WAVES):
         wave = rng.random((count, 3))
         clouds += _wave(2 * np.pi * wave[:, 0], _between(CLOUD_PERIOD, wave[:, 1]), wave[:, 2]) / WAVES
-    kind = draws[:, 2, None, None]
-    return np.where(kind < 1 / 3, grating, np.where(kind < 2 / 3, checks, clouds))
+    kind = np.digitize(draws[:, 2], (1 / 3, 2 / 3))  # (N,), int64
+    return np.where(kind[:, None, None] == 0, grating, np.where(kind[:, None, None] == 1, checks, clouds)), kind
 
 
 def _wave(angle: np.ndarray, period: np.ndarray, phase: np.ndarray) -> np.ndarray:

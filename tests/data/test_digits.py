@@ -115,3 +115,32 @@ def test_neither_pixels_nor_colour_give_the_class_away_but_the_strokes_do(drawn)
     masks = [digits.stroke_masks(np.tile(g, (4, 1, 1)), rng).reshape(-1, 1024) for g in (train_glyphs, test_glyphs)]
     masks = [torch.from_numpy(mask).float() for mask in masks]
     assert linear_accuracy(masks[0], train_labels, masks[1], test_labels) > 0.93
+
+
+@pytest.fixture(scope="module")
+def known():
+    return digits.load_digit_factors()
+
+
+def test_factors_are_what_the_images_were_drawn_from(drawn, known):
+    for images, labels, factors in ((*drawn[:2], known[0]), (*drawn[2:], known[1])):
+        assert torch.equal(factors["labels"], labels)
+        assert {name: tuple(value.shape[1:]) for name, value in factors.items()} == {
+            "labels": (), "scale": (1,), "shift": (2,), "ink": (3,), "paper": (3,), "texture": (), "strength": (1,)
+        }  # fmt: skip
+        left = images[:, :, :, :3].double().mean((2, 3)) / 255  # no stroke reaches there
+        assert (left - factors["paper"]).abs().max() < 0.15
+        roughness = (images[:, :, :, :3].double() / 255).std((2, 3)).mean(1)
+        assert torch.corrcoef(torch.stack([roughness, factors["strength"][:, 0]]))[0, 1] > 0.4
+
+
+def test_a_glyph_lies_where_its_shift_says(known):
+    """Two drawings of one glyph: the strokes' centres differ as their shifts do."""
+    rng = generator(digits.SEED)
+    glyphs = digits.split_glyphs(rng)[0]
+    masks = torch.from_numpy(digits.stroke_masks(np.tile(glyphs, (4, 1, 1)), rng))
+    at = torch.arange(32.0, dtype=torch.float64)
+    total = masks.sum((1, 2))
+    centre = torch.stack([(masks.sum(2) * at).sum(1) / total, (masks.sum(1) * at).sum(1) / total], dim=1)
+    moved, shifted = (value[:1438] - value[1438:2876] for value in (centre, known[0]["shift"]))
+    assert (moved - shifted).abs().mean() < 0.25

@@ -15,7 +15,11 @@ from hybrid.paths import REPOSITORY
 from hybrid.workflows import notebooks
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-PARAMETERS = {"explorer": {"weights": "cifar10", "images": ""}}  # the other notebooks take an experiment's
+PARAMETERS = {  # the other notebooks take an experiment's
+    "explorer": {"weights": "cifar10", "images": ""},
+    "bounds": {"truth": 4.0, "m": 256},
+    "tradeoff": {"results": "demo/digits"},
+}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -40,7 +44,8 @@ def test_stored_as_they_should_be(path):
 
 def test_there_are_all():
     figures = {f"figure{number}" for number in (2, 3, 4, 5, 6)}
-    assert {path.stem for path in NOTEBOOKS} >= figures | {"method", "table1", "baselines", "ablations", "explorer"}
+    others = {"method", "table1", "baselines", "ablations", "explorer", "bounds", "factors"}
+    assert {path.stem for path in NOTEBOOKS} >= figures | others
 
 
 @pytest.fixture

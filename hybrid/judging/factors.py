@@ -1,0 +1,127 @@
+"""What y, w and z keep of an image: linear probes for its class, colours, texture and place.
+
+Of the embedded digits these are known exactly, as they were drawn. Of other images statistics of the pixels stand for them.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hybrid.data.datasets import ImageSet, split
+from hybrid.data.digits import load_digit_factors
+from hybrid.data.pixels import as_float
+from hybrid.judging.probe import VALIDATION, linear_probe, second_moments, standardise
+from hybrid.machine.precision import float64_device
+from hybrid.model import HybridModel
+
+PENALTIES = tuple(10.0**power for power in range(2, -6, -1))  # of ridge regression, beside features of variance 1
+KINDS_PENALTIES = (1e-1, 1e-2, 1e-3)  # of `linear_probe`
+MOST = 10_000  # train images that probes are fitted on
+
+
+def study(model: HybridModel, images: ImageSet, seed: int) -> pd.DataFrame:
+    """A row for each factor and part of the code: `factor`, `part` (y, w, z), `score`, and `accuracy` (percent) of kinds.
+
+    `score`: 1 where the part tells all of the factor, 0 where it tells nothing, both of test images: the share of the variance
+    that ridge regression explains (R^2, mean over coordinates), of kinds the share of what guessing the commonest gets wrong.
+    """
+    train_factors, test_factors = factors(images)
+    some = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(seed))[:MOST].sort().values
+    sources = None if images.train_sources is None else images.train_sources[some]
+    train, test = model.features(images.train_images[some.to(images.train_images.device)]), model.features(images.test_images)
+    smooth = [name for name, wanted in test_factors.items() if wanted.is_floating_point()]
+    fitted, wanted = (torch.cat([known[name].double() for name in smooth], dim=1) for known in (train_factors, test_factors))
+    widths = [test_factors[name].shape[1] for name in smooth]
+    rows = []
+    for part in train:
+        found = explained(train[part], fitted[some], test[part], wanted, seed, sources).split(widths)
+        scores = {name: {"score": of_name.mean().item()} for name, of_name in zip(smooth, found, strict=True)}
+        for name in [name for name in test_factors if name not in smooth]:
+            labels = train_factors[name][some], test_factors[name]
+            on_device = [values.to(train[part].device) for values in labels]
+            probe = linear_probe(train[part], on_device[0], test[part], on_device[1], seed, KINDS_PENALTIES, sources)
+            guessed = 100 * (labels[1] == labels[0].bincount().argmax()).float().mean().item()
+            scores[name] = {"score": (probe.accuracy - guessed) / (100 - guessed), "accuracy": probe.accuracy}
+        rows += [{"factor": name, "part": part, **scores[name]} for name in test_factors]
+    return pd.DataFrame(rows)
+
+
+def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The factors of train and test images on the CPU: float (N, D), or int64 (N,) for kinds."""
+    if images.name == "digits":
+        names = {
+            "class": "labels",
+            "ink's colour": "ink",
+            "paper's colour": "paper",
+            "kind of texture": "texture",
+            "strength of texture": "strength",
+            "place": "shift",
+            "size": "scale",
+        }
+        counts = len(images.train_images), len(images.test_images)  # a profile may use the first only
+        known = zip(load_digit_factors(), counts, strict=True)
+        return tuple({name: values[key][:count] for name, key in names.items()} for values, count in known)
+    return tuple(
+        {"class": labels.cpu(), **statistics(x)}
+        for labels, x in ((images.train_labels, images.train_images), (images.test_labels, images.test_images))
+    )
+
+
+def statistics(images: Tensor) -> dict[str, Tensor]:
+    """Of images (N, 3, H, W), uint8: float (N, D) each, on the CPU.
+
+    `mean colour`, RGB on [0, 1]. `contrast`, the brightness's standard deviation. `fineness`: how much of the brightness's
+    variance lies between neighbours (log). `direction`: slopes along rows against slopes along columns (log). `place`: the
+    centre of the squared slopes, down and right, in pixels.
+    """
+    parts = []
+    for some in images.split(1000):
+        x = as_float(some)
+        light = x.mean(1)  # (N, H, W)
+        down, right = (F.pad(light.diff(dim=1), (0, 0, 0, 1)), F.pad(light.diff(dim=2), (0, 1)))
+        slopes = down.square() + right.square() + 1e-8
+        weight = slopes / slopes.sum((1, 2), keepdim=True)
+        at = torch.arange(light.shape[1], device=x.device).float()
+        variance = light.var((1, 2)) + 1e-6
+        parts.append(
+            {
+                "mean colour": x.mean((2, 3)),
+                "contrast": variance.sqrt()[:, None],
+                "fineness": (slopes.mean((1, 2)) / variance).log()[:, None],
+                "direction": ((right.square().mean((1, 2)) + 1e-6) / (down.square().mean((1, 2)) + 1e-6)).log()[:, None],
+                "place": torch.stack([(weight.sum(2) * at).sum(1), (weight.sum(1) * at).sum(1)], dim=1),
+            }
+        )
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+
+
+def explained(
+    train: Tensor, wanted: Tensor, test: Tensor, test_wanted: Tensor, seed: int = 0, sources: Tensor | None = None
+) -> Tensor:
+    """R^2 on test features (M, D) of ridge regression, fitted on train features (N, D), of targets (N, K) and (M, K): (K,).
+
+    Each target's penalty is chosen on a part of the train examples; those of one of the `sources` stay together.
+    """
+    device = float64_device(train.device)
+    train, test = train.to(device), test.to(device)
+    wanted, test_wanted = wanted.double().to(device), test_wanted.double().to(device)
+    held, kept = (part.to(device) for part in split(len(train), VALIDATION, seed, sources))
+    best = _ridge(train[kept], wanted[kept], train[held], wanted[held]).argmax(0)  # (K,)
+    return _ridge(train, wanted, test, test_wanted).gather(0, best[None])[0].cpu()
+
+
+def _ridge(train: Tensor, wanted: Tensor, test: Tensor, test_wanted: Tensor) -> Tensor:
+    """R^2 with each of the `PENALTIES`: (P, K)."""
+    train, test = standardise(train, test)
+    mean = wanted.mean(0)
+    values, vectors = (of.double() for of in second_moments(train))
+    along = vectors.T @ (train.T.double() @ (wanted - mean)) / len(train)  # (D, K)
+    seen, total = test.double() @ vectors, (test_wanted - test_wanted.mean(0)).square().sum(0)
+    found = []
+    for penalty in PENALTIES:
+        errors = test_wanted - mean - seen @ (along / (values + penalty)[:, None])
+        found.append(1 - errors.square().sum(0) / total)
+    return torch.stack(found)

@@ -1,0 +1,91 @@
+"""The bounds held against mutual information that is known: estimates with their standard errors, and the claims on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Generator, Tensor
+
+from hybrid.data.known import Known
+from hybrid.errors import HybridError
+from hybrid.objectives import i_ba, i_cpc
+
+QUERIES = 1024  # of a batch of m pairs, at most, whose terms are computed: they are many more than needed
+ERRORS = 3  # standard errors that an estimate may lie above what it is a lower bound of
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """In nats."""
+
+    value: float
+    error: float  # standard
+
+
+@torch.no_grad()
+def contrastive(scores: Callable[[Tensor, Tensor], Tensor], x: Tensor, z: Tensor, m: int) -> Estimate:
+    """I_CPC, equation (3), of pairs (N, D_x), (N, D_z) in batches of m, with a critic log g: (n, D_x), (m, D_z) -> (n, m).
+
+    The batches are independent, and the error is of their mean. Raises HybridError for less than two of them.
+    """
+    if len(x) < 2 * m:
+        raise HybridError(f"{len(x)} pairs make less than two batches of m = {m}: give {2 * m} or more")
+    batches = zip(x[: len(x) // m * m].split(m), z[: len(x) // m * m].split(m), strict=True)
+    own = torch.arange(min(m, QUERIES))
+    return _mean(torch.stack([i_cpc(scores(some[:QUERIES], others), own) for some, others in batches]))
+
+
+def contrastive_at_best(known: Known, m: int, batches: int, generator: Generator) -> Estimate:
+    """I_CPC with the best critic that there is, of so many fresh batches of m pairs."""
+    found = [contrastive(known.log_ratio, *known.sample(2 * m, generator), m) for _ in range(batches // 2)]
+    return Estimate(sum(one.value for one in found) / len(found), math.hypot(*(one.error for one in found)) / len(found))
+
+
+@torch.no_grad()
+def barber_agakov(log_likelihood: Callable[[Tensor, Tensor], Tensor], known: Known, x: Tensor, z: Tensor) -> Estimate:
+    """I_BA, equation (2), of pairs, with the known density of x and a q(x|z): (N, D_x), (N, D_z) -> (N,)."""
+    likelihood, density = log_likelihood(x, z).double(), known.log_density(x).double()
+    return Estimate(i_ba(likelihood, -density.mean().item()).item(), _mean(likelihood - density).error)
+
+
+def weighed(ba: Estimate, cpc: Estimate, alpha: float) -> Estimate:
+    """Equation (4) of both. Its error is at most the sum of theirs."""
+    return Estimate(alpha * ba.value + (1 - alpha) * cpc.value, alpha * ba.error + (1 - alpha) * cpc.error)
+
+
+def ceiling(rows: pd.DataFrame) -> pd.Series:
+    """What no estimate may exceed but for its error: the truth, and log m where the bound is (3) alone."""
+    cap = rows["m"].map(math.log).where(rows["bound"] == "cpc", math.inf)
+    return rows["truth"].clip(upper=cap)
+
+
+def claims(rows: pd.DataFrame) -> dict[str, bool]:
+    """What is claimed of the bounds, in words, and whether these estimates bear it out.
+
+    `rows`: `family` of the distribution, `bound` (cpc, ba, hybrid), `by` (the critic or decoder), `m`, `truth`, `estimate`
+    and its standard `error`, in nats.
+    """
+    cap = rows["m"].map(math.log)
+    cpc, ba, hybrid = (rows["bound"] == bound for bound in ("cpc", "ba", "hybrid"))
+    normal, best, linear = rows["family"] == "multinormal", rows["by"] == "best critic", rows["by"] == "linear Gaussian"
+    far_below, far_above = rows["truth"] < cap - 2, rows["truth"] > cap + 4
+    below = rows["estimate"] <= ceiling(rows) + ERRORS * rows["error"]
+    exact = (rows["estimate"] - rows["truth"]).abs() <= ERRORS * rows["error"] + 0.01 * rows["truth"]
+    enough = rows["estimate"] + ERRORS * rows["error"] >= 0.9 * rows["truth"]
+    full = rows["estimate"] > 0.97 * cap
+    return {
+        "I_CPC is at most the truth and log m": bool(below[cpc].all()),
+        "I_CPC has 90 % of a multinormal's truth below log m - 2": bool(enough[cpc & normal & best & far_below].all()),
+        "I_CPC stays at log m where the truth is far above": bool(full[cpc & best & far_above].all()),
+        "I_BA with a linear Gaussian is exact on multinormals": bool(exact[ba & normal & linear].all()),
+        "I_BA is at most the truth everywhere": bool(below[ba].all()),
+        "the hybrid is at most the truth": bool(below[hybrid].all()),
+    }
+
+
+def _mean(values: Tensor) -> Estimate:
+    return Estimate(values.mean().item(), (values.std() / len(values) ** 0.5).item())

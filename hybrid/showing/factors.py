@@ -1,0 +1,35 @@
+"""What y, w and z keep of an image, as bars."""
+
+from __future__ import annotations
+
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from hybrid.showing import figures
+
+COLOURS = {"y": "C0", "w": "C1", "z": "0.6"}
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """`judging.factors.study`'s rows, a row a factor and a column a part: scores, and accuracies of kinds."""
+    wide = rows.pivot(index="factor", columns="part", values="score")[list(COLOURS)]
+    if "accuracy" in rows:
+        kinds = rows.dropna(subset="accuracy").pivot(index="factor", columns="part", values="accuracy")
+        wide = wide.join(kinds[list(COLOURS)].add_prefix("accuracy on "))
+    return wide.loc[rows["factor"].unique()]
+
+
+def draw(studies: dict[str, pd.DataFrame]) -> Figure:
+    """A panel for each of the named `judging.factors.study`s: a group of bars a factor, a bar a part of the code."""
+    with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
+        figure, axes = plt.subplots(1, len(studies), figsize=(4.5 * len(studies), 3), squeeze=False, layout="constrained")
+        for axis, (title, rows) in zip(axes[0], studies.items(), strict=True):
+            shown = rows.assign(score=rows["score"].clip(lower=0))
+            sns.barplot(shown, y="factor", x="score", hue="part", palette=COLOURS, ax=axis, legend=axis is axes[0, -1])
+            axis.set(title=title, xlabel="told by a linear probe: 0 nothing, 1 all", ylabel="", xlim=(0, 1))
+        if axes[0, -1].get_legend():
+            sns.move_legend(axes[0, -1], "lower right", title=None, frameon=True)
+        sns.despine(figure, left=True)
+    return figure

@@ -1,0 +1,203 @@
+"""`hybrid bounds`: the paper's bounds where the mutual information is known, as rows for a figure and for claims on them.
+
+Five parts: the best critic on correlated Gaussians, for m from 64 to 16,384; trained critics, decoders and hybrids on
+multinormals and on the public benchmark's Student, asinh and spiral, judged on the benchmark's own samples; critics of pairs
+of digits; and the self-consistency that Song & Ermon (2020) ask of an estimator of images.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Generator, Tensor
+
+from hybrid import paths
+from hybrid.data import known
+from hybrid.data.digits import load_digits_rgb
+from hybrid.data.known import DigitPairs, Known
+from hybrid.errors import HybridError
+from hybrid.judging.known import Estimate, barber_agakov, contrastive, contrastive_at_best, weighed
+from hybrid.machine import files
+from hybrid.machine.provenance import machine, provenance
+from hybrid.models.base import Trainable, stream
+from hybrid.models.estimators import DIM, Both, Critic, LinearGaussian, SeesImages, image_net, perceptron
+from hybrid.profiles.schema import Training, describe
+from hybrid.training.loop import train
+
+CPU = torch.device("cpu")  # the networks are too small for anything else
+ALPHA = 0.5  # of the hybrid: both bounds are of the same size here
+TRUTHS = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 14.0)  # nats, of the correlated Gaussians
+SIZES = (64, 256, 1024, 4096, 16384)  # m
+PAIRS, HELD_OUT = 2**17, 2**14  # that vectors' estimators are trained and judged on, where the benchmark gives none
+TRAINING = Training(epochs=2, batch=256, lr=2e-3)
+DIGIT_PAIRS = 2**16
+DIGITS_TRAINING = Training(epochs=2, batch=256, lr=2e-3)
+BENCHMARK = paths.REPOSITORY / "results" / "bounds" / "benchmark.npz"  # by benchmark.py beside it
+COLUMNS = ("case", "family", "bound", "by", "m", "truth", "estimate", "error")
+
+
+def bounds(seed: int = 0) -> Path:
+    """Compute all rows, keep them with their provenance, and return the file: minutes of one core."""
+    began = time.monotonic()
+    rows = [*best_critics(seed), *vectors(seed), *digits(seed)]
+    kept = {
+        "rows": rows,
+        "consistency": consistency(seed),
+        "seconds": round(time.monotonic() - began),
+        "provenance": provenance(
+            seed=seed, alpha=ALPHA, training=describe(TRAINING), digits_training=describe(DIGITS_TRAINING), **machine(CPU)
+        ),
+    }
+    files.write_json(paths.bounds() / "bounds.json", kept)
+    return paths.bounds() / "bounds.json"
+
+
+def read() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The kept rows and the kept `consistency`. Raises HybridError where there are none."""
+    kept = files.read_json(paths.bounds() / "bounds.json")
+    if kept is None:
+        raise HybridError(f"{paths.bounds()} holds no estimates: run hybrid bounds first")
+    return pd.DataFrame(kept["rows"]), pd.DataFrame(kept["consistency"])
+
+
+def best_critics(seed: int, truths: tuple[float, ...] = TRUTHS, sizes: tuple[int, ...] = SIZES, batches: int = 8) -> list[dict]:
+    """Correlated Gaussians of 20 dimensions: I_CPC with the best critic for each m, I_BA with the fitted linear Gaussian."""
+    rows = []
+    for truth in truths:
+        pairs, generator = known.correlated(truth), _generator(seed, "best", truth)
+        case = _case("correlated Gaussians, 20 + 20", "multinormal", pairs.truth)
+        for m in sizes:
+            rows.append(case("cpc", "best critic", m, contrastive_at_best(pairs, m, max(batches, 8192 // m), generator)))
+        rows.append(case("ba", "linear Gaussian", None, _linear(pairs, generator, *pairs.sample(HELD_OUT, generator))))
+    return rows
+
+
+def vectors(seed: int, only: tuple[str, ...] = ()) -> list[dict]:
+    """Trained on samples of our own; judged on the benchmark's where they are of it, in batches of 64, else of 256."""
+    samples, truths = benchmark_samples()
+    cases: dict[str, tuple[str, Known]] = {
+        f"correlated Gaussians, {truth:g} nats": ("multinormal", known.correlated(truth)) for truth in (4.0, 10.0)
+    }
+    cases["cubed Gaussians, 4 nats"] = ("cube", known.Mapped(known.correlated(4.0), known.SAME, known.CUBE))
+    cases |= {name: (name.split("-")[0], pairs) for name, pairs in known.BENCHMARK.items()}
+    rows = []
+    for name, (family, pairs) in cases.items():
+        if only and name not in only:
+            continue
+        generator = _generator(seed, "vectors", name)
+        x, z = samples[name] if name in samples else pairs.sample(HELD_OUT, generator)
+        m = 64 if name in samples else 256
+        case = _case(name, family, truths.get(name, pairs.truth))
+        rows.append(case("cpc", "best critic", m, contrastive(pairs.log_ratio, x, z, m)))
+        rows.append(case("ba", "linear Gaussian", None, _linear(pairs, generator, x, z)))
+        data = torch.cat(pairs.sample(PAIRS, generator), dim=1)
+        critic, both = _vector_estimators(x.shape[1], z.shape[1], seed)
+        critic = _trained(critic, data, TRAINING, f"{name}/critic", seed)
+        rows.append(case("cpc", "trained critic", m, contrastive(critic, x, z, m)))
+        both = _trained(both, data, TRAINING, f"{name}/both", seed)
+        ba = barber_agakov(both.log_likelihood, pairs, x, z)
+        cpc = contrastive(both.critic, x, z[:, : both.dim_y], m)
+        rows.append(case("ba", "trained Gaussian", None, ba))
+        rows.append(case("hybrid", "trained both", m, weighed(ba, cpc, ALPHA)))
+    return rows
+
+
+def benchmark_samples() -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, float]]:
+    """The public benchmark's samples x and z of each of its tasks, and its true values. Raises HybridError without them."""
+    arrays = files.load_arrays(BENCHMARK)
+    if arrays is None:
+        raise HybridError(f"{BENCHMARK} is missing or damaged: restore it, as with git checkout")
+    truths = json.loads(str(arrays["about"]))["truths"]
+    return {name: tuple(torch.from_numpy(arrays[f"{name}/{part}"]) for part in "xz") for name in truths}, truths
+
+
+def digits(seed: int) -> list[dict]:
+    """Critics of pairs of digits that share their class, of one digit and of two, judged on glyphs that were not trained on."""
+    rows = []
+    for kept, copies in ((1.0, 1), (0.8, 1), (1.0, 2)):
+        name = f"{copies} digit{'s' if copies > 1 else ''}, class kept {kept:.0%}"
+        critic, x, z, truth = _digits(seed, name, kept, copies)
+        case = _case(name, "digits", truth)
+        rows += [case("cpc", "trained critic", m, contrastive(critic, x, z, m)) for m in (16, 64, 256)]
+    return rows
+
+
+def consistency(seed: int, kept: float = 0.9, m: int = 256) -> list[dict]:
+    """Song & Ermon's three tests on pairs of digits: rows of `test`, `what`, `estimate` and `error`, and `expected` if known.
+
+    Masked: the fewer rows of z a critic sees, the less it finds, and without any nothing. Data processing: z beside its own
+    upper half tells no more than z. Additivity: two pairs tell twice what one does.
+    """
+    one = DigitPairs(torch.arange(10), kept).truth
+    rows = []
+
+    def add(test: str, what: str, found: Estimate, expected: float | None) -> None:
+        rows.append({"test": test, "what": what, "estimate": found.value, "error": found.error, "expected": expected})
+
+    critic, x, z, _ = _digits(seed, "masked", kept, 1, rows=None)
+    for seen in (0, 8, 16, 24, 32):
+        critic.see_z.rows = (seen,)
+        add("masked", f"{seen} of 32 rows", contrastive(critic, x, z, m), {0: 0.0, 32: one}.get(seen))
+    critic, x, z, _ = _digits(seed, "processed", kept, 1, rows=(32, 16))
+    add("data processing", "z and its upper half", contrastive(critic, x, z, m), one)
+    critic, x, z, two = _digits(seed, "two", kept, 2)
+    add("additivity", "two pairs", contrastive(critic, x, z, m), two)
+    return rows
+
+
+def _digits(
+    seed: int, name: str, kept: float, copies: int, rows: tuple[int, ...] | None = (32,)
+) -> tuple[Critic, Tensor, Tensor, float]:
+    """A critic trained on pairs of train digits, then pairs of test digits, and their truth.
+
+    `rows`: what is seen of z, as `SeesImages` has it; where they are of more images than there are, z is repeated.
+    """
+    train_images, train_labels, test_images, test_labels = load_digits_rgb()
+    bank = torch.cat([train_images, test_images])
+    torch.manual_seed(stream(seed, name))
+    net, repeats = image_net(), len(rows or (32,))
+    seen = None if rows is None else rows * copies
+    critic = Critic(SeesImages(bank, net, (32,) * copies), SeesImages(bank, net, seen), copies)
+    generator = _generator(seed, "digits", name)
+    x, z = DigitPairs(train_labels, kept, copies).sample(DIGIT_PAIRS, generator)
+    critic = _trained(critic, torch.cat([x, *[z] * repeats], dim=1), DIGITS_TRAINING, f"{name}/critic", seed)
+    held = DigitPairs(test_labels, kept, copies)
+    x, z = (places + len(train_images) for places in held.sample(HELD_OUT // 2, generator))
+    return critic, x, torch.cat([z] * repeats, dim=1), held.truth
+
+
+def _vector_estimators(dim_x: int, dim_z: int, seed: int) -> tuple[Critic, Both]:
+    torch.manual_seed(stream(seed, "estimators"))
+    critic = Critic(perceptron(dim_x, DIM), perceptron(dim_z, DIM), dim_x)
+    return critic, Both(dim_x, dim_z, max(dim_z // 2, 1), ALPHA)
+
+
+def _trained(trainable: Trainable, data: Tensor, config: Training, name: str, seed: int) -> Trainable:
+    folder = paths.runs("bounds", name.replace(" ", "-").replace(",", "")) / f"seed{seed}"
+    about = {"estimator": name, "config": describe(config), "seed": seed}
+    with files.sole_use(folder):
+        return train(trainable, data, torch.zeros(len(data), dtype=torch.int64), config, folder, seed=seed, about=about)
+
+
+def _linear(pairs: Known, generator: Generator, x: Tensor, z: Tensor) -> Estimate:
+    """I_BA of (x, z) with the linear Gaussian that fits other samples best."""
+    fitted = LinearGaussian(*pairs.sample(PAIRS, generator))
+    return barber_agakov(fitted.log_likelihood, pairs, x, z)
+
+
+def _case(name: str, family: str, truth: float) -> Callable[..., dict]:
+    """Rows of one distribution: (bound, by, m or None, estimate) -> a row."""
+
+    def row(bound: str, by: str, m: int | None, found: Estimate) -> dict:
+        return dict(zip(COLUMNS, (name, family, bound, by, m, truth, found.value, found.error), strict=True))
+
+    return row
+
+
+def _generator(*parts: int | str | float) -> Generator:
+    return torch.Generator().manual_seed(stream(*map(str, parts)))

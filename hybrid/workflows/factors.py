@@ -1,0 +1,78 @@
+"""What the hybrid's y, w and z keep of an image, measured once and kept beside the experiment's other outcomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from hybrid import paths, released
+from hybrid.errors import HybridError
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import train_representation
+from hybrid.experiments.store import Key, Store, as_json
+from hybrid.judging.factors import MOST, study
+from hybrid.machine import distributed, files
+from hybrid.machine.provenance import machine, provenance
+from hybrid.model import HybridModel
+from hybrid.profiles import schema
+from hybrid.profiles.schema import describe
+from hybrid.training import checkpoint
+
+JUDGING = 1  # goes up whenever the code that judges would give other numbers
+
+
+def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFrame:
+    """`judging.factors.study` of the experiment's first stage, as it is kept; made where it is not, and trained first.
+
+    `run`: released weights or a run's folder, of the experiment's profile and data set, to be judged instead of training.
+    Raises HybridError where they are of another profile.
+    """
+    config, images = experiment.profile.hybrid.representation, experiment.slug
+    values = {"dataset": images, "seed": experiment.seed, "method": describe(config), "most": MOST, "judging": JUDGING}
+    if experiment.profile.images is not None:
+        values["images"] = experiment.profile.images
+    if experiment.sha256 is not None:
+        values["sha256"] = experiment.sha256
+    key = Key(as_json(values), schema.Representation)
+    store, name = Store(folder(experiment)), f"seed{experiment.seed}"
+    kept = store.outcome(name, key)
+    if kept is None:
+        model, origin = _trained(experiment, config) if run is None else _given(experiment, run)
+        rows = distributed.on_rank_zero(lambda: study(model, experiment.images, experiment.seed).to_dict("records"))
+        about = provenance(**machine(experiment.device), sha256=experiment.images.sha256, trained=origin)
+        kept = store.keep_outcome(name, key, {"rows": rows, "provenance": about})
+    return pd.DataFrame(kept["rows"])
+
+
+def folder(experiment: Experiment) -> Path:
+    """Where they are kept, for each seed: apart from the outcomes of methods, which notebooks are executed anew for."""
+    return experiment.results / "factors"
+
+
+def committed(profile: str, dataset: str, seed: int = 0) -> pd.DataFrame:
+    """Those that came with the repository, whatever the home is. Raises HybridError where there are none."""
+    path = paths.REPOSITORY / "results" / profile / dataset / "factors" / f"seed{seed}.json"
+    if (kept := files.read_json(path)) is None:
+        raise HybridError(f"{path} is missing or damaged: restore it, as with git checkout")
+    return pd.DataFrame(kept["rows"])
+
+
+def _trained(experiment: Experiment, config: schema.Representation) -> tuple[HybridModel, dict]:
+    run = experiment.run("hybrid")
+    model = train_representation(run, config)
+    return model, checkpoint.load(run.folder / "representation" / "checkpoint.pt")["provenance"]
+
+
+def _given(experiment: Experiment, run: str | Path) -> tuple[HybridModel, dict]:
+    model = released.open_model(run, experiment.device)
+    if str(run) not in released.names():
+        return model, {"run": str(run)}
+    known, wanted = released.about(str(run)), as_json(describe(experiment.profile.hybrid.representation))
+    found = as_json(describe(schema.restore(schema.Representation, known["config"]["representation"])))
+    if (str(run), found) != (experiment.slug, wanted):
+        raise HybridError(
+            f"the released {run} was not trained by profile {experiment.profile.name} on {experiment.slug}: "
+            f"give the profile and data set that its model card names"
+        )
+    return model, {"released": str(run), **known["provenance"]["trained"]["representation"]}

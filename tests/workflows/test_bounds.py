@@ -1,0 +1,74 @@
+"""`hybrid bounds`: its seconds' part computed anew, and what is committed of the rest."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from hybrid import paths
+from hybrid.data import known
+from hybrid.errors import HybridError
+from hybrid.judging.known import ceiling, claims
+from hybrid.workflows import bounds
+
+COMMITTED = json.loads((paths.REPOSITORY / "results" / "bounds" / "bounds.json").read_text())
+ROWS, CONSISTENCY = pd.DataFrame(COMMITTED["rows"]), pd.DataFrame(COMMITTED["consistency"])
+
+
+def test_the_best_critic_anew():
+    """Another seed: the cap, the plateau, nine tenths below, and I_BA exact."""
+    rows = pd.DataFrame(bounds.best_critics(1, (1.0, 2.0, 4.0, 14.0), (64, 1024)))
+    assert all(claims(rows).values())
+
+
+def test_a_training_anew(home, monkeypatch):
+    """A short one: the critic and the hybrid find some of what is there, and no more than that."""
+    monkeypatch.setattr(bounds, "PAIRS", 2**15)
+    rows = pd.DataFrame(bounds.vectors(1, ("spiral-multinormal-sparse-3-3-2-2.0",)))
+    assert all(claims(rows).values())
+    assert rows.set_index("by").loc[["trained critic", "trained both"], "estimate"].min() > 0.2
+
+
+def test_nothing_kept_is_told(home):
+    with pytest.raises(HybridError, match="hybrid bounds"):
+        bounds.read()
+
+
+@pytest.mark.parametrize("words", claims(ROWS))
+def test_claims_hold_of_the_committed_estimates(words):
+    assert claims(ROWS)[words]
+
+
+def test_all_cases_are_committed():
+    assert set(known.BENCHMARK) < set(ROWS["case"])
+    swept = ROWS[ROWS["case"].str.startswith("correlated Gaussians, 20") & (ROWS["bound"] == "cpc")]
+    found = {(round(row.truth, 6), int(row.m)) for row in swept.itertuples()}
+    assert found == {(truth, m) for truth in bounds.TRUTHS for m in bounds.SIZES}
+    assert not COMMITTED["provenance"]["dirty"]
+
+
+def test_where_the_hybrid_sees_what_the_contrast_alone_cannot():
+    """Ten nats, 256 candidates: half of the truth is beyond the contrast, and the decoder has it."""
+    ten = ROWS[ROWS["case"] == "correlated Gaussians, 10 nats"].set_index("by")
+    assert ten.loc["best critic", "estimate"] < 5.6 < ten.loc["trained both", "estimate"] < 10
+    assert ten.loc["trained Gaussian", "estimate"] > 9
+
+
+def test_digits_reach_what_their_classes_tell():
+    digits = ROWS[(ROWS["family"] == "digits") & (ROWS["m"] == 256)]
+    assert (digits["estimate"] > 0.7 * ceiling(digits)).all()
+    two = ROWS[(ROWS["case"] == "2 digits, class kept 100%") & (ROWS["m"] == 16)]
+    assert (two["estimate"] < 2.78).all()  # log 16, and the truth is 4.6
+
+
+def test_self_consistency():
+    by = CONSISTENCY.set_index("what")
+    masked = CONSISTENCY[CONSISTENCY["test"] == "masked"]
+    assert masked["estimate"].iloc[0] == pytest.approx(0, abs=0.01)
+    rises = masked["estimate"].diff().iloc[1:] >= -3 * masked["error"].iloc[1:]
+    assert rises.all()
+    known_rows = CONSISTENCY.dropna(subset="expected")
+    assert (known_rows["estimate"] <= known_rows["expected"] + 3 * known_rows["error"]).all()
+    one = by.loc["32 of 32 rows", "estimate"]
+    assert by.loc["z and its upper half", "estimate"] == pytest.approx(one, rel=0.1)
+    assert by.loc["two pairs", "estimate"] == pytest.approx(2 * one, rel=0.15)

@@ -1,0 +1,45 @@
+"""What y, w and z keep: made once, read afterwards, refused of another profile; and what is committed."""
+
+import pandas as pd
+import pytest
+
+from hybrid.errors import HybridError
+from hybrid.experiments.experiment import Experiment
+from hybrid.showing import factors as showing
+from hybrid.workflows import factors as workflow
+
+
+def test_made_once(home, monkeypatch):
+    rows = [{"factor": "class", "part": part, "score": 0.5, "accuracy": 60.0} for part in "ywz"]
+    monkeypatch.setattr(workflow, "_trained", lambda *_: (None, {}))
+    monkeypatch.setattr(workflow, "study", lambda *_: pd.DataFrame(rows))
+    made = workflow.factors(Experiment("smoke"))
+    monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("it is kept"))
+    pd.testing.assert_frame_equal(workflow.factors(Experiment("smoke")), made)
+
+
+def test_released_weights_of_another_profile_are_refused(home):
+    with pytest.raises(HybridError, match="was not trained by profile smoke on digits"):
+        workflow.factors(Experiment("smoke"), "cifar10")
+
+
+def test_they_are_no_methods_outcome(home):
+    """Notebooks are executed anew when a method's outcome is newer than they are: these lie elsewhere."""
+    experiment = Experiment("smoke")
+    assert experiment.outcomes not in [workflow.folder(experiment), *workflow.folder(experiment).parents]
+    with pytest.raises(HybridError, match="restore it"):
+        workflow.committed("smoke", "digits")
+
+
+@pytest.fixture(params=[("demo", "digits"), ("laptop", "cifar10")], ids="-".join)
+def committed(request, monkeypatch):
+    monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("it is not committed"))
+    monkeypatch.setattr(workflow, "_trained", lambda *_: pytest.fail("it is not committed"))
+    return showing.table(workflow.factors(Experiment(*request.param)))
+
+
+def test_y_has_the_class_and_w_the_looks(committed):
+    assert committed.loc["class", "y"] > committed.loc["class", "w"] + 0.3
+    colours = committed.index[committed.index.str.contains("colour")]
+    assert (committed.loc[colours, "w"] > 0.9).all()
+    assert (committed.loc[colours, "y"] < committed.loc[colours, "w"] - 0.2).all()
