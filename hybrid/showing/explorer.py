@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from hybrid.data import pixels
-from hybrid.data.datasets import SIDE, read_image
+from hybrid.data.pictures import SIDE, read_image
 from hybrid.errors import HybridError
 from hybrid.judging import given, interpolations
 from hybrid.model import HybridModel
@@ -114,7 +114,7 @@ class Explorer(widgets.VBox):
         self.upload.value = ()
         for file in files:
             try:
-                images.append(read_image(_Upload(file["name"], file["content"]), crop=True))
+                images.append(read_image(_Upload(file["name"], file["content"])))
             except HybridError as error:
                 errors.append(str(error))
         if images:
