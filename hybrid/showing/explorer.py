@@ -1,7 +1,7 @@
 """A way to play with a trained hybrid in a notebook: pick two images, slide t, watch the decoded image move.
 
-`Explorer(model, images)` is a widget for JupyterLab; its `strip()` shows the same where there are none: on GitHub, in print. All
-of it works by keyboard, and its pictures say in words what they are.
+`Explorer(model, images)` is a widget for JupyterLab; its `strip()` shows the same where there are none: on GitHub, in print.
+All of it works by keyboard, and its pictures say in words what they are.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ STYLE = """
 class Picture(widgets.HTML):
     """A picture with words for those who do not see it."""
 
+    png = b""
+
     def show(self, image: np.ndarray, scale: int, words: str) -> None:
         """uint8 (H, W, 3), each pixel `scale` x `scale` large."""
         self.png = _png(image, scale)
@@ -59,8 +61,8 @@ class Picture(widgets.HTML):
 class Explorer(widgets.VBox):
     """Three decoded images for one t, as the whole code moves, y only, w only; and what y is for.
 
-    images: uint8 (N, 3, 32, 32), those to pick from at first. known: a labelled data set, on whose y a probe is fitted that then
-    names the class of what is shown; left out, classes are not named. Raises HybridError where there are no images.
+    images: uint8 (N, 3, 32, 32), those to pick from at first. known: a labelled data set, on whose y a probe is fitted that
+    then names the class of what is shown; left out, classes are not named. Raises HybridError where there are no images.
     """
 
     def __init__(self, model: HybridModel, images: Tensor, known: ImageSet | None = None):
@@ -135,16 +137,15 @@ class Explorer(widgets.VBox):
             self.shown[part].show(self.frames[part][0, self.t.value], 7, f"decoded, {path}, {words}")
 
     def _use_y(self) -> None:
-        """The images nearest to the start by y, and the start's y with the end's w, with their classes if these can be named."""
+        """The images nearest to the start by y, and the start's y with the end's w, and their classes if these are known."""
         if len(self._y) < len(self.images):
             self._y = torch.cat([self._y, self.model.features(self.images[len(self._y) :])["y"].cpu()])
         start = self.start.value
         places = knn.nearest(self._y, self._y[[start]], NEAREST + 1)[1][0].tolist()
         places = [place for place in places if place != start][:NEAREST]
         swapped = self.frames["w"][0, -1]
-        named = (
-            ["", ""] if self._classes is None else self._classes(torch.stack([self.images[start], _channels_first(swapped)]))
-        )
+        both = torch.stack([self.images[start], torch.from_numpy(swapped).permute(2, 0, 1)])
+        named = ["", ""] if self._classes is None else self._classes(both)
         near = f"nearest to image {start} by y: images {', '.join(map(str, places)) or 'none'}"
         self.labels["near"].value = near + (f"; the probe on y reads: {named[0]}" if named[0] else "")
         if places:
@@ -243,10 +244,6 @@ class _Upload(io.BytesIO):
 
 def _row(*children: widgets.Widget) -> widgets.HBox:
     return widgets.HBox(children, layout={"flex_flow": "row wrap", "grid_gap": "4px 16px", "align_items": "center"})
-
-
-def _channels_first(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(image).permute(2, 0, 1)
 
 
 def _png(image: np.ndarray, scale: int = 1) -> bytes:
