@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -96,7 +95,8 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         lead=f"Seed {experiment.seed}, on {judged['hybrid']['provenance']['device']}. "
         f"Trained in {in_words(sum(times.values()))}: {', '.join(each)}.",
         claim=in_a_sentence(rows),
-        numbers=_cells(numbers(rows, compared), best=_best(rows)),
+        numbers=numbers(rows, compared),
+        others=others(rows, compared),
         legend=table.legend(rows, experiment.profile.evaluation.samples).replace("`", ""),
         inside=expected.verdict(compared) if compared else None,
         parts=_cells(table.parts(judged["hybrid"]["metrics"]).rename_axis("part").reset_index()),
@@ -131,42 +131,55 @@ def in_a_sentence(rows: pd.DataFrame) -> str:
     return f"One code z = [y, w] classifies, reconstructs and generates. Here: {said or 'nothing is measured yet'}."
 
 
-def numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> pd.DataFrame:
-    """A row a method and number of Table 1: ours, over all seeds; the committed one and the expected range; the paper's."""
-    known, made = {(one.method, one.metric): one for one in compared}, []
-    for row in rows.itertuples():
-        one = known.get((row.method, row.metric))
-        made.append(
-            {
-                "method": METHODS[row.method].title,
-                "number": table.label(row.metric),
-                "yours": table.number(row.value, row.std),
-                "committed": table.number(one.committed) if one else "",
-                "expected": one.range + (", outside" if one.outside else "") if one else "",
-                "paper": f"{row.paper:g}" if pd.notna(row.paper) else "",
-            }
-        )
-    return pd.DataFrame(made, columns=["method", "number", "yours", "committed", "expected", "paper"]).loc[
-        :, lambda frame: [column for column in frame if column in ("method", "number", "yours") or (frame[column] != "").any()]
-    ]
+def numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
+    """A row a method; error, distance and accuracy, each ours over all seeds, the committed one, the paper's, where there are.
+
+    The distance is FID where any method has one, else the first stand-in. The best of ours is marked.
+    """
+    measured = set(rows.dropna(subset=["value"])["metric"])
+    distance = "fid" if "fid" in measured else min((m for m in measured if m.startswith("fd_")), default="fid")
+    return _table(rows[rows["metric"].isin(["mse", distance, "acc"])], compared)
 
 
-def _best(rows: pd.DataFrame) -> set[int]:
-    """The places of the best value of each number: the largest accuracy, precision and recall, the smallest of the others."""
-    found = set()
-    for metric, some in rows.reset_index(drop=True).dropna(subset=["value"]).groupby("metric"):
-        large = metric == "acc" or metric.startswith(("precision", "recall"))
-        found.add(some["value"].idxmax() if large else some["value"].idxmin())
-    return found
+def others(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
+    """As `numbers`, of all that was measured."""
+    return _table(rows[rows["metric"].isin(rows.dropna(subset=["value"])["metric"])], compared, ranges=True)
 
 
-def _cells(frame: pd.DataFrame, best: Collection[int] = ()) -> dict:
-    """A frame as texts; what is in the column `yours` is marked in the `best` rows."""
-    shown = frame.astype(object).where(frame.notna(), "")
+def _table(rows: pd.DataFrame, compared: list[expected.Comparison], ranges: bool = False) -> dict:
+    known = {(one.method, one.metric): one for one in compared}
+    methods = list(dict.fromkeys(rows["method"]))
+    columns, best = {"method": [METHODS[name].title for name in methods]}, {}
+    for metric in dict.fromkeys(rows["metric"]):
+        cells = rows[rows["metric"] == metric].set_index("method")
+        title = table.label(metric)
+        found = {
+            title: {name: table.number(row["value"], row["std"]) for name, row in cells.iterrows()},
+            f"{title}, committed": {
+                name: table.number(known[name, metric].committed) for name in methods if (name, metric) in known
+            },
+            f"{title}, expected": {name: _range(known[name, metric]) for name in methods if ranges and (name, metric) in known},
+            f"{title}, paper": {name: f"{value:g}" for name, value in cells["paper"].dropna().items()},
+        }
+        columns |= {key: [texts.get(name, table.DASH) for name in methods] for key, texts in found.items() if texts}
+        if len(values := cells["value"].dropna()):
+            large = metric == "acc" or metric.startswith(("precision", "recall"))
+            winner = values.max() if large else values.min()
+            best[title] = [methods.index(name) for name, value in values.items() if value == winner]
+    return _cells(pd.DataFrame(columns), best)
+
+
+def _range(one: expected.Comparison) -> str:
+    return one.range + (", outside" if one.outside else "")
+
+
+def _cells(frame: pd.DataFrame, best: dict[str, list[int]] | None = None) -> dict:
+    """A frame as texts; `best`: rows that are marked, by column."""
+    shown, best = frame.astype(object).where(frame.notna(), ""), best or {}
     return {
         "columns": list(frame.columns),
         "rows": [
-            [{"text": str(cell), "best": place in best and name == "yours"} for name, cell in zip(frame, row, strict=True)]
+            [{"text": str(cell), "best": place in best.get(name, ())} for name, cell in zip(frame, row, strict=True)]
             for place, row in enumerate(shown.itertuples(index=False, name=None))
         ],
     }
@@ -190,7 +203,7 @@ def _links(experiment: Experiment, notebooks: list[Path]) -> list[dict]:
 
     def link(path: Path, about: str) -> dict:
         near = Path(os.path.relpath(path, experiment.results)).as_posix()
-        return {"href": quote(near), "text": near, "about": f": {about}"}
+        return {"href": quote(near), "text": path.name, "about": f": {about}"}
 
     beside = [
         (experiment.results / "table1.csv", "Table 1, a row a method and number"),

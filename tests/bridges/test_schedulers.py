@@ -25,7 +25,10 @@ def made(change=""):
     return HybridModel(Encoder(autoencoder), Decoder(autoencoder), prior)
 
 
-@pytest.mark.parametrize("change", ["", ",hybrid.prior.predict=v", ",hybrid.prior.predict=v,hybrid.prior.unshuffle=true"])
+V = ",hybrid.prior.predict=v"
+
+
+@pytest.mark.parametrize("change", ["", V, f"{V},hybrid.prior.unshuffle=true,hybrid.prior.multipliers=1-1-2"])
 def test_ddim_gives_the_same_sample(change):
     model, noise = made(change), torch.randn(2, 6, 16, 16, generator=torch.Generator().manual_seed(1))
     theirs = schedulers.scheduler(model)

@@ -1,5 +1,7 @@
 """The images nearest to a picture: found among files and among kept codes."""
 
+import zipfile
+
 import matplotlib
 import numpy as np
 import pytest
@@ -70,7 +72,10 @@ def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path
     ],
 )
 def test_what_cannot_be_searched_is_told(model, folder, tmp_path, images, part, count, says):
-    np.savez(tmp_path / "codes.npz", file=np.array(["a"]), y=np.zeros((1, 3, 16, 16), np.float32))
-    np.savez(tmp_path / "other.npz", file=np.array(["a"]), y=np.zeros((1, 2, 16, 16), np.float32))
+    for name, channels in (("codes", 3), ("other", 2)):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:  # numpy's savez has an argument called file
+            for member, array in (("file", np.array(["a"])), ("y", np.zeros((1, channels, 16, 16), np.float32))):
+                with archive.open(f"{member}.npy", "w") as file:
+                    np.lib.format.write_array(file, array)
     with pytest.raises(HybridError, match=says):
         neighbours.search(model, folder / "red" / "4.png", [images.format(folder)], part, count)

@@ -57,7 +57,7 @@ def test_claim_then_numbers_then_figures_and_provenance_is_folded(page):
     headings = [attributes["id"] for attributes in page.all("h2")]
     assert headings == ["claim", "numbers", "figures", "parts", "files", "provenance"]
     assert "One code z = [y, w] classifies, reconstructs and generates. Here: " in page.shown
-    assert page.text.index("One code z") < page.text.index("This run, the committed one, the paper")
+    assert page.text.index("One code z") < page.text.index("This run and the paper, the best of this run in bold")
     assert '"commit"' in page.text and '"commit"' not in page.shown
     assert len(page.shown) < 0.6 * len(page.text)
 
@@ -85,22 +85,29 @@ def test_samples_of_a_short_profile_say_so():
         assert len(alt) > 40 and alt not in (title, caption)
 
 
+def texts(cells):
+    """A table's cells as texts, by the first cell and the column; those that are marked with a star."""
+    return {
+        (row[0]["text"], column): cell["text"] + "*" * cell["best"]
+        for row in cells["rows"]
+        for column, cell in zip(cells["columns"], row, strict=True)
+    }
+
+
 def test_one_table_of_yours_committed_and_the_papers():
     measured = {"hybrid": {0: {"acc": 78.84, "mse": 0.62}}, "mocov2": {0: {"acc": 79.0}, 1: {"acc": 80.0}}}
     rows = table.tidy("cifar10", measured)
     compared = [Comparison("hybrid", "acc", 78.84, 77.0, 78.9, 80.0)]
-    shown = report.numbers(rows, compared).set_index(["method", "number"])
-    assert shown.loc[("Hybrid", "linear acc., %")].to_dict() == {
-        "yours": "78.8",
-        "committed": "77.0",
-        "expected": "78.9 to 80.0, outside",
-        "paper": "77.6",
-    }
-    assert shown.loc[("MoCo-v2", "linear acc., %"), "yours"].startswith("79.5 ± 0.7")
-    assert list(report.numbers(table.tidy("mine", measured), [])) == ["method", "number", "yours"]
-    best = rows.reset_index(drop=True).loc[sorted(report._best(rows)), ["method", "metric"]]
-    assert ("mocov2", "acc") in set(best.itertuples(index=False, name=None))
-    assert ("hybrid", "mse") in set(best.itertuples(index=False, name=None))
+    shown = texts(report.numbers(rows, compared))
+    acc = table.label("acc")
+    assert [shown["Hybrid", f"{acc}{of}"] for of in ("", ", committed", ", paper")] == ["78.8", "77.0", "77.6"]
+    assert shown["MoCo-v2", acc] == "79.5 ± 0.7*" and shown["MoCo-v2", f"{acc}, committed"] == "–"
+    assert shown["Hybrid", table.label("mse")] == "0.62*" and shown["NVAE-lite", table.label("mse")] == "missing"
+    assert shown["BigGAN", table.label("mse")] == "–"
+    assert texts(report.others(rows, compared))["Hybrid", f"{acc}, expected"] == "78.9 to 80.0, outside"
+    assert not [key for key in texts(report.others(rows, compared)) if "FID" in key[1]]  # nobody has it
+    plain = report.numbers(table.tidy("mine", measured), [])
+    assert plain["columns"] == ["method", table.label("mse"), "FID", acc]
 
 
 def test_without_labels_the_claim_says_what_is_known():
