@@ -85,12 +85,14 @@ def train(
     seed: int = 0,
     methods: tuple[str, ...] = (),
     time_limit: float | None = None,
+    log: Literal["pictures", "tensorboard"] | None = None,
 ) -> None:
     """Train methods, or go on where training stopped.
 
     For example:
         hybrid train --dataset my/folder --methods hybrid
         hybrid train --profile laptop --dataset cifar10 --seed 1 --time-limit 3600
+        hybrid train --log tensorboard
 
     Args:
         profile: as for `hybrid reproduce --help`.
@@ -98,12 +100,15 @@ def train(
         seed: of weights and batches.
         methods: likewise; left out: all.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
+        log: pictures: reconstructions and samples after each epoch, as .png in a stage's folder, watched/; tensorboard: these,
+            losses and a vote of neighbours in its log too, for tensorboard --logdir runs
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.machine.precision import in_words
     from hybrid.training.loop import Clock
+    from hybrid.workflows.watching import Watch
 
-    experiment = Experiment(profile, dataset, seed, Clock(time_limit))
+    experiment = Experiment(profile, dataset, seed, Clock(time_limit), watch=Watch(log) if log else None)
     _say(in_words(experiment.device))
     for name in _known(methods):
         experiment.model(name)

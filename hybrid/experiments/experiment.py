@@ -18,7 +18,7 @@ from hybrid import paths
 from hybrid.data import datasets
 from hybrid.errors import HybridError, tell
 from hybrid.experiments import few
-from hybrid.experiments.methods import TABLE, Run, check, method
+from hybrid.experiments.methods import TABLE, Run, Watch, check, method
 from hybrid.experiments.store import Key, Store, as_json
 from hybrid.judging import evaluate, frechet, galleries, given, interpolations, nearest
 from hybrid.judging.classifier import Classifier, Judge
@@ -41,7 +41,14 @@ JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, 
 class Experiment:
     """`Experiment("demo")`, `Experiment("laptop", "cifar10", seed=1)`. Raises HybridError for values it does not know."""
 
-    def __init__(self, profile_name: str, dataset: str | None = None, seed: int = 0, clock: Clock | None = None):
+    def __init__(
+        self,
+        profile_name: str,
+        dataset: str | None = None,
+        seed: int = 0,
+        clock: Clock | None = None,
+        watch: Watch | None = None,
+    ):
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 on")
         self.profile: Profile = profile(profile_name)
@@ -49,7 +56,7 @@ class Experiment:
         self.dataset = dataset or self.profile.dataset
         self.slug = datasets.slug(self.dataset)
         self.seed = seed
-        self.clock = clock or Clock()
+        self.clock, self.watch = clock or Clock(), watch
         self.device = best_device()
         self.runs = paths.runs(self.profile.name, self.slug)
         self.results = paths.results(self.profile.name, self.slug)
@@ -84,7 +91,7 @@ class Experiment:
 
     def run(self, name: str) -> Run:
         """Where and on what a method is trained."""
-        return Run(self.profile, self.images, self.seed, self._run_folder(name), self.clock)
+        return Run(self.profile, self.images, self.seed, self._run_folder(name), self.clock, self.watch)
 
     def _run_folder(self, name: str) -> Path:
         return self.runs / name / f"seed{self.seed}"
