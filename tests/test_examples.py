@@ -15,7 +15,8 @@ def test_the_encoder_in_a_pipeline_of_scikit_learn():
 
 def test_the_encoder_beside_a_network_of_timm():
     found = runpy.run_path(str(EXAMPLES / "beside_timm.py"))["accuracies"]
-    assert set(found) == {"hybrid, y", "timm, EfficientNet-lite0"} and min(found.values()) > 60
+    assert set(found) == {"hybrid, y", "timm, EfficientNet-lite0"}
+    assert found["hybrid, y"] > 70 and found["timm, EfficientNet-lite0"] > 30  # chance is 10
 
 
 def test_a_scheduler_of_diffusers(home, monkeypatch, capsys):
