@@ -51,7 +51,7 @@ def from_pil(image: Image.Image, name: str = "the image") -> np.ndarray:
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     square = image.convert("RGB").crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return np.array(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR))  # writable
 
 
 @dataclass(frozen=True)
