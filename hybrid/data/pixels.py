@@ -35,7 +35,7 @@ def as_images(images: Images) -> Tensor:
             )
         if images.dtype.kind not in "uif":
             raise HybridError(f"images are of numpy type {images.dtype}: expected uint8, or floats from 0 to 1")
-        images = torch.from_numpy(np.ascontiguousarray(images.astype(images.dtype.newbyteorder("="), copy=False)))
+        images = torch.from_numpy(np.require(images, images.dtype.newbyteorder("="), ["C", "W"]))
     shape = tuple(images.shape)
     if shape[1:] == (SIDE, SIDE, 3):
         images = images.movedim(3, 1)

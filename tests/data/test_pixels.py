@@ -9,6 +9,7 @@ from hybrid.data.pixels import as_images
 from hybrid.errors import HybridError
 
 
+@pytest.mark.filterwarnings("error")
 def test_every_kind_of_the_same_images_gives_the_same(images):
     last = images.permute(0, 2, 3, 1)
     kinds = [
@@ -17,6 +18,7 @@ def test_every_kind_of_the_same_images_gives_the_same(images):
         images.numpy(),
         last.numpy(),
         last.numpy()[:, :, ::-1].copy()[:, :, ::-1],  # strides below 0
+        np.frombuffer(images.numpy().tobytes(), np.uint8).reshape(images.shape),  # read-only
         [Image.fromarray(array) for array in last.numpy()],
         tuple(Image.fromarray(array) for array in last.numpy()),
     ]
