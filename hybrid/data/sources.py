@@ -97,7 +97,7 @@ def _pixels_or_error(file: str) -> np.ndarray | str:
 def source(names: Sequence[str]) -> Source:
     """The images that `names` are: a data set, an .npz, a folder, or files. Raises HybridError where there are none."""
     names = [str(name) for name in names]
-    if len(names) == 1 and names[0] in datasets.PUBLISHED:
+    if len(names) == 1 and names[0] in datasets.NAMED:
         return _of_set(datasets.load(names[0]))
     if len(names) == 1 and names[0].endswith(".npz"):
         return _of_npz(Path(names[0]).expanduser())
