@@ -47,6 +47,7 @@ def cli() -> str:
     lines = [MADE, "", "# Command line", "", "`hybrid --help` and `hybrid COMMAND --help` print the same.", ""]
     for command in COMMANDS:
         text, _, arguments = inspect.getdoc(command).partition("\nArgs:\n")
+        text = re.sub(r"For example:\n((?: {4}.*\n?)+)", lambda m: f"```\n{inspect.cleandoc(m[1])}\n```\n", text)
         lines += [f"## hybrid {command.__name__}", "", text.strip(), ""]
         meanings = dict(re.findall(r"^    (\w+): (.*(?:\n     .*)*)", arguments, re.MULTILINE))
         rows = []

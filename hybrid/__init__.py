@@ -1,7 +1,8 @@
 """Companion to Sinha, Song & Ermon, *Hybrid Mutual Information Lower-bound Estimators for Representation Learning*.
 
-`model = hybrid.load("runs/demo/digits/hybrid/seed0")` gives a trained hybrid with `encode`, `decode`, `sample` and
-`interpolate` on image tensors, and so does `hybrid.pretrained("cifar10")`, whose weights come with the package.
+`model = hybrid.pretrained("cifar10")` gives a trained hybrid, whose weights come with the package, and
+`hybrid.load("runs/demo/digits/hybrid/seed0")` one that you trained. It has `encode`, `decode`, `sample`, `interpolate` and
+`split`, and takes tensors, numpy arrays and Pillow images. `hybrid.load_dataset("my/folder")` reads images,
 `hybrid.Experiment("demo")` makes or reads whatever an experiment consists of.
 """
 
@@ -10,17 +11,54 @@ from typing import TYPE_CHECKING
 
 from hybrid.errors import HybridError
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
+    from hybrid.bridges.hub import from_pretrained, push_to_hub, save_pretrained
+    from hybrid.data.datasets import ImageSet
+    from hybrid.data.datasets import load as load_dataset
+    from hybrid.data.pictures import read_image
     from hybrid.experiments.experiment import Experiment
-    from hybrid.released import load, pretrained
+    from hybrid.model import HybridModel
+    from hybrid.released import examples, load, pretrained
 
-__all__ = ["Experiment", "HybridError", "load", "pretrained"]
+HOMES = {  # module, and the name there
+    "Experiment": ("hybrid.experiments.experiment", "Experiment"),
+    "HybridModel": ("hybrid.model", "HybridModel"),
+    "ImageSet": ("hybrid.data.datasets", "ImageSet"),
+    "examples": ("hybrid.released", "examples"),
+    "from_pretrained": ("hybrid.bridges.hub", "from_pretrained"),
+    "load": ("hybrid.released", "load"),
+    "load_dataset": ("hybrid.data.datasets", "load"),
+    "pretrained": ("hybrid.released", "pretrained"),
+    "push_to_hub": ("hybrid.bridges.hub", "push_to_hub"),
+    "read_image": ("hybrid.data.pictures", "read_image"),
+    "save_pretrained": ("hybrid.bridges.hub", "save_pretrained"),
+}
 
-HOMES = {"Experiment": "hybrid.experiments.experiment", "load": "hybrid.released", "pretrained": "hybrid.released"}
+__all__ = [
+    "Experiment",
+    "HybridError",
+    "HybridModel",
+    "ImageSet",
+    "examples",
+    "from_pretrained",
+    "load",
+    "load_dataset",
+    "pretrained",
+    "push_to_hub",
+    "read_image",
+    "save_pretrained",
+]
 
 
 def __getattr__(name: str):
     """A public name, imported when it is first asked for: `hybrid --help` needs none of them."""
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(HOMES[name]), name)
+    module, there = HOMES[name]
+    return getattr(import_module(module), there)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

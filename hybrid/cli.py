@@ -1,26 +1,32 @@
-"""The command line, `hybrid`: what its commands are called and take.
+"""The command line, `hybrid`.
 
-reproduce, train, evaluate, sample, interpolate, embed, diagnose, release, data, bench, screen, expect, bounds, factors,
-tradeoff; `hybrid --version`.
-Commands import what they need once they run, so that help comes at once.
+Results go to standard output, progress and warnings to standard error. hybrid COMMAND --help has examples;
+hybrid --version tells the version.
+
+Exit status: 0 done; 2 a wrong input, told in a line; 75 the time limit came first, and the same command goes on; 130 and 143
+stopped by Ctrl-C or SIGTERM, likewise.
+
+Completion in the shell: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh).
 """
+
+# Commands import what they need once they run, so that help comes at once.
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from hybrid import paths
+from hybrid import __version__, paths
 from hybrid.errors import HybridError, TimeUp
 
 if TYPE_CHECKING:
@@ -42,6 +48,11 @@ def reproduce(
 
     Work that is done is not done again; a run that was stopped goes on.
 
+    For example:
+        hybrid reproduce
+        hybrid reproduce --profile laptop --dataset cifar10 --methods hybrid mocov2
+        hybrid reproduce --dataset my/folder --dry-run
+
     Args:
         profile: demo, laptop, gpu, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
         dataset: digits, cifar10, cifar100, an .npz or a folder; left out: the profile's own.
@@ -58,9 +69,9 @@ def reproduce(
     from hybrid.workflows.reproduce import reproduce
 
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
-    print(in_words(experiment.device), flush=True)
+    _say(in_words(experiment.device))
     work = plan.of(experiment, _known(methods), notebooks)
-    print(plan.describe(experiment, work), flush=True)
+    print(plan.describe(experiment, work), file=sys.stdout if dry_run else sys.stderr, flush=True)
     if not dry_run:
         report = reproduce(experiment, work)
         if compared := expected.compare(experiment, work.methods):
@@ -74,8 +85,14 @@ def train(
     seed: int = 0,
     methods: tuple[str, ...] = (),
     time_limit: float | None = None,
+    log: Literal["pictures", "tensorboard"] | None = None,
 ) -> None:
     """Train methods, or go on where training stopped.
+
+    For example:
+        hybrid train --dataset my/folder --methods hybrid
+        hybrid train --profile laptop --dataset cifar10 --seed 1 --time-limit 3600
+        hybrid train --log tensorboard
 
     Args:
         profile: as for `hybrid reproduce --help`.
@@ -83,39 +100,57 @@ def train(
         seed: of weights and batches.
         methods: likewise; left out: all.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
+        log: pictures: reconstructions and samples after each epoch, as .png in a stage's folder, watched/; tensorboard: these,
+            losses and a vote of neighbours in its log too, for tensorboard --logdir runs
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.machine.precision import in_words
     from hybrid.training.loop import Clock
+    from hybrid.workflows.watching import Watch
 
-    experiment = Experiment(profile, dataset, seed, Clock(time_limit))
-    print(in_words(experiment.device), flush=True)
+    experiment = Experiment(profile, dataset, seed, Clock(time_limit), watch=Watch(log) if log else None)
+    _say(in_words(experiment.device))
     for name in _known(methods):
         experiment.model(name)
         print(f"trained: {experiment.run(name).folder}")
 
 
-def evaluate(profile: str = "demo", dataset: str | None = None, seed: int = 0, methods: tuple[str, ...] = ()) -> None:
+def evaluate(
+    profile: str = "demo", dataset: str | None = None, seed: int = 0, methods: tuple[str, ...] = (), json: bool = False
+) -> None:
     """Judge methods on the test set, training what is not trained, and print the numbers.
+
+    For example:
+        hybrid evaluate --methods hybrid
+        hybrid evaluate --profile laptop --dataset cifar10 --json
 
     Args:
         profile: as for `hybrid reproduce --help`.
         dataset: likewise.
         seed: of weights, batches and samples.
         methods: likewise; left out: all.
+        json: print the numbers as JSON, by method.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.experiments.methods import method
 
-    experiment = Experiment(profile, dataset, seed)
+    experiment, found = Experiment(profile, dataset, seed), {}
     for name in _known(methods):
-        print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
-        for metric, value in experiment.metrics(name)["metrics"].items():
-            print(f"  {metric:24} {value:10.3f}")
+        found[name] = experiment.metrics(name)["metrics"]
+        if not json:
+            print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
+            for metric, value in found[name].items():
+                print(f"  {metric:24} {value:10.3f}")
+    if json:
+        _print_json(found)
 
 
 def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0) -> None:
     """Draw new images from a trained hybrid.
+
+    For example:
+        hybrid sample --run cifar10 --out new.png
+        hybrid sample --run runs/demo/digits/hybrid/seed0 --out new.npz --count 1000
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
@@ -145,54 +180,135 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
 def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z", "y", "w"] = "z", frames: int = 9) -> None:
     """Draw the path between two images of your own: the whole code moves, or y alone, or w alone.
 
+    For example:
+        hybrid interpolate --run cifar10 --start a.jpg --end b.jpg --out path.png
+        hybrid interpolate --run cifar10 --start a.jpg --end b.jpg --out path.png --part w
+
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        start: an image file, t = 1; its middle square is taken.
-        end: an image file, t = 0; likewise.
+        start: a picture file, t = 1; its middle square is taken.
+        end: a picture file, t = 0; likewise.
         out: a .png.
         part: what moves.
         frames: images on the path, both ends included.
     """
     import torch
 
-    from hybrid.data import datasets, pixels
+    from hybrid.data import pictures, pixels
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
 
-    if out.suffix != ".png":
-        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
+    _png_wanted(out)
     if frames < 2:
         raise HybridError(f"frames = {frames}: give 2 or more, both ends are among them")
-    x0, x1 = (
-        torch.tensor(datasets.read_image(path, crop=True)).permute(2, 0, 1)[None] for path in (start, end)
-    )  # (1, 3, 32, 32)
+    x0, x1 = (pictures.read_image(path)[None] for path in (start, end))  # (1, 32, 32, 3)
     path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
     _save_png(out, pixels.tile(pixels.to_uint8(path), frames))
     print(f"path: {out}")
 
 
-def embed(run: Path, dataset: str, out: Path) -> None:
-    """Write the codes of a data set's images: an .npz with train_y, train_w, train_labels, test_y, test_w, test_labels.
+def embed(run: Path, images: tuple[str, ...], out: Path, part: tuple[Literal["y", "w", "z"], ...] = ("y",)) -> None:
+    """Write the codes of any images: a row an image, with its file, its split and class where they are known, and y, w or z.
+
+    Images of any size: the middle square is taken and made 32 x 32. The same command goes on where it was stopped.
+
+    For example:
+        hybrid embed --run cifar10 --images my/folder --out codes.csv
+        hybrid embed --run cifar10 --images a.jpg b.png --out codes.npz --part y w
+        find . -name "*.jpg" | hybrid embed --run cifar10 --images - --out codes.parquet
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        dataset: digits, cifar10, cifar100, an .npz or a folder.
-        out: an .npz.
+        images: a folder (flat, nested, or train/ and test/), picture files, an .npz, a data set's name, a .txt with a file a
+            line, or - for such lines from standard input.
+        out: an .npz, a .csv or a .parquet.
+        part: y, what classifies (768 numbers); w, the detail (768); z, both (1536).
     """
-    from hybrid.data import datasets
-    from hybrid.machine.files import save_arrays
+    from hybrid.data.sources import source
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
+    from hybrid.workflows import embed
 
-    if out.suffix != ".npz":
-        raise HybridError(f"out = {str(out)!r} has no known ending: expected .npz")
-    images, model = datasets.load(dataset, paths.data()), open_model(run, best_device())
-    arrays = {"train_labels": images.train_labels.numpy(), "test_labels": images.test_labels.numpy()}
-    for split, pixels in (("train", images.train_images), ("test", images.test_images)):
-        y, w = model.split(model.encode(pixels))
-        arrays |= {f"{split}_y": y.cpu().numpy(), f"{split}_w": w.cpu().numpy()}
-    save_arrays(out, arrays)
-    print(f"codes: {out}")
+    embed.check(out)
+    if not part:
+        raise HybridError("part is empty: give one or more of y, w, z")
+    print(embed.embed(open_model(run, best_device()), source(images), out, tuple(dict.fromkeys(part))))
+
+
+def probe(
+    run: Path,
+    dataset: str,
+    out: Path | None = None,
+    part: Literal["y", "w", "z"] = "y",
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Say how well the classes of other images are read off a frozen hybrid's y, w and z: linear probe, nearest neighbours.
+
+    Writes the confusion and a few nearest neighbours as pictures, and the numbers as probe.json.
+
+    For example:
+        hybrid probe --run cifar10 --dataset my/folder
+        hybrid probe --run cifar10 --dataset digits --out probed --json
+
+    Args:
+        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        dataset: digits, cifar10, cifar100, an .npz, or a folder with a folder per class, or with train/ and test/ of such.
+        out: a folder; left out: probe-<data set>.
+        part: of the code, whose confusion and neighbours are shown.
+        seed: of the part of the train set that the probe's penalty is chosen on.
+        json: print the numbers as JSON.
+    """
+    from hybrid.data import datasets
+    from hybrid.machine.precision import best_device
+    from hybrid.released import open_model
+    from hybrid.workflows import probe
+
+    model, images = open_model(run, best_device()), datasets.load(dataset)
+    found = probe.probe(model, images, part, seed)
+    folder = probe.write(found, out or Path(f"probe-{images.name}"))
+    if json:
+        _print_json(found.as_json())
+    else:
+        print(f"{images!r}\n{found}\npictures: {folder}")
+
+
+def neighbours(
+    run: Path,
+    query: Path,
+    images: tuple[str, ...],
+    out: Path = Path("neighbours.png"),
+    part: Literal["y", "w", "z"] = "y",
+    count: int = 8,
+    json: bool = False,
+) -> None:
+    """Find the images nearest to a picture, by a trained hybrid's code, and draw them.
+
+    For example:
+        hybrid neighbours --run cifar10 --query cat.jpg --images my/folder
+        hybrid embed --run cifar10 --images my/folder --out codes.npz
+        hybrid neighbours --run cifar10 --query cat.jpg --images codes.npz --count 20
+
+    Args:
+        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        query: a picture file.
+        images: those that are searched, as for `hybrid embed --help`, or codes that it wrote to an .npz.
+        out: the picture, a .png.
+        part: of the code: y, what classifies; w, the detail; z, both.
+        count: images that are found.
+        json: print files and similarities as JSON.
+    """
+    from hybrid.machine.precision import best_device
+    from hybrid.released import open_model
+    from hybrid.workflows import neighbours
+
+    _png_wanted(out)
+    found, searched = neighbours.search(open_model(run, best_device()), query, images, part, count)
+    neighbours.draw(found, searched, out)
+    if json:
+        _print_json(found.as_json())
+    else:
+        print(f"{found}\npicture: {out}")
 
 
 def diagnose(
@@ -203,8 +319,13 @@ def diagnose(
     steps: int = 50,
     eta: float = 0.0,
     seed: int = 0,
+    json: bool = False,
 ) -> None:
     """Say whether a hybrid's code is good and its prior converges: spectra, losses beside Gaussians', power, distances.
+
+    For example:
+        hybrid diagnose --run cifar10 --out diagnosis.png
+        hybrid diagnose --run runs/demo/digits/hybrid/seed0 --count 500
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
@@ -214,6 +335,7 @@ def diagnose(
         steps: of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: of the noise.
+        json: print the tables as JSON.
     """
     from hybrid.data import datasets
     from hybrid.judging.diagnose import diagnose
@@ -222,22 +344,26 @@ def diagnose(
     from hybrid.released import names, open_model
     from hybrid.showing import diagnosis, figures
 
-    if out.suffix != ".png":
-        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
+    _png_wanted(out)
     if count < 2:
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
     name = dataset or (str(run) if str(run) in names() else run.resolve().parents[1].name)
     found = diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed)
     tables = diagnosis.markdown(found)
-    print(tables)
     write_atomically(out.with_suffix(".md"), lambda path: path.write_text(tables + "\n"))
     figures.save_figure(diagnosis.draw(found), out.with_suffix(""))
-    print(f"picture: {out}")
+    if json:
+        _print_json(diagnosis.as_json(found))
+    else:
+        print(f"{tables}\npicture: {out}")
 
 
 def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) -> None:
     """Write the trained hybrid as released weights with a model card, for `hybrid.pretrained`.
+
+    For example:
+        hybrid release --profile laptop --dataset cifar10
 
     Args:
         profile: as for `hybrid reproduce --help`.
@@ -251,14 +377,18 @@ def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) 
 
 
 def data(dataset: str = "digits") -> None:
-    """Load a data set, downloading it where it must, and say what is in it.
+    """Load a data set, downloading it where it must, and say what is in it, as JSON.
+
+    For example:
+        hybrid data --dataset cifar10
+        hybrid data --dataset my/folder
 
     Args:
         dataset: digits, cifar10, cifar100, an .npz or a folder.
     """
     from hybrid.data.datasets import describe, load
 
-    print(json.dumps(describe(load(dataset, paths.data())), indent=1))
+    _print_json(describe(load(dataset)))
 
 
 def bench(
@@ -270,6 +400,10 @@ def bench(
     quick: bool = False,
 ) -> None:
     """Measure this package against what people would use instead, and write a table and a plot.
+
+    For example:
+        hybrid bench
+        hybrid bench --pairs hybrid_step augmentation --seconds 10 --out bench
 
     Args:
         out: a folder; left out: results/bench.
@@ -298,6 +432,10 @@ def screen(
 
     The first stage is judged on the other tenth. A prior's losses are too; its samples are compared with the nine tenths.
 
+    For example:
+        hybrid screen --profile laptop,hybrid.representation.training.epochs=3,hybrid.representation.contrast.temperature=0.2
+        hybrid screen --stage prior --run cifar10 --dataset cifar10
+
     Args:
         profile: as for `hybrid reproduce --help`.
         dataset: likewise.
@@ -319,6 +457,9 @@ def screen(
 
 def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> None:
     """Add a run's numbers to those that others are compared with, in the repository's results/.
+
+    For example:
+        hybrid expect --profile laptop --dataset cifar10 --seed 1
 
     Args:
         profile: as for `hybrid reproduce --help`.
@@ -397,21 +538,8 @@ def tradeoff(profile: str = "demo", dataset: str | None = None, seed: int = 0, t
 
 
 COMMANDS = (
-    reproduce,
-    train,
-    evaluate,
-    sample,
-    interpolate,
-    embed,
-    diagnose,
-    release,
-    data,
-    bench,
-    screen,
-    expect,
-    bounds,
-    factors,
-    tradeoff,
+    *(reproduce, train, evaluate, sample, interpolate, embed, probe, neighbours),
+    *(diagnose, release, data, bench, screen, expect, bounds, factors, tradeoff),
 )
 
 
@@ -422,10 +550,15 @@ def main(arguments: list[str] | None = None) -> int:
     speaks; each tells its own errors.
     """
     logging.basicConfig(format="%(message)s")
-    if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
-        print(f"hybrid {version('hybrid')}")
+    given = sys.argv[1:] if arguments is None else arguments
+    if given == ["--version"]:
+        print(f"hybrid {__version__}")
         return 0
-    commands = {command.__name__: _later(command) for command in COMMANDS}
+    # What all commands are is told in a line each; each tells the rest itself.
+    commands = {command.__name__: _later(command, brief=given in ([], ["-h"], ["--help"])) for command in COMMANDS}
+    if (wrong := _unknown_command(given, tuple(commands))) is not None:
+        print(f"hybrid: {wrong}", file=sys.stderr)
+        return 2
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
     speaks, distributed = True, None
     try:
@@ -480,9 +613,21 @@ def signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """The command with its arguments, to be run later."""
-    return wraps(command)(lambda *arguments, **named: partial(command, *arguments, **named))
+def _later(command: Callable[..., None], brief: bool) -> Callable[..., Callable[[], None]]:
+    """The command with its arguments, to be run later; its help is a line if `brief`."""
+    later = wraps(command)(lambda *arguments, **named: partial(command, *arguments, **named))
+    if brief:
+        later.__doc__ = command.__doc__.partition("\n")[0]
+    return later
+
+
+def _unknown_command(arguments: list[str], commands: tuple[str, ...]) -> str | None:
+    """What to say of a command that is none; None where it is one, or help is asked for."""
+    if not arguments or arguments[0].startswith("-") or arguments[0] in commands:
+        return None
+    near = difflib.get_close_matches(arguments[0], commands, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(commands)}"
+    return f"{arguments[0]!r} is no command: {meant}"
 
 
 def _known(methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -490,6 +635,20 @@ def _known(methods: tuple[str, ...]) -> tuple[str, ...]:
     from hybrid.experiments.methods import METHODS, method
 
     return tuple(method(name).name for name in methods) or tuple(METHODS)
+
+
+def _say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=1, default=float))
+
+
+def _png_wanted(out: Path) -> None:
+    if out.suffix != ".png":
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:

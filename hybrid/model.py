@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NoReturn
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hybrid.data.pixels import as_float
+from hybrid.data.pixels import Images, as_float, as_images
 from hybrid.errors import HybridError
 from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
 from hybrid.models.base import batch_seeds, in_batches
@@ -15,7 +19,14 @@ PARTS = ("z", "y", "w")
 
 
 class EncoderModel(nn.Module):
-    """An encoder, frozen: all that MoCo-v2 gives. Images are float (N, 3, 32, 32) in [0, 1], codes float (N, 6, 16, 16)."""
+    """An encoder, frozen: all that MoCo-v2 gives.
+
+    Images are whatever `pixels.as_images` takes: tensors, numpy arrays, Pillow images. What comes back is on the CPU or the
+    device, images float (N, 3, 32, 32) in [0, 1], codes float (N, 6, 16, 16). Raises HybridError, in a line that says what was
+    expected, for anything else.
+    """
+
+    abilities = ("features",)
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -26,9 +37,21 @@ class EncoderModel(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
+    def __repr__(self) -> str:
+        y, w = self.encoder.y_channels, LATENT_CHANNELS - self.encoder.y_channels
+        size = f"{sum(p.numel() for p in self.parameters()) / 1e6:.3g} M parameters on {self.device}"
+        return f"{type(self).__name__}: {size}, z = [y, w] with {y} + {w} channels of 16 x 16{self._more()}"
+
+    def _more(self) -> str:
+        """What else there is to say of a model in a line."""
+        return ""
+
+    def forward(self, *_, **__) -> NoReturn:
+        raise HybridError(f"{type(self).__name__} is not called by itself: call one of {', '.join(self.abilities)}")
+
+    def features(self, images: Images) -> dict[str, Tensor]:
         """What the linear probe is given: y, (N, D)."""
-        return {"y": in_batches(lambda x: self.encoder.y(as_float(x)), self.device, images).flatten(1)}
+        return {"y": in_batches(lambda x: self.encoder.y(as_float(x)), self.device, as_images(images)).flatten(1)}
 
 
 class HybridModel(EncoderModel):
@@ -39,24 +62,30 @@ class HybridModel(EncoderModel):
         self.decoder, self.prior = decoder, prior
         self.eval().requires_grad_(False)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """z = f(x). Takes uint8 images too."""
-        if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
-            raise HybridError(f"images of shape {tuple(images.shape)} cannot be encoded: expected (N, 3, 32, 32)")
-        return in_batches(lambda x: self.encoder(as_float(x)), self.device, images)
+    abilities = ("encode", "decode", "reconstruct", "sample", "interpolate", "split", "features")
+
+    def _more(self) -> str:
+        kind = {PlusPrior: "Hybrid+, y and then w given y", LatentDDIM: "a DDIM on z"}.get(type(self.prior))
+        return f"; samples by {kind}" if kind else "; cannot sample, its second stage is not there"
+
+    def encode(self, images: Images) -> Tensor:
+        """z = f(x)."""
+        return in_batches(lambda x: self.encoder(as_float(x)), self.device, as_images(images))
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of q(x|z), clipped to [0, 1]."""
-        return in_batches(self.decoder, self.device, z).clamp(0, 1)
+        return in_batches(self.decoder, self.device, _codes(z, "z", LATENT_CHANNELS)).clamp(0, 1)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z -> y, w."""
+        z = _codes(z, "z", LATENT_CHANNELS)
         return z[:, : self.encoder.y_channels], z[:, self.encoder.y_channels :]
 
-    def reconstruct(self, images: Tensor) -> Tensor:
+    def reconstruct(self, images: Images) -> Tensor:
+        """The images as the code keeps them."""
         return self.decode(self.encode(images))
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
+    def features(self, images: Images) -> dict[str, Tensor]:
         """What the linear probe is given, the representation that the table judges first: y, then w and z, (N, D)."""
         z = self.encode(images)
         y, w = self.split(z)
@@ -64,6 +93,9 @@ class HybridModel(EncoderModel):
 
     def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
         """`count` new images: the model of z draws it in `steps` steps, the decoder shows it."""
+        _whole(count, "count", 1)
+        _whole(steps, "steps", 1)
+        _whole(seed, "seed", 0)
         if self.prior is None:
             raise HybridError("this model has no model of z to sample from: train its second stage first")
         noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
@@ -75,6 +107,9 @@ class HybridModel(EncoderModel):
 
     def sample_given(self, y: Tensor, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
         """New images of given y (N, 3, 16, 16), one each: w is drawn given y. Needs Hybrid+'s model of z."""
+        y = _codes(y, "y", self.encoder.y_channels)
+        _whole(steps, "steps", 1)
+        _whole(seed, "seed", 0)
         if not isinstance(self.prior, PlusPrior):
             raise HybridError("this model cannot draw w given y: train Hybrid+ for it (method hybridplus)")
         shape = (len(y), LATENT_CHANNELS - y.shape[1], LATENT_SIZE, LATENT_SIZE)
@@ -85,17 +120,49 @@ class HybridModel(EncoderModel):
 
         return in_batches(draw, self.device, y, noise, batch_seeds(len(y), seed)).clamp(0, 1)
 
-    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor, part: str = "z") -> Tensor:
+    def interpolate(self, x0: Images, x1: Images, t: Tensor | Sequence[float], part: str = "z") -> Tensor:
         """Decoded paths from x0 (t = 1) to x1 (t = 0), as the paper's section 4: (N, ...), (N, ...), (T,) -> (N, T, 3, 32, 32).
 
         `part` z: z_t = t z0 + (1 - t) z1. y or w: that part alone moves so, the other stays x0's.
         """
         if part not in PARTS:
             raise HybridError(f"part {part!r} is unknown: choose one of {', '.join(PARTS)}")
+        t = _places(t)
         z0, z1 = self.encode(x0), self.encode(x1)
+        if len(z0) != len(z1):
+            raise HybridError(f"{len(z0)} images at the start and {len(z1)} at the end: expected as many of both")
         if part != "z":
             (y0, w0), (y1, w1) = self.split(z0), self.split(z1)
             z1 = torch.cat([y1, w0] if part == "y" else [y0, w1], dim=1)
         t = t.to(z0)[None, :, None, None, None]
         path = t * z0[:, None] + (1 - t) * z1[:, None]  # (N, T, 6, 16, 16)
         return self.decode(path.flatten(0, 1)).unflatten(0, path.shape[:2])
+
+
+def _codes(codes: Tensor | np.ndarray, name: str, channels: int) -> Tensor:
+    """Codes (N, channels, 16, 16) as a float tensor. Raises HybridError for others."""
+    expected = f"expected floats (N, {channels}, {LATENT_SIZE}, {LATENT_SIZE})"
+    if not isinstance(codes, Tensor | np.ndarray):
+        raise HybridError(f"{name} is a {type(codes).__name__}: {expected}, as encode and split give it")
+    codes = torch.as_tensor(codes)
+    if codes.shape[1:] != (channels, LATENT_SIZE, LATENT_SIZE) or not len(codes) or not codes.is_floating_point():
+        half = name == "z" and codes.ndim == 4 and codes.shape[1] < channels
+        more = "; y or w alone is half a code, torch.cat([y, w], dim=1) the whole" if half else ""
+        raise HybridError(f"{name} is {codes.dtype} {tuple(codes.shape)}: {expected}{more}")
+    return codes.float()
+
+
+def _places(t: Tensor | Sequence[float]) -> Tensor:
+    """t (T,) as a float tensor. Raises HybridError for others."""
+    try:
+        places = torch.as_tensor(t, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        places = torch.empty(0)
+    if places.ndim != 1 or not len(places) or not places.isfinite().all():
+        raise HybridError(f"t = {t!r}: expected places on the path, (T,), such as [0.5] or torch.linspace(1, 0, 9)")
+    return places
+
+
+def _whole(value: int, name: str, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**63:
+        raise HybridError(f"{name} = {value!r}: expected a whole number from {least} on")

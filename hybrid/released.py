@@ -68,14 +68,14 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     is no hybrid. A prior that is not trained to its end is left out.
     """
     path, device = Path(path).resolve(), torch.device(device)
-    representation, config = _loaded(path / "representation", schema.Representation, Representation, device)
+    representation, config = load_stage(path / "representation", schema.Representation, Representation, device)
     if representation is None:
         raise HybridError(f"{path} holds no trained hybrid: give a run's folder, such as runs/demo/digits/hybrid/seed0")
     if representation.decoder is None:
         raise HybridError(f"{path} holds MoCo-v2, which decodes nothing: give a hybrid's folder")
 
     def prior(folder: Path, kind: type, build: Callable) -> Trainable | None:
-        return _loaded(folder, kind, lambda found: build(found, config.autoencoder), device)[0]
+        return load_stage(folder, kind, lambda found: build(found, config.autoencoder), device)[0]
 
     plus = path.parents[1] / "hybridplus" / path.name
     semantic = prior(plus / "semantic", schema.Semantic, SemanticPrior)
@@ -113,7 +113,7 @@ def _read(name: str) -> tuple[dict[str, Tensor], dict]:
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}, known
 
 
-def _loaded(folder: Path, kind: type, build: Callable, device: torch.device) -> tuple[Trainable | None, Any]:
+def load_stage(folder: Path, kind: type, build: Callable, device: torch.device) -> tuple[Trainable | None, Any]:
     """A stage that is trained to its end, and its config; None twice where there is none."""
     state = checkpoint.load(folder / "checkpoint.pt")
     if state is None or state["step"] < state["steps"]:

@@ -1,16 +1,23 @@
 """The command line: how it starts, and how it ends."""
 
+import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from functools import wraps
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import hybrid
 from hybrid import cli, paths
+from hybrid.errors import tell
 from hybrid.experiments.methods import METHODS
 
 HEAVY = {"papermill", "torchvision", "matplotlib", "seaborn", "pandas", "sklearn", "scipy", "pytorch_fid", "timm", "IPython"}
@@ -69,7 +76,9 @@ def test_a_signal_ends_a_training_with_one_line(home, number, status):
     running.send_signal(number)
     error = running.communicate(timeout=60)[1]
     assert running.returncode == status
-    assert error.count("\n") == 1 and number.name in error and "the same command goes on" in error and str(home) in error
+    device, told = error.splitlines()
+    assert "float32" in device or "bfloat16" in device
+    assert number.name in told and "the same command goes on" in told and str(home) in told
 
 
 def test_a_signal_that_the_shell_has_it_ignore_is_ignored():
@@ -92,3 +101,98 @@ def test_all_folders_of_the_package_are_declared():
         path.parent.relative_to(package.parent) for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"
     }
     assert {str(folder).replace(os.sep, ".") for folder in folders} == set(declared)
+
+
+def command_help(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    assert ended.value.code == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("name", [command.__name__ for command in cli.COMMANDS])
+def test_each_command_has_examples_that_it_takes(name, capsys, monkeypatch):
+    """The examples of the help, as they stand, with the work left out."""
+    ran = []
+
+    def record(command):
+        return wraps(command)(lambda *arguments, **named: ran.append(command.__name__))
+
+    command_help(name, capsys)
+    command = next(command for command in cli.COMMANDS if command.__name__ == name)
+    lines = [line.strip().split(" | ")[-1] for line in command.__doc__.splitlines() if re.match(r"\s+(hybrid|find) ", line)]
+    monkeypatch.setattr(cli, "COMMANDS", tuple(record(command) for command in cli.COMMANDS))
+    for line in lines:
+        assert cli.main(shlex.split(line)[1:]) == 0, line
+    assert lines and name in ran
+
+
+def test_the_help_of_all_is_a_line_each_and_tells_exit_statuses_and_completion(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    assert "For example" not in shown and len(shown.splitlines()) < 60
+    for part in (*(command.__name__ for command in cli.COMMANDS), "Exit status: 0 done; 2", "75", "130 and 143", "completion"):
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("sampel", "hybrid: 'sampel' is no command: did you mean sample?"),
+        ("reproduse", "hybrid: 'reproduse' is no command: did you mean reproduce?"),
+        ("neighbors", "hybrid: 'neighbors' is no command: did you mean neighbours?"),
+        ("frobnicate", "hybrid: 'frobnicate' is no command: choose one of reproduce, train, evaluate, sample"),
+    ],
+)
+def test_a_typo_suggests_the_nearest_command(typed, says, capsys):
+    assert cli.main([typed, "--run", "cifar10"]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith(says) and told.err.count("\n") == 1 and not told.out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_and_options(shell, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--tyro-print-completion", shell])
+    assert not ended.value.code
+    script = capsys.readouterr().out
+    assert "neighbours" in script and "--query" in script
+
+
+def test_embed_probe_and_neighbours_print_results_alone(home, tmp_path, monkeypatch, capsys):
+    """By a released model on pictures of its own: files are written, numbers go to standard output, the rest does not."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = tmp_path / "shapes" / ("light", "dark")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 100, (40, 60, 3), dtype=np.uint8) + np.uint8(120 * (i % 2 == 0))).save(path)
+    (tmp_path / "shapes" / "light" / ".hidden.png").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    tell.cache_clear()
+    assert cli.main(["embed", "--run", "cifar10", "--images", "shapes", "--out", "codes.npz", "--part", "y", "w"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "codes of 40 images: codes.npz\n"
+    codes = np.load("codes.npz")
+    assert set(codes) == {"file", "class", "y", "w"} and codes["y"].shape == (40, 3, 16, 16)
+
+    assert cli.main(["probe", "--run", "cifar10", "--dataset", "shapes", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracies"]["y"]["linear acc., %"] == 100 and found["confusion"]["counts"] == [[4, 0], [0, 4]]
+    assert (tmp_path / "probe-shapes" / "neighbours.png").exists()
+
+    query = str(tmp_path / "shapes" / "dark" / "1.png")
+    for images in ("shapes", "codes.npz"):
+        assert cli.main(["neighbours", "--run", "cifar10", "--query", query, "--images", images, "--json", "--count", "3"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [one["class"] for one in found["neighbours"]] == ["dark"] * 3
+    assert (tmp_path / "neighbours.png").exists()
+    for wrong, says in (
+        (["embed", "--run", "cifar10", "--images", "nowhere", "--out", "c.npz"], "'nowhere' is not there"),
+        (["embed", "--run", "cifar10", "--images", "shapes", "--out", "c.pt"], "no known ending"),
+        (["neighbours", "--run", "cifar10", "--query", "absent.png", "--images", "shapes"], "absent.png cannot be read"),
+        (["probe", "--run", "nothing", "--dataset", "shapes"], "neither a run's folder nor released"),
+    ):
+        assert cli.main(wrong) == 2
+        told = capsys.readouterr()
+        assert says in told.err and told.err.count("\n") == 1 and not told.out

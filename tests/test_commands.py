@@ -1,5 +1,7 @@
 """The commands on a trained hybrid."""
 
+import json
+
 import pytest
 import torch
 
@@ -17,11 +19,14 @@ def test_command_line_tools(done, tmp_path, capsys):
     assert files.load_arrays(tmp_path / "s.npz")["images"].shape == (4, 32, 32, 3)
     ends = ["--start", str(tmp_path / "s.png"), "--end", str(tmp_path / "s.png")]
     assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--part", "w"]) == 0
-    assert main(["embed", "--run", run, "--dataset", "digits", "--out", str(tmp_path / "z.npz")]) == 0
+    assert main(["embed", "--run", run, "--images", "digits", "--out", str(tmp_path / "z.npz"), "--part", "y", "w"]) == 0
     codes = files.load_arrays(tmp_path / "z.npz")
-    assert codes["train_y"].shape[1:] == (3, 16, 16)
-    assert len(codes["test_w"]) == len(codes["test_labels"])
+    assert codes["y"].shape[1:] == (3, 16, 16) and set(codes["split"]) == {"train", "test"}
+    assert len(codes["w"]) == len(codes["class"])
     assert main(["evaluate", "--profile", "smoke"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--profile", "smoke", "--methods", "mocov2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mocov2"]["acc"] > 0
     assert main(["data"]) == 0
     assert "sha256" in capsys.readouterr().out
     assert main(["sample", "--run", run, "--out", str(tmp_path / "s.png"), "--count", "0"]) == 2

@@ -19,6 +19,7 @@ LAYERS = (
     "training",
     "judging",
     "released",
+    "bridges",
     "experiments",
     "showing",
     "workflows",

@@ -1,8 +1,8 @@
 """Data sets: uint8 images (N, 3, 32, 32) and labels, in two splits, from wherever they come.
 
 Embedded digits, CIFAR-10 and CIFAR-100 (Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009), any
-`.npz` with the array names of MedMNIST, any folder of images by class. Other sizes are squeezed to 32x32 with
-antialiasing, and grey becomes RGB.
+`.npz` with the array names of MedMNIST, any folder of images, by class or not. Other sizes become 32 x 32 as `pictures` says,
+and grey becomes RGB.
 """
 
 from __future__ import annotations
@@ -13,31 +13,33 @@ import io
 import socket
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from hybrid import paths
+from hybrid.data import pictures
 from hybrid.data.digits import RENDERINGS, load_digits_rgb
-from hybrid.errors import HybridError
+from hybrid.data.pictures import SIDE, read_image
+from hybrid.errors import HybridError, tell
 
-SIDE = 32  # pixels
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # torchvision's names
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-FILES = "a path to an .npz file, or a path to a folder with train/<class>/ and test/<class>/"
+FILES = "a path to an .npz file, or a path to a folder of images"
+UNLABELLED = ("image",)  # the class names of a data set without classes
+HELD_OUT = 0.2  # share of a folder's images that is the test set, where the folder has none
 STALLED = 30  # seconds without an answer after which a download has failed
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """Images and labels of two splits, all on one device."""
 
@@ -52,7 +54,17 @@ class ImageSet:
 
     @property
     def classes(self) -> int:
+        """How many; 1 where the images have no labels, which are then all 0."""
         return len(self.class_names)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are classes to tell apart."""
+        return self.classes > 1
+
+    def __repr__(self) -> str:
+        kind = f"of {self.classes} classes" if self.labelled else "without classes"
+        return f"ImageSet {self.name!r}: {len(self.train_images):,} train and {len(self.test_images):,} test images {kind}"
 
     @cached_property
     def sha256(self) -> str:
@@ -85,14 +97,17 @@ def split(count: int, share: float, seed: int, sources: Tensor | None = None) ->
     return rank.argsort(stable=True).tensor_split([first])
 
 
-def load(name: str, root: Path) -> ImageSet:
+def load(name: str | Path, root: Path | None = None) -> ImageSet:
     """The data set called `name`, on the CPU: `digits`, `cifar10`, `cifar100`, or a path to an .npz file or a folder.
 
     CIFAR is read from `root/<name>.npz` where there is one, else by torchvision from `root`, downloaded and checked if
-    need be. An .npz holds train_images, train_labels, test_images, test_labels and perhaps class_names: uint8 images
-    (N, H, W), (N, H, W, 1) or (N, H, W, 3), whole-numbered labels (N,) or (N, 1) from 0 on. Raises HybridError for
-    whatever cannot be used, and for a download that failed.
+    need be; `root` left out is `paths.data()`. A folder has train/ and test/, or a fifth of its images is held out as the test
+    set; the folders in these, two or more, are the classes, and without them the images have no labels. An .npz holds
+    train_images, train_labels, test_images, test_labels and perhaps class_names: uint8 images (N, H, W), (N, H, W, 1) or
+    (N, H, W, 3), whole-numbered labels (N,) or (N, 1) from 0 on. Raises HybridError for whatever cannot be used, and for a
+    download that failed.
     """
+    name, root = str(name), paths.data() if root is None else root
     if name in NAMED:
         return NAMED[name](Path(root))
     path = Path(name).expanduser()
@@ -165,15 +180,7 @@ def _from_torchvision(name: str, root: Path) -> ImageSet:
 
 
 def _from_npz(name: str, path: Path) -> ImageSet:
-    if not path.is_file():
-        raise HybridError(f"{path} is not there: expected an .npz file with {', '.join(ARRAYS)}")
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in (*ARRAYS, "class_names") if key in archive}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise HybridError(
-            f"{path} cannot be read ({_in_one_line(error)}): expected an .npz with {', '.join(ARRAYS)}; get it anew"
-        ) from None
+    arrays = read_npz(path, (*ARRAYS, "class_names"))
     missing = [key for key in ARRAYS if key not in arrays]
     if missing:
         raise HybridError(f"{path} lacks {', '.join(missing)}: expected {', '.join(ARRAYS)}")
@@ -183,46 +190,84 @@ def _from_npz(name: str, path: Path) -> ImageSet:
     return _image_set(name, str(path), arrays, None if names is None else tuple(names.tolist()))
 
 
-def _from_folder(name: str, path: Path) -> ImageSet:
-    from torchvision.datasets import ImageFolder  # slow to import, and seldom needed
+def read_npz(path: Path, wanted: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, those that are `wanted`, without anything pickled. Raises HybridError where it cannot be read."""
+    expected = f"expected an .npz with {', '.join(ARRAYS)}"
+    if not path.is_file():
+        raise HybridError(f"{path} is not there: {expected}")
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in wanted or archive.files if key in archive}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise HybridError(f"{path} cannot be read ({_in_one_line(error)}): {expected}; get it anew") from None
 
-    folders = {}
-    for split in ("train", "test"):
-        try:
-            folders[split] = ImageFolder(path / split)
-        except OSError as error:
-            raise HybridError(
-                f"{path / split} cannot be used ({_in_one_line(error)}): expected images in a folder per class"
-            ) from None
-    train, test = folders["train"].classes, folders["test"].classes
-    if train != test:
-        odd = ", ".join(sorted(set(train) ^ set(test)))
-        raise HybridError(f"{path}: train/ and test/ differ in {odd}: expected the same folders of classes in both")
+
+def _from_folder(name: str, path: Path) -> ImageSet:
+    """train/ and test/, each of pictures or of a folder of them per class; or just that, a part of which is held out."""
+    found = pictures.find(path)
+    parts: dict[str, list[Path]] = {"train": [], "test": []}
+    left_out = dict(found.left_out)
+    if any((path / split).is_dir() for split in parts):
+        for file in found.files:
+            split = file.relative_to(path).parts[0]
+            if split in parts:
+                parts[split].append(file)
+            else:
+                why = "that are neither in train/ nor in test/"
+                left_out[why] = left_out.get(why, 0) + 1
+        for split, files in parts.items():
+            if not files:
+                raise HybridError(f"{path / split} holds no image: expected some, in a folder per class or all without")
+        classes = {split: _classes(files, path / split) for split, files in parts.items()}
+        if classes["train"] != classes["test"]:
+            odd = ", ".join(sorted(set(classes["train"]) ^ set(classes["test"])))
+            raise HybridError(f"{path}: train/ and test/ differ in {odd}: expected the same folders of classes in both")
+        labels = {split: _labels(files, path / split, classes["train"]) for split, files in parts.items()}
+        names = classes["train"]
+    else:
+        names = _classes(list(found.files), path)
+        every = _labels(found.files, path, names)
+        held = _held_out(every, names, path)
+        for split, wanted in (("train", False), ("test", True)):
+            parts[split] = [file for file, out in zip(found.files, held, strict=True) if out == wanted]
+        labels = {"train": every[~held], "test": every[held]}
+        tell(f"{path} has no train/ and test/: {held.sum()} of its {len(held)} images, drawn by chance, are the test set")
+    if line := str(replace(found, left_out=left_out)):
+        tell(line)
+    if not names:
+        tell(f"{path} has no classes: whatever needs labels, such as the linear probe, is left out")
     arrays = {}
     with ThreadPoolExecutor() as pool:
-        for split, folder in folders.items():
-            arrays[f"{split}_images"] = np.stack(list(pool.map(read_image, [file for file, _ in folder.samples])))
-            arrays[f"{split}_labels"] = np.array(folder.targets)
-    return _image_set(name, str(path), arrays, tuple(train))
+        for split, files in parts.items():
+            arrays[f"{split}_images"] = np.stack(list(pool.map(read_image, files)))
+            arrays[f"{split}_labels"] = labels[split]
+    return _image_set(name, str(path), arrays, names or UNLABELLED)
 
 
-def read_image(file: str | Path | BinaryIO, crop: bool = False) -> np.ndarray:
-    """uint8 (32, 32, 3), on white: squeezed, or with `crop` the middle square, turned upright. The resize is antialiased."""
-    try:
-        with Image.open(file) as image:
-            if image.mode[0] in "IF":
-                raise HybridError(f"{file} has more than 8 bits a channel ({image.mode}): expected 8, convert it first")
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            if crop:
-                square = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (SIDE, SIDE), Image.Resampling.BILINEAR)
-                return np.asarray(square)
-            return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    except HybridError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise HybridError(f"{file} cannot be read as an image ({_in_one_line(error)}): mend or remove it") from None
+def _classes(files: list[Path], folder: Path) -> tuple[str, ...]:
+    """The folders that the files lie in, sorted; none where there is one alone, or a file lies beside them."""
+    first = {file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files}
+    if "" in first and len(first) > 1:
+        beside = sum(file.parent == folder for file in files)
+        tell(f"{folder}: {beside} images lie beside the folders of others, so that the folders are not taken for classes")
+    return tuple(sorted(first)) if "" not in first and len(first) > 1 else ()
+
+
+def _labels(files: Sequence[Path], folder: Path, classes: tuple[str, ...]) -> np.ndarray:
+    """int64 (N,): the class that each file lies in, 0 where there are none."""
+    return np.array([classes.index(file.relative_to(folder).parts[0]) if classes else 0 for file in files], np.int64)
+
+
+def _held_out(labels: np.ndarray, classes: tuple[str, ...], path: Path) -> np.ndarray:
+    """Which of the images are the test set: HELD_OUT of each class, drawn by chance, always the same ones."""
+    held = np.zeros(len(labels), bool)
+    for label, name in enumerate(classes or ("",)):
+        places = np.flatnonzero(labels == label)
+        if len(places) < 2:
+            where = path / name if name else path
+            raise HybridError(f"{where} holds {len(places)} of the two images or more that are needed, one of them for testing")
+        held[places[split(len(places), HELD_OUT, 0)[0].numpy()]] = True
+    return held
 
 
 def _image_set(name: str, source: str, arrays: dict[str, np.ndarray], class_names: tuple[str, ...] | None) -> ImageSet:
@@ -244,11 +289,11 @@ def _image_set(name: str, source: str, arrays: dict[str, np.ndarray], class_name
             raise HybridError(f"{where}: expected whole numbers, (N,) or (N, 1)")
         if len(labels) != len(images):
             raise HybridError(f"{where} for {len(images)} images: expected one label an image")
-        tensors[f"{split}_images"] = _squeeze(images)
+        tensors[f"{split}_images"] = squared(images)
         tensors[f"{split}_labels"] = torch.from_numpy(labels.reshape(-1).astype(np.int64))
     if class_names is None:
         class_names = tuple(str(label) for label in range(len(tensors["train_labels"].unique())))
-    if len(class_names) < 2:
+    if len(class_names) < 2 and class_names != UNLABELLED:
         raise HybridError(f"{source} has {len(class_names)} class: expected at least two, or nothing is to be told apart")
     for split in ("train", "test"):
         odd = sorted(set(tensors[f"{split}_labels"].tolist()) ^ set(range(len(class_names))))
@@ -260,10 +305,14 @@ def _image_set(name: str, source: str, arrays: dict[str, np.ndarray], class_name
     return ImageSet(name, **tensors, class_names=class_names)
 
 
-def _squeeze(images: np.ndarray) -> Tensor:
-    """uint8 (N, 3, 32, 32) of uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3)."""
-    images = torch.from_numpy(images if images.ndim == 4 else images[..., None]).permute(0, 3, 1, 2)  # (N, C, H, W)
-    if images.shape[2:] != (SIDE, SIDE):
+def squared(images: np.ndarray) -> Tensor:
+    """uint8 (N, 3, 32, 32) of uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3): the middle squares, as `pictures` says."""
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    images = images[:, top : top + side, left : left + side]
+    images = torch.from_numpy(images if images.ndim == 4 else images[..., None]).permute(0, 3, 1, 2)  # (N, C, side, side)
+    if side != SIDE:
         parts = [
             F.interpolate(part.float(), (SIDE, SIDE), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
             for part in images.split(256)  # as floats, large images would fill the memory

@@ -1,10 +1,74 @@
-"""Images as uint8 and as floats, and many of them on one sheet."""
+"""Images as people have them, as uint8 and as floats, and many of them on one sheet."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+
+from hybrid.data.pictures import SIDE, from_pil
+from hybrid.errors import HybridError
+
+Images = Tensor | np.ndarray | Image.Image | Sequence[Image.Image]  # what `as_images` takes
+OVER = 1e-3  # how far beyond [0, 1] a float may lie: interpolation and half precision overshoot that much
+
+
+def as_images(images: Images) -> Tensor:
+    """(N, 3, 32, 32), uint8 or float in [0, 1], of images as people have them.
+
+    Arrays of numpy or torch are (N, 3, 32, 32) or (N, 32, 32, 3), uint8 or float in [0, 1], and are told apart by their shape.
+    Pillow images, one or a list, may have any size and mode: they become 32 x 32 as files do. Raises HybridError, naming the
+    change that helps, for whatever is neither.
+    """
+    if isinstance(images, Image.Image):
+        images = [images]
+    if isinstance(images, list | tuple) and images and all(isinstance(image, Image.Image) for image in images):
+        images = np.stack([from_pil(image) for image in images])
+    if not isinstance(images, Tensor):
+        if not isinstance(images, np.ndarray):
+            raise HybridError(
+                f"images are a {type(images).__name__}: expected a tensor, a numpy array or Pillow images; "
+                "read files with hybrid.read_image"
+            )
+        if images.dtype.kind not in "uif":
+            raise HybridError(f"images are of numpy type {images.dtype}: expected uint8, or floats from 0 to 1")
+        images = torch.from_numpy(np.require(images, images.dtype.newbyteorder("="), ["C", "W"]))
+    shape = tuple(images.shape)
+    if shape[1:] == (SIDE, SIDE, 3):
+        images = images.movedim(3, 1)
+    elif shape[1:] != (3, SIDE, SIDE):
+        raise HybridError(f"images of shape {shape}: expected (N, 3, 32, 32) or (N, 32, 32, 3); {_shape_help(shape)}")
+    if not len(images):
+        raise HybridError(f"images of shape {shape}: expected at least one")
+    if images.dtype == torch.uint8:
+        return images
+    if not images.is_floating_point():
+        raise HybridError(f"images are {images.dtype}: expected uint8, or floats from 0 to 1; give 0 to 255 as uint8")
+    low, high = (value.item() for value in images.detach().aminmax())
+    if not (low >= -OVER and high <= 1 + OVER):  # NaN is refused too
+        raise HybridError(f"images are floats from {low:.4g} to {high:.4g}: expected 0 to 1; {_range_help(low, high)}")
+    return images if images.dtype == torch.float32 else images.float()
+
+
+def _shape_help(shape: tuple[int, ...]) -> str:
+    if shape in ((3, SIDE, SIDE), (SIDE, SIDE, 3)):
+        return "of a single image give images[None]"
+    if len(shape) == 4 and 1 in (shape[1], shape[3]):
+        return "make grey images RGB, as by repeating the channel three times"
+    if len(shape) == 4 and 3 in (shape[1], shape[3]):
+        return "resize them, or give Pillow images, which are resized here"
+    return "or Pillow images"
+
+
+def _range_help(low: float, high: float) -> str:
+    if low >= 0 and 1 < high <= 255:
+        return "divide by 255, or give them as uint8"
+    if low < 0 and low >= -1 - OVER and high <= 1 + OVER:
+        return "if they are -1 to 1, give (images + 1) / 2"
+    return "undo their normalisation first"
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from hybrid import paths
 from hybrid.data import datasets
-from hybrid.errors import HybridError
-from hybrid.experiments.methods import TABLE, Run, check, method
+from hybrid.errors import HybridError, tell
+from hybrid.experiments import few
+from hybrid.experiments.methods import TABLE, Run, Watch, check, method
 from hybrid.experiments.store import Key, Store, as_json
 from hybrid.judging import evaluate, frechet, galleries, given, interpolations, nearest
 from hybrid.judging.classifier import Classifier, Judge
@@ -40,7 +41,14 @@ JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, 
 class Experiment:
     """`Experiment("demo")`, `Experiment("laptop", "cifar10", seed=1)`. Raises HybridError for values it does not know."""
 
-    def __init__(self, profile_name: str, dataset: str | None = None, seed: int = 0, clock: Clock | None = None):
+    def __init__(
+        self,
+        profile_name: str,
+        dataset: str | None = None,
+        seed: int = 0,
+        clock: Clock | None = None,
+        watch: Watch | None = None,
+    ):
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 on")
         self.profile: Profile = profile(profile_name)
@@ -48,7 +56,7 @@ class Experiment:
         self.dataset = dataset or self.profile.dataset
         self.slug = datasets.slug(self.dataset)
         self.seed = seed
-        self.clock = clock or Clock()
+        self.clock, self.watch = clock or Clock(), watch
         self.device = best_device()
         self.runs = paths.runs(self.profile.name, self.slug)
         self.results = paths.results(self.profile.name, self.slug)
@@ -58,6 +66,8 @@ class Experiment:
         self._trained: dict[str, dict] = {}  # provenance of each stage's training
         # Two data sets of a user may have one name; their outcomes are told apart by what is in them.
         self.sha256 = None if self.dataset in datasets.NAMED else self.images.sha256
+        if self.dataset not in datasets.NAMED:
+            self.profile = few.clipped(self.profile, len(self.images.train_images))
         code()  # as it is now, before anybody changes it
 
     @classmethod
@@ -81,7 +91,7 @@ class Experiment:
 
     def run(self, name: str) -> Run:
         """Where and on what a method is trained."""
-        return Run(self.profile, self.images, self.seed, self._run_folder(name), self.clock)
+        return Run(self.profile, self.images, self.seed, self._run_folder(name), self.clock, self.watch)
 
     def _run_folder(self, name: str) -> Path:
         return self.runs / name / f"seed{self.seed}"
@@ -90,8 +100,7 @@ class Experiment:
         """A method's model, trained as far as it was not. Raises TimeUp when the clock runs out."""
         if name not in self._models:
             run, wanted = self.run(name), method(name)
-            # Too few images are told before the training.
-            interpolations.pairs(self.images, 2 * self.profile.evaluation.pairs, self.seed)
+            self._pairs  # noqa: B018 - too few images are told before the training
             self._models[name] = wanted.train(run, wanted.config(self.profile))
             self.store.keep_histories(name, wanted.stages, run.folder)
         return self._models[name]
@@ -172,25 +181,38 @@ class Experiment:
             return self._arrays("figure6", self._given, "hybridplus")
         if number not in interpolations.PARTS:
             raise HybridError(f"figure {number} is not drawn from data: choose one of 2, 3, 4, 5, 6")
-        config = self.profile.evaluation
+        frames = self.profile.evaluation.frames
 
         def make() -> dict:
-            chosen = interpolations.pairs(self.images, 2 * config.pairs, self.seed)
             # Figures 2-4 show the same pairs, so that they compare; figure 5 shows others, as the paper's appendix does.
-            chosen = chosen[config.pairs :] if number == 5 else chosen[: config.pairs]
-            return interpolations.interpolations(self.model(), self.images, chosen, config.frames, interpolations.PARTS[number])
+            chosen = self._pairs[1 if number == 5 else 0]
+            return interpolations.interpolations(self.model(), self.images, chosen, frames, interpolations.PARTS[number])
 
         return self._arrays(f"figure{number}", make)
 
+    @cached_property
+    def _pairs(self) -> tuple[Tensor, Tensor]:
+        """Pairs of test images for figures 2-4, and others for figure 5: the same where there are too few."""
+        wanted = self.profile.evaluation.pairs
+        found = interpolations.pairs(self.images, 2 * wanted, self.seed)
+        if len(found) < 2 * wanted:
+            gives = f"the test set gives {len(found)} pairs of unlike images, {2 * wanted} are wanted"
+            tell(f"{gives}: figures 2 to 5 have fewer rows{', figure 5 the same pairs' if len(found) <= wanted else ''}")
+        return found[:wanted], found[wanted:] if len(found) > wanted else found
+
     def _given(self) -> dict:
-        """Figure 6, judged by the linear probe on y and by a classifier of pixels, which is trained for it."""
-        model, images, run = self.model("hybridplus"), self.images, self.run("hybridplus")
-        judge = Judge.of(self.profile)
+        """Figure 6, judged by the linear probe on y and by a classifier of pixels, which is trained for it.
+
+        Where there are no labels nobody judges it.
+        """
+        model, images, run, config = self.model("hybridplus"), self.images, self.run("hybridplus"), self.profile.evaluation
+        if not images.labelled:
+            return given.study(model, images, {}, config.sampler_steps, config.eta, self.seed)
+        judge = few.clipped(Judge.of(self.profile), len(images.train_images))
         torch.manual_seed(stream(self.seed, "classifier"))
         classifier = run.stage("classifier", Classifier(images.classes, judge), judge, lambda: images.train_images)
         probe = fitted(model.features(images.train_images)["y"], images.train_labels)
         judges = {"probe": lambda pictures: probe(model.features(pictures)["y"]), "classifier": classifier.predict}
-        config = self.profile.evaluation
         return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed)
 
     def _arrays(self, stem: str, make: Callable[[], dict], name: str = "hybrid") -> dict:

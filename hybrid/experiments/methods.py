@@ -31,6 +31,8 @@ from hybrid.profiles import schema
 from hybrid.profiles.schema import Profile, describe
 from hybrid.training.loop import Clock, finished, train
 
+Watch = Callable[[Path, Trainable, dict, ImageSet], None]  # a stage's folder, what would be kept, a line, the images
+
 
 @dataclass(frozen=True)
 class Run:
@@ -41,6 +43,7 @@ class Run:
     seed: int
     folder: Path
     clock: Clock
+    watch: Watch | None = None  # looks at each line of the histories
 
     def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
         """A stage trained to its end, or loaded where it has come to it; `data` is asked for only in the first case.
@@ -64,6 +67,7 @@ class Run:
                 about=about,
                 kind=type(config),
                 clock=self.clock,
+                watch=self.watch and (lambda model, line: self.watch(folder, model, line, self.images)),
             )
 
 

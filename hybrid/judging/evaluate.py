@@ -45,7 +45,7 @@ def evaluate(
     if "mse" in having and not known:
         reconstructions = model.reconstruct(images.test_images)
         metrics["mse"] = squared_error(reconstructions, images.test_images)
-    if "acc" in having and not known:
+    if "acc" in having and not known and images.labelled:
         accuracies, details["probes"] = accuracy(model, images, seed, config.penalties or PENALTIES)
         metrics |= accuracies
     if "fid" in having:
@@ -109,6 +109,7 @@ def generation(
 
 def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation) -> tuple[dict, list[dict], dict]:
     """What `generation` returns, of named sets of images, uint8 (N, 3, 32, 32), the samples among them."""
+    sets = {name: batch for name, batch in sets.items() if len(batch) > 1}  # a single image has no covariance
     metrics, rows, status = {}, {name: {"images": name, "count": len(batch)} for name, batch in sets.items()}, {}
     stand_ins = frechet.STAND_INS[:1] if config.witness is False else frechet.STAND_INS
     for name in ("inception", *stand_ins) if config.inception else stand_ins:

@@ -16,19 +16,20 @@ PARTS = {2: ("z",), 3: ("y",), 4: ("w",), 5: ("z", "y", "w")}  # what moves in e
 MOVED_PAIRS = 512  # pairs that the distances moved are averaged over, where the test set has as many
 
 
-def pairs(images: ImageSet, count: int, seed: int, fewer: bool = False) -> Tensor:
-    """Indices (count, 2) of test images to draw paths between, of two classes each, no image twice.
+def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
+    """Indices (count, 2) of test images to draw paths between, of two classes each where there are some, no image twice.
 
-    Raises HybridError where the test set does not give so many, or none at all if `fewer` will do.
+    As many as the test set gives, where these are fewer. Raises HybridError where it gives none.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = images.test_labels.cpu()
     order = torch.randperm(len(labels), generator=generator)
     starts, ends = order.chunk(2)
-    chosen = [(a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=False) if labels[a] != labels[b]]
-    if len(chosen) < (1 if fewer else count):
+    both = zip(starts.tolist(), ends.tolist(), strict=False)
+    chosen = [(a, b) for a, b in both if not images.labelled or labels[a] != labels[b]]
+    if not chosen:
         raise HybridError(
-            f"{count} pairs of unlike test images were asked for, the test set gives {len(chosen)}: lower evaluation.pairs"
+            f"the {len(labels)} test images give no pair of unlike ones to draw paths between: put more into the test set"
         )
     return torch.tensor(chosen[:count])
 
@@ -56,7 +57,7 @@ def between(model: HybridModel, x0: Tensor, x1: Tensor, frames: int, parts: tupl
 
 def moved(model: HybridModel, images: ImageSet, seed: int) -> dict[str, float]:
     """How far the decoded image moves from t = 1 to t = 0, moved_<part>: mean squared change in 1e-3 per dimension."""
-    indices = pairs(images, MOVED_PAIRS, seed, fewer=True)
+    indices = pairs(images, MOVED_PAIRS, seed)
     x0, x1 = images.test_images[indices[:, 0]], images.test_images[indices[:, 1]]
     ends = torch.tensor([1.0, 0.0])
     result = {}

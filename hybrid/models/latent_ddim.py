@@ -125,7 +125,7 @@ class LatentDDIM(Trainable):
 
     def __init__(self, config: schema.LatentDiffusion, autoencoder: schema.Autoencoder):
         super().__init__()
-        self.flip, self.clip = config.flip, config.clip
+        self.config, self.flip, self.clip = config, config.flip, config.clip
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
         self.codes, self.gaussian = None, {}
         if config.unshuffle:
@@ -178,20 +178,23 @@ class LatentDDIM(Trainable):
     def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
         """Noise (N, 6, 16, 16) -> z of the same shape, in the autoencoder's own units."""
         noise = noise.contiguous(memory_format=torch.channels_last)
-        if self.codes is None:
-            with autocast(noise.device):
-                z = self.diffusion.sample(self.net, noise, steps, eta, clip=self.clip, seed=seed)
-            return z * self.std + self.mean
-        factor, y_channels = self.codes.factor, self.codes.y_channels
-
-        def net(z: Tensor, t: Tensor) -> Tensor:
-            y = F.pixel_unshuffle(z[:, :y_channels], factor)
-            w, y = self.net(z[:, y_channels:], t, y, t)
-            return torch.cat([F.pixel_shuffle(y, factor), w], dim=1)
-
         with autocast(noise.device):
-            z = self.diffusion.sample(net, noise, steps, eta, clip=self.clip, seed=seed)
-        return self.codes.join(F.pixel_unshuffle(z[:, :y_channels], factor), z[:, y_channels:])
+            return self.to_codes(self.diffusion.sample(self.predicted, noise, steps, eta, clip=self.clip, seed=seed))
+
+    def predicted(self, x: Tensor, t: Tensor) -> Tensor:
+        """What the net says of x_t (N, 6, 16, 16) at t (N,) in 1..T, the noise or v, in the units that it was trained in."""
+        if self.codes is None:
+            return self.net(x, t)
+        y = F.pixel_unshuffle(x[:, : self.codes.y_channels], self.codes.factor)
+        w, y = self.net(x[:, self.codes.y_channels :], t, y, t)
+        return torch.cat([F.pixel_shuffle(y, self.codes.factor), w], dim=1)
+
+    def to_codes(self, x: Tensor) -> Tensor:
+        """x_0 (N, 6, 16, 16) in the net's units -> z in the autoencoder's own."""
+        if self.codes is None:
+            return x * self.std + self.mean
+        y_channels = self.codes.y_channels
+        return self.codes.join(F.pixel_unshuffle(x[:, :y_channels], self.codes.factor), x[:, y_channels:])
 
 
 class SemanticPrior(Trainable):
@@ -201,7 +204,7 @@ class SemanticPrior(Trainable):
 
     def __init__(self, config: schema.Semantic, autoencoder: schema.Autoencoder):
         super().__init__()
-        self.flip = config.flip
+        self.config, self.flip = config, config.flip
         self.codes = CodeSpace(autoencoder, config.components)
         self.shape = (len(self.codes.y_std), 1, 1)
         self.net = ResidualMLP(self.shape, config.width, config.blocks, config.dropout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -12,6 +14,11 @@ from hybrid.showing import figures
 def markdown(diagnosis: dict[str, pd.DataFrame]) -> str:
     """The tables for people, each under its name."""
     return "\n\n".join(f"{name}\n\n{frame.round(3).to_markdown()}" for name, frame in diagnosis.items() if len(frame))
+
+
+def as_json(diagnosis: dict[str, pd.DataFrame]) -> dict:
+    """The tables as lists of rows, each with its index."""
+    return {name: json.loads(frame.reset_index().to_json(orient="records")) for name, frame in diagnosis.items()}
 
 
 def draw(diagnosis: dict[str, pd.DataFrame]) -> Figure:

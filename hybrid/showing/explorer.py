@@ -1,6 +1,7 @@
 """A way to play with a trained hybrid in a notebook: pick two images, slide t, watch the decoded image move.
 
 `Explorer(model, images)` is a widget for JupyterLab; its `strip()` shows the same where there are none: on GitHub, in print.
+All of it works by keyboard, and its pictures say in words what they are.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 from hybrid.data import pixels
-from hybrid.data.datasets import SIDE, read_image
+from hybrid.data.datasets import ImageSet
+from hybrid.data.pictures import SIDE, read_image
 from hybrid.errors import HybridError
-from hybrid.judging import given, interpolations
+from hybrid.judging import given, interpolations, knn, probe
 from hybrid.model import HybridModel
+from hybrid.models.autoencoder import LATENT_SIZE
 from hybrid.models.latent_ddim import PlusPrior
 from hybrid.showing import figures
 
@@ -29,6 +32,8 @@ FRAMES = 21  # places for t, from 1 to 0
 SAMPLES = 8  # images that a press of a button draws
 STEPS = 50  # of the sampler
 COLUMNS = 8  # thumbnails in a row
+NEAREST = 4  # images that are shown as near by y
+KNOWN = 2000  # labelled images that the probe is fitted on, at most: seconds
 STYLE = """
 .hybrid-explorer img { image-rendering: pixelated; }
 .hybrid-explorer .widget-toggle-buttons button {
@@ -36,20 +41,35 @@ STYLE = """
   background: var(--sheet); color: transparent; image-rendering: pixelated;
 }
 .hybrid-explorer .widget-toggle-buttons button:hover { outline: 2px solid #888; }
+.hybrid-explorer button:focus-visible { outline: 3px dashed #d2691e; outline-offset: 1px; }
 .hybrid-explorer .widget-toggle-buttons button.mod-active { outline: 3px solid #1976d2; }
 """
 
 
-class Explorer(widgets.VBox):
-    """Three decoded images for one t: the whole code moves, y only, w only.
+class Picture(widgets.HTML):
+    """A picture with words for those who do not see it."""
 
-    images: uint8 (N, 3, 32, 32), those to pick from at first. Raises HybridError where there are none.
+    png = b""
+
+    def show(self, image: np.ndarray, scale: int, words: str) -> None:
+        """uint8 (H, W, 3), each pixel `scale` x `scale` large."""
+        self.png = _png(image, scale)
+        data = base64.b64encode(self.png).decode()
+        self.value = f'<img alt="{html.escape(words)}" src="data:image/png;base64,{data}">'
+
+
+class Explorer(widgets.VBox):
+    """Three decoded images for one t, as the whole code moves, y only, w only; and what y is for.
+
+    images: uint8 (N, 3, 32, 32), those to pick from at first. known: a labelled data set, on whose y a probe is fitted that
+    then names the class of what is shown; left out, classes are not named. Raises HybridError where there are no images.
     """
 
-    def __init__(self, model: HybridModel, images: Tensor):
+    def __init__(self, model: HybridModel, images: Tensor, known: ImageSet | None = None):
         if len(images) == 0:
             raise HybridError("there is no image to explore: give at least one, (N, 3, 32, 32)")
         self.model, self.images, self.seed = model, images.cpu(), 0
+        self._y = torch.empty(0, model.encoder.y_channels * LATENT_SIZE**2)  # of the images, as far as they were needed
         self.start, self.end = (widgets.ToggleButtons(options=range(len(images))) for _ in range(2))
         self.end.index = min(1, len(images) - 1)
         places = [(f"{t:.2f}", i) for i, t in enumerate(np.linspace(1, 0, FRAMES))]
@@ -62,8 +82,10 @@ class Explorer(widgets.VBox):
         self.other_w = widgets.Button(description=f"{SAMPLES} of the start's y", icon="random", disabled=not plus)
         self.other_w.tooltip = "same y, other w" if plus else "needs Hybrid+, which draws w given y"
         self.message, self._css = widgets.HTML(), widgets.HTML(layout={"display": "none"})
-        self.shown = {name: widgets.Image(format="png") for name in ("start", "end", *figures.TITLES)}
-        super().__init__([self._css, self._pickers(), self._controls(), self._pictures()])
+        self.shown = {name: Picture() for name in ("start", "end", *figures.TITLES, "near", "swapped")}
+        self.labels = {name: widgets.Label() for name in self.shown}
+        self._classes = None if known is None or not known.labelled else self._class_reader(known)
+        super().__init__([self._css, self._pickers(), self._controls(), self._pictures(), self._uses()])
         self._own = f"explorer-{self.model_id[:8]}"  # a page may show several, each with its thumbnails
         self.add_class("hybrid-explorer").add_class(self._own)
         if model.prior is None:
@@ -100,13 +122,44 @@ class Explorer(widgets.VBox):
         """All frames of the chosen pair, so that sliding t only shows them."""
         x0, x1 = self.images[[self.start.value]], self.images[[self.end.value]]
         self.frames = interpolations.between(self.model, x0, x1, FRAMES, tuple(figures.TITLES))
-        for name in ("start", "end"):
-            self.shown[name].value = _png(self.frames[name][0], 4)
+        for name, picker, t in (("start", self.start, 1), ("end", self.end, 0)):
+            words = f"{name}: image {picker.value}"
+            self.labels[name].value = f"{words} (t = {t})"
+            self.shown[name].show(self.frames[name][0], 4, words)
         self._show()
+        self._use_y()
 
     def _show(self, _: object = None) -> None:
-        for part in figures.TITLES:
-            self.shown[part].value = _png(self.frames[part][0, self.t.value], 7)
+        for part, title in figures.TITLES.items():
+            words = f"{title}; t = {self.t.label}"
+            self.labels[part].value = words
+            path = f"from image {self.start.value} to image {self.end.value}"
+            self.shown[part].show(self.frames[part][0, self.t.value], 7, f"decoded, {path}, {words}")
+
+    def _use_y(self) -> None:
+        """The images nearest to the start by y, and the start's y with the end's w, and their classes if these are known."""
+        if len(self._y) < len(self.images):
+            self._y = torch.cat([self._y, self.model.features(self.images[len(self._y) :])["y"].cpu()])
+        start = self.start.value
+        places = knn.nearest(self._y, self._y[[start]], NEAREST + 1)[1][0].tolist()
+        places = [place for place in places if place != start][:NEAREST]
+        swapped = self.frames["w"][0, -1]
+        both = torch.stack([self.images[start], torch.from_numpy(swapped).permute(2, 0, 1)])
+        named = ["", ""] if self._classes is None else self._classes(both)
+        near = f"nearest to image {start} by y: images {', '.join(map(str, places)) or 'none'}"
+        self.labels["near"].value = near + (f"; the probe on y reads: {named[0]}" if named[0] else "")
+        if places:
+            self.shown["near"].show(pixels.tile(self.images[places], NEAREST), 3, near)
+        words = f"y of image {start}, w of image {self.end.value}"
+        self.labels["swapped"].value = words + (f"; the probe on its y reads: {named[1]}" if named[1] else "")
+        self.shown["swapped"].show(swapped, 3, f"decoded from {words}")
+
+    def _class_reader(self, known: ImageSet) -> Callable[[Tensor], list[str]]:
+        """From images (N, 3, 32, 32) to the names of the classes that a linear probe reads off their y."""
+        order = torch.randperm(len(known.train_images), generator=torch.Generator().manual_seed(0))[:KNOWN]
+        chosen = order.to(known.train_images.device)
+        read = probe.fitted(self.model.features(known.train_images[chosen])["y"], known.train_labels[chosen])
+        return lambda images: [known.class_names[place] for place in read(self.model.features(images)["y"]).tolist()]
 
     def _read(self, _: object = None) -> None:
         """Take uploaded files into the images, and say which could not be read."""
@@ -114,7 +167,7 @@ class Explorer(widgets.VBox):
         self.upload.value = ()
         for file in files:
             try:
-                images.append(read_image(_Upload(file["name"], file["content"]), crop=True))
+                images.append(read_image(_Upload(file["name"], file["content"])))
             except HybridError as error:
                 errors.append(str(error))
         if images:
@@ -153,14 +206,16 @@ class Explorer(widgets.VBox):
         )
         own = f".{self._own} {{ --sheet: url(data:image/png;base64,{sheet}); }}"
         self._css.value = "\n".join(["<style>", STYLE, own, *places, "</style>"])
+        for name, picker in (("start", self.start), ("end", self.end)):
+            picker.tooltips = [f"image {i} as the {name}" for i in range(len(self.images))]
 
     def _pickers(self) -> widgets.Widget:
-        def picker(title: str, name: str, buttons: widgets.ToggleButtons) -> widgets.Widget:
+        def picker(name: str, buttons: widgets.ToggleButtons) -> widgets.Widget:
             buttons.layout = {"width": f"{COLUMNS * (SIDE + 4) + 20}px", "max_height": "180px", "overflow": "hidden auto"}
             both = widgets.HBox([self.shown[name], buttons], layout={"align_items": "flex-start"})
-            return widgets.VBox([widgets.Label(title), both])
+            return widgets.VBox([self.labels[name], both])
 
-        return _row(picker("start, t = 1", "start", self.start), picker("end, t = 0", "end", self.end))
+        return _row(picker("start", self.start), picker("end", self.end))
 
     def _controls(self) -> widgets.Widget:
         play = widgets.Play(max=FRAMES - 1, interval=150)
@@ -170,7 +225,10 @@ class Explorer(widgets.VBox):
         )
 
     def _pictures(self) -> widgets.Widget:
-        return _row(*(widgets.VBox([widgets.Label(title), self.shown[part]]) for part, title in figures.TITLES.items()))
+        return _row(*(widgets.VBox([self.labels[part], self.shown[part]]) for part in figures.TITLES))
+
+    def _uses(self) -> widgets.Widget:
+        return _row(*(widgets.VBox([self.labels[name], self.shown[name]]) for name in ("near", "swapped")))
 
 
 class _Upload(io.BytesIO):

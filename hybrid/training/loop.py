@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -61,12 +62,14 @@ def train(
     about: dict,
     kind: type | None = None,
     clock: Clock | None = None,
+    watch: Callable[[Trainable, dict], None] | None = None,
 ) -> Trainable:
     """Train on `data` (N, ...), which lies on the device already, and return what to use: the trained or averaged module.
 
     Goes on from `folder`/checkpoint.pt where there is one, and returns at once where that one is finished. Writes
     history.jsonl there. `about` says what is trained on what (plain values); a checkpoint with another `about` is refused.
     `kind`: the class that about's `config` describes, where there is one, so that earlier versions' checkpoints are known.
+    `watch` is called with what would be kept, were the training over, and each line of the history.
     Raises TimeUp when the clock runs out, HybridError when the loss is no longer finite or the batch cannot be split.
     """
     clock, device = clock or Clock(), data.device
@@ -126,6 +129,8 @@ def train(
                     line = {"step": state.step, "epoch": round(state.step / per_epoch, 3), "seconds": round(state.seconds, 2)}
                     append(history, line | values)
                     progress.show(values)
+                    if watch is not None:
+                        watch(state.usable, line | values)
                 state.sums = {}
             if save_now:
                 state.save()

@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import io
 import pickle
+import shutil
 import socket
 import tarfile
 import urllib.error
@@ -13,7 +14,7 @@ import torchvision
 from PIL import Image
 
 from hybrid.data import datasets
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, tell
 
 
 def arrays(side=(32, 32), tail=(3,), classes=3, count=12):
@@ -77,7 +78,10 @@ def test_other_sizes_are_resized_as_pillow_does(npz, tmp_path, side, tail):
     content = arrays(side, tail)
     images = datasets.load(npz(**content), tmp_path).train_images
     for ours, source in zip(images, content["train_images"], strict=True):
-        theirs = np.asarray(Image.fromarray(source).resize((32, 32), Image.Resampling.BILINEAR).convert("RGB"))
+        side, (height, width) = min(source.shape[:2]), source.shape[:2]
+        top, left = (height - side) // 2, (width - side) // 2
+        middle = Image.fromarray(source).crop((left, top, left + side, top + side))
+        theirs = np.asarray(middle.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB"))
         assert np.abs(ours.permute(1, 2, 0).numpy().astype(int) - theirs).max() <= 1
 
 
@@ -193,6 +197,7 @@ def test_folder_of_other_modes_and_sizes(tmp_path, mode, suffix):
     assert images.train_images.shape == (12, 3, 32, 32) and images.train_images.dtype == torch.uint8
     first = min(path for path in written if path.parts[-3] == "train")
     source = Image.fromarray(written[first]).convert("L" if mode == "L" else "RGB")
+    source = source.crop((0, 4, 41, 45))  # the middle square
     expected = np.asarray(source.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB")).astype(int)
     assert np.abs(images.train_images[0].permute(1, 2, 0).numpy() - expected).mean() < (12 if mode == "P" else 3)
 
@@ -206,11 +211,11 @@ def remove(path):
 @pytest.mark.parametrize(
     "harm, expected",
     [
-        (lambda root: remove(root / "test"), "test cannot be used .*No such file"),
+        (lambda root: remove(root / "test"), "test holds no image: expected some"),
         (lambda root: remove(root / "test" / "bee"), "differ in bee"),
         (lambda root: (root / "test" / "bee").rename(root / "test" / "fly"), "differ in bee, fly"),
-        (lambda root: [file.unlink() for file in (root / "train" / "bee").iterdir()], "train cannot be used .*bee"),
-        (lambda root: [remove(root / "train" / name) for name in ("ant", "bee", "cat")], "train cannot be used"),
+        (lambda root: [file.unlink() for file in (root / "train" / "bee").iterdir()], "differ in bee"),
+        (lambda root: [remove(root / "train" / name) for name in ("ant", "bee", "cat")], "train holds no image"),
         (
             lambda root: (root / "train" / "ant" / "00.png").write_bytes(b"no image"),
             "00.png cannot be read as an image",
@@ -225,6 +230,65 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path, harm, expected):
     with pytest.raises(HybridError, match=expected) as caught:
         datasets.load(str(tmp_path / "insects"), tmp_path)
     assert str(tmp_path / "insects") in one_line(caught)
+
+
+def test_dot_folders_and_what_is_no_image_are_left_out_of_both_splits_and_told(tmp_path, caplog):
+    """Jupyter's copies would count as images, and its folder as a class."""
+    tell.cache_clear()
+    write_folder(tmp_path / "insects")
+    before = datasets.load(str(tmp_path / "insects"))
+    for split in ("train", "test"):
+        for folder in (tmp_path / "insects" / split, tmp_path / "insects" / split / "ant"):
+            shutil.copytree(tmp_path / "insects" / split / "bee", folder / ".ipynb_checkpoints")
+    (tmp_path / "insects" / "train" / "ant" / "notes.md").write_text("ants")
+    shutil.copytree(tmp_path / "insects" / "test", tmp_path / "insects" / "val")
+    caplog.clear()
+    after = datasets.load(str(tmp_path / "insects"))
+    assert (after.sha256, after.class_names) == (before.sha256, ("ant", "bee", "cat"))
+    assert caplog.messages == [
+        f"left out of {tmp_path / 'insects'}: 6 that are neither in train/ nor in test/, "
+        "1 that are no images (.md), 6 whose names begin with a dot"
+    ]
+
+
+def test_folders_of_classes_without_splits_hold_out_a_fifth_of_each(tmp_path, caplog):
+    tell.cache_clear()
+    for name, count in (("ant", 10), ("bee", 20), ("cat", 2)):
+        for i in range(count):
+            path = tmp_path / "insects" / name / f"{i:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (i, len(name), ord(name[0]))).save(path)
+    images = datasets.load(str(tmp_path / "insects"))
+    assert images.class_names == ("ant", "bee", "cat") and images.labelled
+    assert images.test_labels.bincount().tolist() == [2, 4, 1] and images.train_labels.bincount().tolist() == [8, 16, 1]
+    every = torch.cat([images.train_images, images.test_images]).flatten(1).unique(dim=0)
+    assert len(every) == 32  # none is lost, none in both
+    assert datasets.load(str(tmp_path / "insects")).sha256 == images.sha256
+    assert caplog.messages[0].endswith("has no train/ and test/: 7 of its 32 images, drawn by chance, are the test set")
+    (tmp_path / "insects" / "cat" / "01.png").unlink()
+    with pytest.raises(HybridError, match="cat holds 1 of the two images or more"):
+        datasets.load(str(tmp_path / "insects"))
+
+
+@pytest.mark.parametrize("names", [["{}.png"], ["all/{}.png"], ["ant/{}.png", "beside{}.png"]])
+def test_a_folder_without_classes_has_no_labels(tmp_path, caplog, names):
+    tell.cache_clear()
+    for i in range(20):
+        path = tmp_path / "flat" / names[i % len(names)].format(i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (50, 40), (i, i, i)).save(path)
+    images = datasets.load(str(tmp_path / "flat"))
+    assert (len(images.train_images), len(images.test_images), images.labelled, images.classes) == (16, 4, False, 1)
+    assert not images.train_labels.any() and repr(images).endswith("16 train and 4 test images without classes")
+    assert any("has no classes: whatever needs labels" in line for line in caplog.messages)
+    assert any("lie beside the folders" in line for line in caplog.messages) == (len(names) > 1)
+    assert datasets.describe(images)["classes"] == 1
+
+
+def test_an_empty_folder_is_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HybridError, match="empty holds 0 of the two images"):
+        datasets.load(str(tmp_path / "empty"))
 
 
 def cut(path):

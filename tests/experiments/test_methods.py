@@ -39,5 +39,3 @@ def test_what_does_not_fit_is_told_before_anything_is_trained(home, monkeypatch)
         Experiment("smoke,hybrid.representation.autoencoder.y_channels=6")
     with pytest.raises(HybridError, match="a hybrid needs a weight above 0"):
         Experiment("smoke,hybrid.representation.alpha=0").model()
-    with pytest.raises(HybridError, match=r"lower evaluation\.pairs"):
-        Experiment("smoke,evaluation.pairs=1000").model("nvae")

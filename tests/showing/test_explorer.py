@@ -12,7 +12,8 @@ from PIL import Image
 matplotlib.use("Agg")
 
 from hybrid.data import pixels
-from hybrid.data.datasets import read_image
+from hybrid.data.datasets import ImageSet
+from hybrid.data.pictures import read_image
 from hybrid.errors import HybridError
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
@@ -51,7 +52,7 @@ def calls(model, explorer, monkeypatch):
 
 def shown(explorer: Explorer) -> dict[str, np.ndarray]:
     """The pictures, one pixel of each square that stands for one."""
-    pictures = {name: np.asarray(Image.open(io.BytesIO(image.value))) for name, image in explorer.shown.items()}
+    pictures = {name: np.asarray(Image.open(io.BytesIO(image.png))) for name, image in explorer.shown.items()}
     return {name: picture[:: len(picture) // 32, :: len(picture) // 32] for name, picture in pictures.items()}
 
 
@@ -80,11 +81,11 @@ def test_shows_the_paths_of_the_chosen_pair(explorer, model, images):
 
 
 def test_sliding_t_shows_other_frames_and_decodes_nothing(explorer, calls):
-    seen = {part: {explorer.shown[part].value} for part in figures.TITLES}
+    seen = {part: {explorer.shown[part].png} for part in figures.TITLES}
     for place in (10, 20):
         explorer.t.value = place
         for part, pictures in seen.items():
-            pictures.add(explorer.shown[part].value)
+            pictures.add(explorer.shown[part].png)
     assert all(len(pictures) == 3 for pictures in seen.values())
     assert calls == []
 
@@ -130,13 +131,12 @@ def test_a_photo_is_cropped_and_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # held upright: to be turned by 90 degrees clockwise
     photo.save(tmp_path / "photo.png", exif=exif)
-    assert read_image(tmp_path / "photo.png", crop=True)[:, 0, 0].tolist() == [100] * 16 + [200] * 16
-    assert read_image(tmp_path / "photo.png")[0, ::31, 0].tolist() == [0, 250]
+    assert read_image(tmp_path / "photo.png")[:, 0, 0].tolist() == [100] * 16 + [200] * 16
 
 
 def test_what_is_transparent_is_white(tmp_path):
     Image.fromarray(np.uint8(32 * [16 * [[0, 0, 0, 0]] + 16 * [[200, 0, 0, 255]]])).save(tmp_path / "cut-out.png")
-    assert read_image(tmp_path / "cut-out.png", crop=True)[0, ::31].tolist() == [[255, 255, 255], [200, 0, 0]]
+    assert read_image(tmp_path / "cut-out.png")[0, ::31].tolist() == [[255, 255, 255], [200, 0, 0]]
 
 
 def test_samples_are_added_others_each_time(explorer):
@@ -185,3 +185,34 @@ def test_strip_has_a_panel_for_each_part(explorer):
         sheet = axis.images[0].get_array()
         assert np.array_equal(sheet[:, 44:76], explorer.frames[part][0, 0])
         assert np.array_equal(sheet[:, 44 + 10 * 34 : 76 + 10 * 34], explorer.frames[part][0, 20])
+
+
+def test_labels_and_words_follow_what_is_chosen(explorer):
+    explorer.start.value, explorer.end.value, explorer.t.value = 3, 5, 4
+    assert explorer.labels["start"].value == "start: image 3 (t = 1)"
+    assert explorer.labels["end"].value == "end: image 5 (t = 0)"
+    for part, title in figures.TITLES.items():
+        assert explorer.labels[part].value == f"{title}; t = 0.80"
+        assert f'alt="decoded, from image 3 to image 5, {title}; t = 0.80"' in explorer.shown[part].value
+    for picture in explorer.shown.values():
+        assert picture.value.startswith('<img alt="') and len(picture.value.split('"')[1]) > 10
+    assert explorer.start.tooltips[3] == "image 3 as the start" and explorer.end.tooltips[7] == "image 7 as the end"
+
+
+def test_what_y_is_for(model, images):
+    """The nearest by y are counted by hand; classes are read off by a probe where a data set is known."""
+    pool = torch.cat([images, images[:1]])  # the last is the first once more
+    explorer = Explorer(model, pool)
+    assert explorer.labels["near"].value.startswith("nearest to image 0 by y: images 8, ")
+    assert "probe" not in explorer.labels["near"].value
+    picture = shown(explorer)
+    assert np.array_equal(picture["swapped"], explorer.frames["w"][0, -1])
+    labels = torch.arange(40) % 2
+    coloured = torch.zeros(40, 3, 32, 32, dtype=torch.uint8)
+    coloured[torch.arange(40), labels] = 200 + torch.arange(40, dtype=torch.uint8)[:, None, None]
+    known = ImageSet("colours", coloured, labels, coloured, labels, ("red", "green"))
+    explorer = Explorer(model, coloured[:4], known)
+    for start, name in ((0, "red"), (1, "green")):
+        explorer.start.value = start
+        assert explorer.labels["near"].value.endswith(f"the probe on y reads: {name}")
+        assert "the probe on its y reads: " in explorer.labels["swapped"].value

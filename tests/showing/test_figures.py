@@ -44,18 +44,17 @@ def test_pairs_are_of_unlike_images_and_come_again(image_set):
     assert not torch.equal(pairs, interpolations.pairs(image_set, 6, seed=2))
     assert (image_set.test_labels[pairs[:, 0]] != image_set.test_labels[pairs[:, 1]]).all()
     assert len(pairs.unique()) == 12
-    with pytest.raises(HybridError, match=r"the test set gives \d+: lower evaluation.pairs"):
-        interpolations.pairs(image_set, 21, seed=0)
+    assert len(interpolations.pairs(image_set, 1000, seed=0)) <= 20  # no more than there are
 
 
 def test_two_unequal_classes_are_enough_to_measure_what_moves(model, image_set):
     labels = (torch.arange(40) < 8).long()
     two = replace(image_set, test_labels=labels, class_names=("a", "b"))
-    found = interpolations.pairs(two, 40, seed=0, fewer=True)
+    found = interpolations.pairs(two, 40, seed=0)
     assert 1 <= len(found) <= 8 and len(found.unique()) == 2 * len(found)
     assert (labels[found[:, 0]] != labels[found[:, 1]]).all()
     assert interpolations.moved(model, two, seed=0).keys() == {"moved_z", "moved_y", "moved_w"}
-    with pytest.raises(HybridError, match="the test set gives 0"):
+    with pytest.raises(HybridError, match="the 40 test images give no pair"):
         interpolations.moved(model, replace(two, test_labels=0 * labels), seed=0)
 
 

@@ -17,6 +17,7 @@ from hybrid.workflows import notebooks
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 PARAMETERS = {  # the other notebooks take an experiment's
     "explorer": {"weights": "cifar10", "images": ""},
+    "own_images": {"weights": "cifar10", "folder": ""},
     "bounds": {"truth": 4.0, "m": 256},
     "tradeoff": {"results": "demo/digits"},
 }
@@ -39,12 +40,15 @@ def test_stored_as_they_should_be(path):
     assert all(output.output_type != "error" for output in outputs)
     checked = [cell for cell in code if "nbval-check-output" in cell.metadata.get("tags", [])]
     assert checked
-    assert all(cell.outputs for cell in checked)
+    for cell in checked:  # a sentence that a reader understands
+        assert cell.outputs and cell.outputs[0].output_type == "stream" and len(cell.outputs[0].text.split()) > 4
+    assert notebook.cells[-1].cell_type == "markdown"
+    assert notebook.cells[-1].source.startswith("**What to try next.**")
 
 
 def test_there_are_all():
     figures = {f"figure{number}" for number in (2, 3, 4, 5, 6)}
-    others = {"method", "table1", "baselines", "ablations", "explorer", "bounds", "factors"}
+    others = {"method", "table1", "baselines", "ablations", "explorer", "bounds", "factors", "own_images"}
     assert {path.stem for path in NOTEBOOKS} >= figures | others
 
 

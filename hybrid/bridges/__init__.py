@@ -1,0 +1,1 @@
+"""Ways to other libraries: huggingface_hub's models, diffusers' schedulers. Both are extras."""

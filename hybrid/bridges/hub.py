@@ -1,0 +1,119 @@
+"""A hybrid in a folder as huggingface_hub keeps models: model.safetensors, config.json, and README.md, the model card.
+
+    hybrid.save_pretrained(model, "my-hybrid")
+    hybrid.push_to_hub(model, "me/my-hybrid")
+    model = hybrid.from_pretrained("me/my-hybrid")  # or a folder
+
+Only the network needs the extra: pip install 'hybrid-mi[hub]'.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from jinja2 import Environment, PackageLoader
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from hybrid.errors import HybridError
+from hybrid.machine.files import read_json, write_atomically, write_json
+from hybrid.model import HybridModel
+from hybrid.models.autoencoder import Decoder, Encoder
+from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
+from hybrid.profiles import schema
+
+FORMAT = 1  # goes up when older versions cannot read what is written
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+def save_pretrained(model: HybridModel, folder: str | Path, name: str = "") -> Path:
+    """Write the model to `folder`, in float32, with a card that calls it `name` (the folder's), and return the folder."""
+    folder = Path(folder).expanduser()
+    name = name or folder.resolve().name
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_atomically(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary, {"format": "pt"}))
+    write_json(folder / CONFIG, {"library": "hybrid-mi", "format": FORMAT, **_config(model)})
+    template = Environment(loader=PackageLoader("hybrid.bridges", "")).get_template("card.md")
+    card = template.render(name=name, model=repr(model), generates=model.prior is not None)
+    write_atomically(folder / CARD, lambda temporary: temporary.write_text(card, encoding="utf-8"))
+    return folder
+
+
+def from_pretrained(
+    source: str | Path, device: torch.device | str = "cpu", revision: str | None = None, token: str | None = None
+) -> HybridModel:
+    """The model in a folder that `save_pretrained` wrote, or in a repository of huggingface_hub, such as me/my-hybrid.
+
+    `revision` (a branch, tag or commit) and `token` are huggingface_hub's. Raises HybridError where there is no such model.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        hub = _hub()
+        try:
+            files = [WEIGHTS, CONFIG]
+            folder = Path(hub.snapshot_download(str(source), revision=revision, token=token, allow_patterns=files))
+        except Exception as error:  # of many kinds: no such repository, no network, no rights
+            raise HybridError(
+                f"{str(source)!r} is neither a folder nor a repository that can be read ({_line(error)}): give one or the other"
+            ) from None
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or config.get("library") != "hybrid-mi":
+        raise HybridError(f"{folder} holds no hybrid: expected {CONFIG} and {WEIGHTS}, as hybrid.save_pretrained writes them")
+    if config.get("format") != FORMAT:
+        raise HybridError(f"{folder / CONFIG} is of format {config.get('format')}, this version reads {FORMAT}: update")
+    try:
+        model = _built(config)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, HybridError) as error:
+        raise HybridError(f"{folder / WEIGHTS} does not go with its {CONFIG} ({_line(error)}): get both anew") from None
+    return model.to(device=device, memory_format=torch.channels_last)
+
+
+def push_to_hub(model: HybridModel, repository: str, private: bool | None = None, token: str | None = None) -> str:
+    """Write the model to a repository of huggingface_hub, such as me/my-hybrid, making it if need be; return its address.
+
+    `private` and `token` are huggingface_hub's. Raises HybridError where it could not be written.
+    """
+    api = _hub().HfApi(token=token)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder, name=repository.split("/")[-1])
+        try:
+            api.create_repo(repository, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A hybrid"))
+        except Exception as error:  # as above
+            raise HybridError(f"{repository!r} could not be written ({_line(error)}): see to name, token and network") from None
+
+
+def _config(model: HybridModel) -> dict:
+    """What it takes to build the model again, as plain values."""
+    config = {"autoencoder": schema.describe(model.encoder.config)}
+    if isinstance(model.prior, LatentDDIM):
+        config["prior"] = schema.describe(model.prior.config)
+    elif isinstance(model.prior, PlusPrior):
+        config["y"], config["w"] = (schema.describe(part.config) for part in (model.prior.semantic, model.prior.texture))
+    return config
+
+
+def _built(config: dict) -> HybridModel:
+    autoencoder = schema.restore(schema.Autoencoder, config["autoencoder"])
+    prior = None
+    if "prior" in config:
+        prior = LatentDDIM(schema.restore(schema.LatentDiffusion, config["prior"]), autoencoder)
+    elif "y" in config:
+        semantic = SemanticPrior(schema.restore(schema.Semantic, config["y"]), autoencoder)
+        prior = PlusPrior(semantic, TexturePrior(schema.restore(schema.Texture, config["w"]), autoencoder))
+    return HybridModel(Encoder(autoencoder), Decoder(autoencoder), prior)
+
+
+def _hub():
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise HybridError("huggingface_hub is not installed: pip install 'hybrid-mi[hub]'") from None
+    return huggingface_hub
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,129 @@
+"""Picture files: which of a folder's files are pictures, and the one way from a picture to 32 x 32 pixels.
+
+That way, for every command and every data set: turn the picture upright as its EXIF says, lay what is transparent on white,
+take the middle square, and resize it with antialiasing (bilinear).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from hybrid.errors import HybridError
+
+SIDE = 32  # pixels
+# Formats that Pillow knows by name and cannot show by itself.
+NOT_SHOWN = frozenset({"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+
+def read_image(file: str | Path | BinaryIO) -> np.ndarray:
+    """uint8 (32, 32, 3) of a picture file that Pillow reads; of several pictures in one file, the first.
+
+    Raises HybridError for a file that cannot be read, and for one of more than 8 bits a channel.
+    """
+    try:
+        with Image.open(file) as image:
+            return from_pil(image, str(file))
+    except HybridError:
+        raise
+    except Exception as error:  # whatever Pillow's forty readers raise for a damaged file
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise HybridError(f"{file} cannot be read as an image ({said}): mend or remove it") from None
+
+
+def from_pil(image: Image.Image, name: str = "the image") -> np.ndarray:
+    """uint8 (32, 32, 3) of a Pillow image of any size. Raises HybridError, about `name`, for more than 8 bits a channel."""
+    if image.mode[0] in "IF":
+        raise HybridError(f"{name} has more than 8 bits a channel ({image.mode}): expected 8, convert it first")
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = image.convert("RGB").crop((left, top, left + side, top + side))
+    return np.array(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR))  # writable
+
+
+@dataclass(frozen=True)
+class Found:
+    """The picture files below a folder."""
+
+    folder: Path
+    files: tuple[Path, ...]  # a folder's own first, by name, then those of the folders in it
+    left_out: dict[str, int]  # why, and how many
+
+    def __str__(self) -> str:
+        """What was left out, in a line; empty where nothing was."""
+        if not self.left_out:
+            return ""
+        return f"left out of {self.folder}: " + ", ".join(f"{count} {why}" for why, count in sorted(self.left_out.items()))
+
+
+def find(folder: str | Path) -> Found:
+    """All picture files below `folder`, however deep. Links are followed, but not in a circle.
+
+    A file is a picture if Pillow knows its suffix, or else can read its beginning. Names that begin with a dot are left out, be
+    they of files or of folders. Raises HybridError for a folder that cannot be read.
+    """
+    folder, left_out, others = Path(folder).expanduser(), Counter(), Counter()
+    files = tuple(_walk(folder, (), left_out, others))
+    if others:
+        most = sorted(others, key=lambda suffix: (-others[suffix], suffix))[:4]
+        kinds = ", ".join(suffix or "no suffix" for suffix in most)
+        left_out[f"that are no images ({kinds}{', ...' * (len(others) > 4)})"] = others.total()
+    return Found(folder, files, dict(left_out))
+
+
+def _walk(folder: Path, above: tuple[str, ...], left_out: Counter, others: Counter) -> Iterator[Path]:
+    above = (*above, os.path.realpath(folder))
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise HybridError(f"{folder} cannot be read ({error.strerror}): expected a folder that you may read") from None
+    folders = []
+    for entry in found:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            left_out["whose names begin with a dot"] += 1
+        elif entry.is_dir():
+            folders.append(path)
+        elif not entry.is_file():
+            left_out["links that lead nowhere"] += 1
+        elif is_picture(path):
+            yield path
+        else:
+            others[path.suffix.lower()] += 1
+    for path in folders:
+        if os.path.realpath(path) in above:
+            left_out["links that go in a circle"] += 1
+        else:
+            yield from _walk(path, above, left_out, others)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether Pillow knows the file's suffix, or can read the file's beginning."""
+    known = suffixes().get(path.suffix.lower())
+    if known is not None:
+        return known not in NOT_SHOWN
+    try:
+        with Image.open(path) as image:
+            return image.format not in NOT_SHOWN
+    except Exception:  # as in `read_image`
+        return False
+
+
+@cache
+def suffixes() -> dict[str, str]:
+    """The suffixes that Pillow opens, such as .jpg, and their formats."""
+    return {suffix: kind for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}

@@ -1,0 +1,43 @@
+"""A profile for a data set that is smaller than its batches."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import TypeVar
+
+from hybrid.errors import HybridError, tell
+from hybrid.machine import distributed
+from hybrid.profiles.schema import Training
+
+STEPS = 4  # an epoch, of a data set that does not fill a batch
+FEWEST = 2  # images of a batch: batch norm needs two
+
+Config = TypeVar("Config")
+
+
+def clipped(config: Config, images: int) -> Config:
+    """The config, a profile or a part of one, with batches that so many train images fill.
+
+    A batch that is larger than the train set becomes a quarter of it, so that an epoch has `STEPS` steps, and a line says so.
+    Raises HybridError for less than two images for each process.
+    """
+    least = FEWEST * distributed.world()
+    if images < least:
+        raise HybridError(f"{images} train images: expected {least} or more, {FEWEST} for each process")
+    batch = max(images // STEPS, least)
+    batch -= batch % distributed.world()
+    made, cut = _clipped(config, images, batch)
+    if cut:
+        were = " or ".join(str(size) for size in sorted(cut))
+        tell(f"batches are of {batch} images, not of {were}: the train set has {images}")
+    return made
+
+
+def _clipped(config: Config, images: int, batch: int) -> tuple[Config, set[int]]:
+    """The config with its batches cut, and the sizes that were cut."""
+    if isinstance(config, Training):
+        return (replace(config, batch=batch), {config.batch}) if config.batch > images else (config, set())
+    parts = {field.name: getattr(config, field.name) for field in fields(config)}
+    made = {name: _clipped(part, images, batch) for name, part in parts.items() if is_dataclass(part)}
+    cut = set().union(*(sizes for _, sizes in made.values()))
+    return (replace(config, **{name: part for name, (part, _) in made.items()}), cut) if cut else (config, cut)

@@ -1,0 +1,44 @@
+"""The k nearest neighbours' vote on frozen features: what they tell of classes with nothing fitted.
+
+Weighted as by Wu et al. 2018 (*Unsupervised Feature Learning via Non-Parametric Instance Discrimination*): cosine similarities
+s of standardised features count exp(s / 0.07).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hybrid.errors import HybridError
+from hybrid.judging.probe import standardise
+from hybrid.machine.precision import without_tf32
+
+NEIGHBOURS, TEMPERATURE = 20, 0.07
+BLOCK = 1000  # rows of a matrix of similarities that are in memory at once
+
+
+def vote(train: Tensor, labels: Tensor, test: Tensor, classes: int, neighbours: int = NEIGHBOURS) -> Tensor:
+    """Classes (M,) that the nearest train features (N, D), with labels (N,), give test features (M, D).
+
+    Of fewer than `neighbours` train features, all vote.
+    """
+    similarities, places = nearest(train, test, neighbours)
+    votes = torch.zeros(len(test), classes, device=test.device)
+    votes.scatter_add_(1, labels.to(test.device)[places], (similarities / TEMPERATURE).exp())
+    return votes.argmax(1)
+
+
+@without_tf32()
+def nearest(train: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Cosine similarities and places (M, count) of the train features (N, D) nearest to queries (M, D), the nearest first.
+
+    Both are standardised by the train features' mean and deviation first. Raises HybridError for shapes that do not fit.
+    """
+    if train.ndim != 2 or queries.ndim != 2 or train.shape[1] != queries.shape[1] or not len(train):
+        raise HybridError(f"features {tuple(train.shape)} and queries {tuple(queries.shape)}: expected (N, D) and (M, D)")
+    if len(train) > 1:
+        train, queries = standardise(train, queries)
+    train, queries = F.normalize(train, dim=1), F.normalize(queries, dim=1)
+    found = [(part @ train.T).topk(min(count, len(train)), dim=1) for part in queries.split(BLOCK)]
+    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])

@@ -1,0 +1,237 @@
+"""Codes of any images, written as .npz, .csv or .parquet: a row an image, in the memory of a few hundred images.
+
+Codes are kept in a folder beside the file while they are made, a chunk at a time, so that the same command goes on where it was
+stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from hybrid.data.sources import Row, Source
+from hybrid.errors import HybridError
+from hybrid.machine import files
+from hybrid.model import HybridModel
+from hybrid.training.progress import LINE_SECONDS, in_words
+
+CHUNK = 500  # images that are read and encoded at once
+SUFFIXES = (".npz", ".csv", ".parquet")
+SHOWN = 3  # files that could not be read and are named
+
+Chunks = Iterator[tuple[list[Row], dict[str, np.ndarray]]]  # rows, and their codes (n, C, 16, 16) by part
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What became of the images."""
+
+    out: Path
+    images: int  # that have codes
+    errors: tuple[str, ...]  # of those that could not be read
+
+    def __str__(self) -> str:
+        if not self.errors:
+            return f"codes of {self.images} images: {self.out}"
+        named = "; ".join(self.errors[:SHOWN]) + ("; ..." if len(self.errors) > SHOWN else "")
+        return f"codes of {self.images} images: {self.out}; {len(self.errors)} could not be read and are left out: {named}"
+
+
+def check(out: Path) -> None:
+    """Raise HybridError where codes cannot be written to a file of this name."""
+    if out.suffix not in SUFFIXES:
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected {', '.join(SUFFIXES)}")
+    if out.is_dir():
+        raise HybridError(f"out = {str(out)!r} is a folder: expected a file's name")
+    if out.suffix == ".parquet":
+        _pyarrow()
+
+
+def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] = ("y",), chunk: int = CHUNK) -> Embedded:
+    """Write a row for each image of `source`: file, split and class where they are known, and these parts of z.
+
+    Each part is float32 (N, C, 16, 16) in an .npz, a list of C * 256 numbers in Parquet, as many columns in CSV. Images that
+    cannot be read are left out, and told. Raises HybridError where none can be read.
+    """
+    check(out)
+    folder = out.with_name(f".{out.name}.parts")
+    with files.sole_use(folder):
+        about = {"model": digest(model), "images": source.identity, "parts": list(parts), "chunk": chunk}
+        if files.read_json(folder / "about.json") != about:
+            for old in folder.glob("*.npz"):
+                old.unlink()
+            files.write_json(folder / "about.json", about)
+        kept, errors = [], []
+        for path, places, failed in _encoded(model, source, folder, parts, chunk):
+            kept.append((path, places))
+            errors += failed
+        count = sum(len(places) for _, places in kept)
+        if not count:
+            raise HybridError(f"none of {len(source)} images could be read; the first: {errors[0]}")
+
+        def chunks() -> Chunks:
+            for path, places in kept:
+                arrays = files.load_arrays(path)
+                yield [source.rows[i] for i in places], {part: arrays[part] for part in parts}
+
+        columns = [name for name in ("split", "label") if any(getattr(row, name) for row in source.rows)]
+        write = WRITERS[out.suffix]
+        files.write_atomically(out, lambda temporary: write(temporary, chunks, count, columns, parts))
+    shutil.rmtree(folder, ignore_errors=True)
+    return Embedded(out, count, tuple(errors))
+
+
+def digest(model: HybridModel) -> str:
+    """Of the weights that codes depend on."""
+    found = hashlib.sha256()
+    for key, value in model.encoder.state_dict().items():
+        found.update(key.encode())
+        found.update(value.detach().cpu().contiguous().numpy())
+    return found.hexdigest()
+
+
+def parts_of(model: HybridModel, images: Tensor, parts: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The named parts of z, float32 (N, C, 16, 16), of images (N, 3, 32, 32)."""
+    z = model.encode(images)
+    y, w = model.split(z)
+    return {part: {"z": z, "y": y, "w": w}[part].cpu().numpy() for part in parts}
+
+
+def _encoded(
+    model: HybridModel, source: Source, folder: Path, parts: tuple[str, ...], chunk: int
+) -> Iterator[tuple[Path, list[int], list[str]]]:
+    """For each chunk: the file of its codes, the places of its rows, what could not be read. Made where it is not there."""
+    starts = range(0, len(source), chunk)
+    with Bar(len(source)) as bar, ThreadPoolExecutor(1) as reader:
+        ahead = None  # the chunk after the one that is encoded is read meanwhile
+        for start in starts:
+            path = folder / f"{start:012}.npz"
+            found = files.load_arrays(path) if path.exists() else None
+            if found is not None and {"places", "errors", *parts} <= found.keys():
+                places, errors, ahead = found["places"].tolist(), found["errors"].tolist(), None
+                bar.skip(min(chunk, len(source) - start))
+            else:
+                images, places, errors = ahead.result() if ahead else source.read(start, start + chunk)
+                ahead = reader.submit(source.read, start + chunk, start + 2 * chunk) if start + chunk < len(source) else None
+                arrays = parts_of(model, images, parts) if places else {part: np.empty((0, 0, 16, 16)) for part in parts}
+                arrays |= {"places": np.array(places, np.int64), "errors": np.array(errors, str)}
+                files.write_atomically(path, lambda temporary, arrays=arrays: _save(temporary, arrays))
+                bar.add(min(chunk, len(source) - start))
+            yield path, places, errors
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with open(path, "wb") as file:  # a name without .npz
+        np.savez(file, **arrays)
+
+
+class Bar:
+    """Images that are done, on standard error: a bar on a terminal, elsewhere a line a minute."""
+
+    def __init__(self, total: int):
+        self.bar = tqdm(total=total, desc="embedding", unit=" images", unit_scale=True, disable=None)
+        self.total, self.done, self.skipped, self.began = total, 0, 0, time.monotonic()
+        self.said = self.began
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+    def skip(self, count: int) -> None:
+        """So many were done before."""
+        self.skipped += count
+        self.add(count)
+
+    def add(self, count: int) -> None:
+        self.bar.update(count)
+        self.done += count
+        now = time.monotonic()
+        if self.bar.disable and now - self.said > LINE_SECONDS and self.done > self.skipped:
+            left = (now - self.began) / (self.done - self.skipped) * (self.total - self.done)
+            print(f"embedding: {self.done:,} of {self.total:,} images, {in_words(left)} left", file=sys.stderr, flush=True)
+            self.said = now
+
+
+def _write_npz(path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...]) -> None:
+    """An array at a time: those of codes are never whole in memory."""
+    rows = [row for some, _ in chunks() for row in some]
+    _, first = next(chunk for chunk in chunks() if chunk[0])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("file", *columns):
+            with _member(archive, name) as member:
+                np.lib.format.write_array(member, np.array([getattr(row, name) for row in rows], str))
+        for part in parts:
+            with _member(archive, part) as member:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (count, *first[part].shape[1:])}
+                np.lib.format.write_array_header_1_0(member, header)
+                for some, arrays in chunks():
+                    member.write(arrays[part].astype("<f4").tobytes() if some else b"")
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
+    """An array's place in an .npz, without a date."""
+    return archive.open(zipfile.ZipInfo(f"{NAMES.get(name, name)}.npy"), "w", force_zip64=True)
+
+
+def _write_csv(path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...]) -> None:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer, head = csv.writer(file), False
+        for rows, arrays in chunks():
+            if not rows:
+                continue
+            codes = {part: arrays[part].reshape(len(rows), -1) for part in parts}
+            if not head:
+                numbered = [f"{part}{i}" for part in parts for i in range(codes[part].shape[1])]
+                writer.writerow(["file", *(NAMES.get(name, name) for name in columns), *numbered])
+                head = True
+            values = np.concatenate([codes[part] for part in parts], axis=1)
+            for row, numbers in zip(rows, values.tolist(), strict=True):
+                known = [row.file, *(getattr(row, name) for name in columns)]
+                writer.writerow([*known, *("%.6g" % number for number in numbers)])  # noqa: UP031 - twice as fast as format
+
+
+def _write_parquet(path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...]) -> None:
+    pa, parquet = _pyarrow()
+    writer = None
+    try:
+        for rows, arrays in chunks():
+            if not rows:
+                continue
+            table = {NAMES.get(name, name): pa.array([getattr(row, name) for row in rows]) for name in ("file", *columns)}
+            for part in parts:
+                codes = arrays[part].reshape(len(rows), -1).astype(np.float32)
+                table[part] = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), codes.shape[1])
+            table = pa.table(table)
+            writer = writer or parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+NAMES = {"label": "class"}  # of columns, where it is not the field's
+WRITERS = {".npz": _write_npz, ".csv": _write_csv, ".parquet": _write_parquet}
+
+
+def _pyarrow():
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise HybridError("Parquet needs pyarrow: pip install 'hybrid-mi[parquet]', or write .csv or .npz") from None
+    return pyarrow, parquet

@@ -1,0 +1,100 @@
+"""What a frozen hybrid's y, w and z tell of the classes of other images: linear probe, nearest neighbours, confusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hybrid.data.datasets import ImageSet
+from hybrid.errors import HybridError
+from hybrid.judging import knn
+from hybrid.judging.probe import fitted, linear_probe
+from hybrid.machine.files import write_atomically, write_json
+from hybrid.model import HybridModel
+from hybrid.showing import figures, probed
+
+SHOWN, NEIGHBOURS = 8, 6  # test images that are drawn, and train images beside each
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Numbers in percent of the test set."""
+
+    accuracies: pd.DataFrame  # a row a part of z: linear and k nearest neighbours
+    chance: float  # of always saying the class that is most frequent in the test set
+    part: str  # that the rest is of
+    confusion: np.ndarray  # int64 (C, C): test images by true class, and by the linear probe's
+    class_names: tuple[str, ...]
+    queries: np.ndarray  # uint8 (n, 3, 32, 32), test images
+    neighbours: np.ndarray  # uint8 (n, k, 3, 32, 32), the train images nearest to each
+    similarities: np.ndarray  # (n, k), cosines
+
+    def as_json(self) -> dict:
+        """Everything but pictures, as plain values."""
+        return {
+            "accuracies": {part: row.to_dict() for part, row in self.accuracies.iterrows()},
+            "chance": self.chance,
+            "confusion": {"part": self.part, "classes": list(self.class_names), "counts": self.confusion.tolist()},
+        }
+
+    def __str__(self) -> str:
+        confused = pd.DataFrame(self.confusion, self.class_names, self.class_names)
+        lines = [self.accuracies.round(1).to_string(), f"always the most frequent class: {self.chance:.1f} %"]
+        if len(self.class_names) <= 20:
+            lines += ["", f"test images by class (rows) and by what the probe on {self.part} says:", confused.to_string()]
+        return "\n".join(lines)
+
+
+def probe(model: HybridModel, images: ImageSet, part: str = "y", seed: int = 0) -> Probed:
+    """Fit on the train images, judge on the test images. `seed` draws the part that the probe's penalty is chosen on.
+
+    Raises HybridError where the images have no classes.
+    """
+    if not images.labelled:
+        raise HybridError(f"{images.name} has no classes: a probe needs a folder of images for each, two or more")
+    train, test = model.features(images.train_images), model.features(images.test_images)
+    if part not in train:
+        raise HybridError(f"part {part!r} is unknown: choose one of {', '.join(train)}")
+    labels, truth = (part.to(model.device) for part in (images.train_labels, images.test_labels))
+    rows, penalties = {}, {}
+    for name in train:
+        found = linear_probe(train[name], labels, test[name], truth, seed, sources=images.train_sources)
+        penalties[name] = found.penalty
+        votes = knn.vote(train[name], labels, test[name], images.classes)
+        rows[name] = {"linear acc., %": found.accuracy, f"{knn.NEIGHBOURS}-NN acc., %": _percent(votes.cpu() == truth.cpu())}
+    said = fitted(train[part], labels, penalties[part])(test[part]).cpu()
+    confusion = torch.zeros(images.classes, images.classes, dtype=torch.int64)
+    confusion.index_put_((truth.cpu(), said), torch.ones(len(said), dtype=torch.int64), accumulate=True)
+    shown = torch.randperm(len(truth), generator=torch.Generator().manual_seed(seed))[:SHOWN]
+    similarities, places = knn.nearest(train[part], test[part][shown.to(test[part].device)], NEIGHBOURS)
+    return Probed(
+        accuracies=pd.DataFrame.from_dict(rows, orient="index"),
+        chance=100 * (truth.bincount().max() / len(truth)).item(),
+        part=part,
+        confusion=confusion.numpy(),
+        class_names=images.class_names,
+        queries=images.test_images[shown.to(images.test_images.device)].cpu().numpy(),
+        neighbours=images.train_images[places.to(images.train_images.device)].cpu().numpy(),
+        similarities=similarities.cpu().numpy(),
+    )
+
+
+def write(found: Probed, out: Path) -> Path:
+    """Write probe.json, confusion and neighbours, the last two as .png and .pdf, into the folder `out`, and return it."""
+    if out.exists() and not out.is_dir():
+        raise HybridError(f"out = {str(out)!r} is a file: expected a folder")
+    write_json(out / "probe.json", found.as_json())
+    write_atomically(out / "probe.txt", lambda temporary: temporary.write_text(f"{found}\n", encoding="utf-8"))
+    figures.save_figure(probed.confusion(found.confusion, found.class_names), out / "confusion")
+    titles = [[f"{s:.2f}" for s in row] for row in found.similarities]
+    figures.save_figure(probed.neighbours(found.queries, found.neighbours, titles, "test image"), out / "neighbours")
+    return out
+
+
+def _percent(right: Tensor) -> float:
+    return 100 * right.float().mean().item()

@@ -1,0 +1,113 @@
+"""A training to look at while it goes on: losses, the neighbours' vote, reconstructions and samples, after each epoch.
+
+Pictures go to the stage's folder as watched/<step>-<what>.png; with TensorBoard (pip install 'hybrid-mi[tensorboard]') also to
+its log, with the scalars: tensorboard --logdir runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from hybrid import released
+from hybrid.data import pixels
+from hybrid.data.datasets import ImageSet
+from hybrid.errors import HybridError
+from hybrid.judging import knn
+from hybrid.machine import distributed
+from hybrid.machine.files import write_atomically
+from hybrid.model import EncoderModel, HybridModel
+from hybrid.models.base import Trainable, in_batches
+from hybrid.models.hybrid import Representation
+from hybrid.models.latent_ddim import LatentDDIM
+from hybrid.profiles import schema
+
+KINDS = ("pictures", "tensorboard")
+SHOWN = 8  # test images whose reconstructions are drawn, and half the samples
+VOTERS, JUDGED = 2000, 500  # train images whose neighbours vote, and test images that they vote on
+STEPS = 20  # of the samplers
+
+
+class Watch:
+    """Called by the training loop with each line of a stage's history."""
+
+    def __init__(self, kind: str):
+        if kind not in KINDS:
+            raise HybridError(f"log = {kind!r}: give one of {', '.join(KINDS)}")
+        self.kind, self._writers = kind, {}
+
+    def __call__(self, folder: Path, model: Trainable, line: dict, images: ImageSet) -> None:
+        """`model`: what would be kept, were the training over; `line`: step, epoch, seconds and scalars.
+
+        It draws from generators of its own, and leaves the model as it was.
+        """
+        step = line["step"]
+        scalars = {key: value for key, value in line.items() if key not in ("step", "epoch", "seconds")}
+        sheets: dict[str, tuple[Tensor, int]] = {}
+        if float(line["epoch"]).is_integer() and distributed.world() == 1:
+            was = [(module, module.training) for module in model.modules()]
+            model.eval()
+            try:
+                with torch.no_grad():
+                    scalars |= vote(model, images)
+                    sheets = dict(pictures(model, folder, images))
+            finally:
+                for module, training in was:
+                    module.training = training
+        for name, (sheet, columns) in sheets.items():
+            picture = Image.fromarray(pixels.tile(sheet, columns))
+            path = folder / "watched" / f"{step:08}-{name}.png"
+            write_atomically(path, lambda temporary, picture=picture: picture.save(temporary, format="png"))
+        if self.kind == "tensorboard" and not distributed.rank():
+            writer = self._writer(folder)
+            for name, value in scalars.items():
+                writer.add_scalar(name, value, step)
+            for name, (sheet, columns) in sheets.items():
+                writer.add_image(name, pixels.tile(sheet, columns), step, dataformats="HWC")
+            writer.flush()
+
+    def _writer(self, folder: Path):
+        if folder not in self._writers:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise HybridError("tensorboard is not installed: pip install 'hybrid-mi[tensorboard]'") from None
+            self._writers[folder] = SummaryWriter(str(folder / "tensorboard"))
+        return self._writers[folder]
+
+
+def vote(model: nn.Module, images: ImageSet) -> dict[str, float]:
+    """`knn`: percent of JUDGED test images whose class their neighbours by y say; nothing without a y or labels."""
+    if not isinstance(model, Representation) or not images.labelled:
+        return {}
+    train, test = images.train_images[:VOTERS], images.test_images[:JUDGED]
+
+    def y(pictures: Tensor) -> Tensor:
+        return in_batches(lambda x: model.encoder.y(pixels.as_float(x)), pictures.device, pictures).flatten(1)
+
+    said = knn.vote(y(train), images.train_labels[:VOTERS], y(test), images.classes)
+    return {"knn": 100 * (said.cpu() == images.test_labels[:JUDGED].cpu()).float().mean().item()}
+
+
+def pictures(model: nn.Module, folder: Path, images: ImageSet) -> Iterator[tuple[str, tuple[Tensor, int]]]:
+    """Sheets, uint8 (N, 3, 32, 32) and their columns: `reconstructions` below test images, and `samples`, of what has them."""
+    shown = images.test_images[:SHOWN]
+    if isinstance(model, Representation):
+        if model.decoder is not None:
+            z = in_batches(lambda x: model.encoder(pixels.as_float(x)), shown.device, shown)
+            again = in_batches(model.decoder, shown.device, z)
+            yield "reconstructions", (torch.cat([shown, pixels.to_uint8(again)]), SHOWN)
+    elif isinstance(model, LatentDDIM):
+        first = released.load_stage(folder.parent / "representation", schema.Representation, Representation, shown.device)[0]
+        if first is not None and first.decoder is not None:
+            noise = torch.randn(2 * SHOWN, 6, 16, 16, generator=torch.Generator().manual_seed(0))
+            z = in_batches(lambda x: model.sample(x, STEPS, 0.0, 0), shown.device, noise)
+            yield "samples", (pixels.to_uint8(in_batches(first.decoder, shown.device, z)), SHOWN)
+    elif hasattr(model, "sample") and not isinstance(model, EncoderModel | HybridModel) and hasattr(model, "features"):
+        if hasattr(model, "reconstruct"):
+            yield "reconstructions", (torch.cat([shown, pixels.to_uint8(model.reconstruct(shown))]), SHOWN)
+        yield "samples", (pixels.to_uint8(model.sample(2 * SHOWN, STEPS, 0.0, 0)), SHOWN)

@@ -1,0 +1,95 @@
+"""The trained hybrid as its users hold it: what it takes, and what it says of what it does not take."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import hybrid
+from hybrid.errors import HybridError
+from hybrid.model import EncoderModel, HybridModel
+from hybrid.models.autoencoder import Decoder, Encoder
+from hybrid.models.latent_ddim import LatentDDIM
+from hybrid.profiles.overrides import profile
+
+SMOKE = profile("smoke").hybrid
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = SMOKE.representation.autoencoder
+    return HybridModel(Encoder(config), Decoder(config), LatentDDIM(SMOKE.prior, config))
+
+
+def test_numpy_pillow_and_tensors_have_the_same_code(model, images):
+    z = model.encode(images)
+    last = images.permute(0, 2, 3, 1).numpy()
+    for kind in (images.numpy(), last, images / 255, last / 255, [Image.fromarray(array) for array in last]):
+        torch.testing.assert_close(model.encode(kind), z)
+        torch.testing.assert_close(model.features(kind)["y"], z[:, :3].flatten(1))
+    torch.testing.assert_close(model.decode(z.numpy()), model.decode(z))
+    assert torch.equal(model.split(z.numpy())[1], z[:, 3:])
+    paths = [model.interpolate(last, images, t) for t in (torch.tensor([1.0, 0.5]), [1, 0.5], np.array([1, 0.5]))]
+    assert paths[0].shape == (8, 2, 3, 32, 32)
+    assert all(torch.equal(path, paths[0]) for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda m, x: m(x), "^HybridModel is not called by itself: call one of encode, decode"),
+        (lambda m, x: m.encode(x[:, :1]), r"images of shape \(8, 1, 32, 32\): expected \(N, 3, 32, 32\)"),
+        (lambda m, x: m.encode(x.float()), "divide by 255"),
+        (lambda m, x: m.reconstruct(x.float()), "divide by 255"),
+        (lambda m, x: m.features(x[0]), r"images\[None\]"),
+        (lambda m, x: m.decode(torch.zeros(2, 3, 16, 16)), r"z is torch.float32 \(2, 3, 16, 16\): .*half a code"),
+        (lambda m, x: m.decode(x), r"z is torch.uint8 \(8, 3, 32, 32\): expected floats \(N, 6, 16, 16\)"),
+        (lambda m, x: m.decode(torch.zeros(6, 16, 16)), r"\(6, 16, 16\): expected floats"),
+        (lambda m, x: m.decode(torch.zeros(0, 6, 16, 16)), "expected floats"),
+        (lambda m, x: m.decode([1.0]), "z is a list: .*as encode and split give it"),
+        (lambda m, x: m.split(torch.zeros(2, 5, 16, 16)), r"\(2, 5, 16, 16\): expected"),
+        (lambda m, x: m.sample(0), "count = 0: expected a whole number from 1 on"),
+        (lambda m, x: m.sample(-3), "count = -3"),
+        (lambda m, x: m.sample(2.0), r"count = 2\.0: expected a whole number"),
+        (lambda m, x: m.sample(True), "count = True"),
+        (lambda m, x: m.sample(1, steps=0), "steps = 0"),
+        (lambda m, x: m.sample(1, steps=10_000), "10000 sampling steps"),
+        (lambda m, x: m.sample(1, steps=2, seed=-1), "seed = -1: expected a whole number from 0 on"),
+        (lambda m, x: m.sample(1, steps=2, seed=2**64), "seed = 18446744073709551616"),
+        (lambda m, x: m.sample(1, steps=2, eta=2.0), "eta is 2.0"),
+        (lambda m, x: m.interpolate(x, x, 0.5), r"t = 0\.5: expected places on the path, \(T,\), such as \[0\.5\]"),
+        (lambda m, x: m.interpolate(x, x, torch.tensor(0.5)), r"expected places on the path"),
+        (lambda m, x: m.interpolate(x, x, []), r"t = \[\]: expected places"),
+        (lambda m, x: m.interpolate(x, x, "half"), r"t = 'half': expected places"),
+        (lambda m, x: m.interpolate(x, x, [torch.nan]), "expected places"),
+        (lambda m, x: m.interpolate(x, x[:3], [0.5]), "8 images at the start and 3 at the end"),
+        (lambda m, x: m.interpolate(x, x, [0.5], "v"), "part 'v' is unknown: choose one of z, y, w"),
+        (lambda m, x: m.sample_given(m.encode(x)), "cannot draw w given y|y is"),
+    ],
+)
+def test_what_it_does_not_take_is_told_in_a_line(model, images, call, says):
+    with pytest.raises(HybridError, match=says) as caught:
+        call(model, images)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_it_prints_a_line(model):
+    assert repr(model) == str(model)
+    assert "\n" not in repr(model)
+    assert repr(model).startswith("HybridModel: 0.")
+    assert "on cpu, z = [y, w] with 3 + 3 channels of 16 x 16; samples by a DDIM on z" in repr(model)
+    assert repr(HybridModel(model.encoder, model.decoder)).endswith("cannot sample, its second stage is not there")
+    assert repr(EncoderModel(model.encoder)).startswith("EncoderModel: ")
+    with pytest.raises(HybridError, match="EncoderModel is not called by itself: call one of features"):
+        EncoderModel(model.encoder)(None)
+
+
+def test_public_names_are_what_they_say():
+    assert hybrid.HybridModel is HybridModel
+    assert set(hybrid.__all__) <= set(dir(hybrid))
+    assert repr(hybrid.load_dataset("digits")).startswith("ImageSet 'digits': ")
+    assert "of 10 classes" in repr(hybrid.load_dataset("digits"))
+    assert (Path(hybrid.__file__).parent / "py.typed").exists()

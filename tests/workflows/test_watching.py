@@ -1,0 +1,49 @@
+"""A training that is watched: pictures and scalars appear, and the training is the same bit for bit."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hybrid import paths
+from hybrid.cli import main
+from hybrid.errors import HybridError
+from hybrid.training import checkpoint
+from hybrid.training.history import read_history
+from hybrid.workflows.watching import Watch
+
+PROFILE = "smoke,images=64,hybrid.representation.training.batch=32,hybrid.prior.training.batch=32,biggan.training.batch=32"
+
+
+def test_watching_shows_and_changes_nothing(tmp_path, monkeypatch):
+    weights = {}
+    for kind in ("none", "tensorboard"):
+        monkeypatch.setenv("HYBRID_HOME", str(tmp_path / kind))
+        log = ["--log", kind] if kind != "none" else []
+        assert main(["train", "--profile", PROFILE, "--methods", "hybrid", "biggan", *log]) == 0
+        runs = paths.runs(PROFILE, "digits")
+        for stage in ("hybrid/seed0/representation", "hybrid/seed0/prior", "biggan/seed0/model"):
+            weights[kind, stage] = checkpoint.load(runs / stage / "checkpoint.pt")["weights"]
+    for (kind, stage), found in weights.items():
+        assert all(torch.equal(value, weights["none", stage][key]) for key, value in found.items()), (kind, stage)
+    seen = {str(path.relative_to(runs)) for path in runs.rglob("*.png")}
+    assert seen == {
+        "hybrid/seed0/representation/watched/00000002-reconstructions.png",
+        "hybrid/seed0/prior/watched/00000002-samples.png",
+        "biggan/seed0/model/watched/00000002-samples.png",
+    }
+    folder = runs / "hybrid/seed0/representation"
+    sheet = np.asarray(Image.open(folder / "watched/00000002-reconstructions.png"))
+    assert sheet.shape == (64, 256, 3)  # eight test images above their reconstructions
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert {"loss", "i_ba", "i_cpc", "mse", "knn"} <= set(events.Tags()["scalars"]) and events.Tags()["images"]
+    history = read_history(folder / "history.jsonl")
+    logged = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert logged == [(line["step"], pytest.approx(line["loss"], rel=1e-5)) for line in history]
+    assert 0 <= events.Scalars("knn")[-1].value <= 100
+
+
+def test_a_log_of_another_kind_is_refused():
+    with pytest.raises(HybridError, match="log = 'wandb': give one of pictures, tensorboard"):
+        Watch("wandb")
