@@ -560,12 +560,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"hybrid: {wrong}", file=sys.stderr)
         return 2
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
-    speaks, distributed = True, None
+    speaks, started = True, False
     try:
         with signals():
             from hybrid.machine import distributed
 
             distributed.start()
+            started = True
             speaks = distributed.rank() == 0
             with contextlib.nullcontext() if speaks else contextlib.redirect_stdout(None):
                 command()
@@ -577,7 +578,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"hybrid: {error}", file=sys.stderr)
         return 2
     finally:
-        if distributed is not None:
+        if started:
             distributed.stop()
     return 0
 

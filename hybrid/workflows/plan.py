@@ -163,7 +163,7 @@ def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path
     most = 2048 if experiment.device.type == "cuda" else max(TIMED_IMAGES)
     few = replace(images, train_images=images.train_images[:most], train_labels=images.train_labels[:most])
     run = experiment.run(name)
-    look = Look(run.profile, few, run.seed, run.folder, run.clock, len(images.train_images))
+    look = Look(run.profile, few, run.seed, run.folder, run.clock, images_in_all=len(images.train_images))
     method(name).train(look, method(name).config(run.profile))
     return look.found
 
