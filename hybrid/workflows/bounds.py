@@ -143,6 +143,8 @@ def consistency(seed: int, kept: float = 0.9, m: int = 256) -> list[dict]:
     for seen in (0, 8, 16, 24, 32):
         critic.see_z.rows = (seen,)
         add("masked", f"{seen} of 32 rows", contrastive(critic, x, z, m), {0: 0.0, 32: one}.get(seen))
+    critic, x, z, _ = _digits(seed, "one", kept, 1)
+    add("data processing", "z", contrastive(critic, x, z, m), one)
     critic, x, z, _ = _digits(seed, "processed", kept, 1, rows=(32, 16))
     add("data processing", "z and its upper half", contrastive(critic, x, z, m), one)
     critic, x, z, two = _digits(seed, "two", kept, 2)
