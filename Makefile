@@ -32,7 +32,8 @@ reproduce: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check hybrid tests
-	$(VENV)/bin/python -m pytest tests --nbval-lax notebooks
+	$(VENV)/bin/mypy
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov tests --nbval-lax notebooks
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --editable '.[bench]'

@@ -618,7 +618,7 @@ def _later(command: Callable[..., None], brief: bool) -> Callable[..., Callable[
     """The command with its arguments, to be run later; its help is a line if `brief`."""
     later = wraps(command)(lambda *arguments, **named: partial(command, *arguments, **named))
     if brief:
-        later.__doc__ = command.__doc__.partition("\n")[0]
+        later.__doc__ = (command.__doc__ or "").partition("\n")[0]
     return later
 
 

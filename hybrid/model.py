@@ -26,7 +26,7 @@ class EncoderModel(nn.Module):
     expected, for anything else.
     """
 
-    abilities = ("features",)
+    abilities: tuple[str, ...] = ("features",)
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -96,12 +96,13 @@ class HybridModel(EncoderModel):
         _whole(count, "count", 1)
         _whole(steps, "steps", 1)
         _whole(seed, "seed", 0)
-        if self.prior is None:
+        prior = self.prior
+        if prior is None:
             raise HybridError("this model has no model of z to sample from: train its second stage first")
         noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
 
         def draw(noise: Tensor, seeds: Tensor) -> Tensor:
-            return self.decoder(self.prior.sample(noise, steps, eta, int(seeds[0])))
+            return self.decoder(prior.sample(noise, steps, eta, int(seeds[0])))
 
         return in_batches(draw, self.device, noise, batch_seeds(count, seed)).clamp(0, 1)
 
@@ -110,13 +111,14 @@ class HybridModel(EncoderModel):
         y = _codes(y, "y", self.encoder.y_channels)
         _whole(steps, "steps", 1)
         _whole(seed, "seed", 0)
-        if not isinstance(self.prior, PlusPrior):
+        prior = self.prior
+        if not isinstance(prior, PlusPrior):
             raise HybridError("this model cannot draw w given y: train Hybrid+ for it (method hybridplus)")
         shape = (len(y), LATENT_CHANNELS - y.shape[1], LATENT_SIZE, LATENT_SIZE)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
         def draw(y: Tensor, noise: Tensor, seeds: Tensor) -> Tensor:
-            return self.decoder(self.prior.sample_given(y, noise, steps, eta, int(seeds[0])))
+            return self.decoder(prior.sample_given(y, noise, steps, eta, int(seeds[0])))
 
         return in_batches(draw, self.device, y, noise, batch_seeds(len(y), seed)).clamp(0, 1)
 

@@ -74,17 +74,16 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     if representation.decoder is None:
         raise HybridError(f"{path} holds MoCo-v2, which decodes nothing: give a hybrid's folder")
 
-    def prior(folder: Path, kind: type, build: Callable) -> Trainable | None:
+    def prior(folder: Path, kind: type, build: Callable) -> Any:
         return load_stage(folder, kind, lambda found: build(found, config.autoencoder), device)[0]
 
     plus = path.parents[1] / "hybridplus" / path.name
     semantic = prior(plus / "semantic", schema.Semantic, SemanticPrior)
     texture = prior(plus / "texture", schema.Texture, TexturePrior)
     if semantic is not None and texture is not None:
-        drawn = PlusPrior(semantic, texture)
-    else:
-        drawn = prior(path / "prior", schema.LatentDiffusion, LatentDDIM)
-    return HybridModel(representation.encoder, representation.decoder, drawn)
+        return HybridModel(representation.encoder, representation.decoder, PlusPrior(semantic, texture))
+    latent = prior(path / "prior", schema.LatentDiffusion, LatentDDIM)
+    return HybridModel(representation.encoder, representation.decoder, latent)
 
 
 def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:

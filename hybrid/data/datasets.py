@@ -311,14 +311,14 @@ def squared(images: np.ndarray) -> Tensor:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     images = images[:, top : top + side, left : left + side]
-    images = torch.from_numpy(images if images.ndim == 4 else images[..., None]).permute(0, 3, 1, 2)  # (N, C, side, side)
+    x = torch.from_numpy(images if images.ndim == 4 else images[..., None]).permute(0, 3, 1, 2)  # (N, C, side, side)
     if side != SIDE:
         parts = [
             F.interpolate(part.float(), (SIDE, SIDE), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-            for part in images.split(256)  # as floats, large images would fill the memory
+            for part in x.split(256)  # as floats, large images would fill the memory
         ]
-        images = torch.cat(parts)
-    return images.expand(-1, 3, -1, -1).contiguous()
+        x = torch.cat(parts)
+    return x.expand(-1, 3, -1, -1).contiguous()
 
 
 @contextlib.contextmanager

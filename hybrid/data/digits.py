@@ -49,7 +49,8 @@ def load_digit_factors() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     cell of the glyph spans (N, 1); `texture`, the paper's (N,): 0 a grating, 1 checks, 2 clouds; `strength`, its amplitude
     (N, 1). An image whose ink is dark has light paper, and the other way round.
     """
-    return tuple({name: value for name, value in split.items() if name != "images"} for split in _drawn())
+    train, test = ({name: value for name, value in split.items() if name != "images"} for split in _drawn())
+    return train, test
 
 
 def _drawn() -> tuple[dict[str, Tensor], dict[str, Tensor]]:

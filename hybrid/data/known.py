@@ -25,7 +25,8 @@ Map = Callable[[Tensor], Tensor]  # (N, D) -> (N, D)
 class Known(Protocol):
     """A joint distribution of vectors x (D_x) and z (D_z)."""
 
-    dim_x: int
+    @property
+    def dim_x(self) -> int: ...
 
     @property
     def truth(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from hybrid.data.pictures import SIDE, from_pil
 from hybrid.errors import HybridError
 
-Images = Tensor | np.ndarray | Image.Image | Sequence[Image.Image]  # what `as_images` takes
+Images: TypeAlias = Tensor | np.ndarray | Image.Image | Sequence[Image.Image]  # what `as_images` takes
 OVER = 1e-3  # how far beyond [0, 1] a float may lie: interpolation and half precision overshoot that much
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hybrid.errors import HybridError, tell
 from hybrid.machine import distributed
@@ -33,11 +33,11 @@ def clipped(config: Config, images: int) -> Config:
     return made
 
 
-def _clipped(config: Config, images: int, batch: int) -> tuple[Config, set[int]]:
+def _clipped(config: Any, images: int, batch: int) -> tuple[Any, set[int]]:
     """The config with its batches cut, and the sizes that were cut."""
     if isinstance(config, Training):
         return (replace(config, batch=batch), {config.batch}) if config.batch > images else (config, set())
     parts = {field.name: getattr(config, field.name) for field in fields(config)}
     made = {name: _clipped(part, images, batch) for name, part in parts.items() if is_dataclass(part)}
-    cut = set().union(*(sizes for _, sizes in made.values()))
+    cut: set[int] = set().union(*(sizes for _, sizes in made.values()))
     return (replace(config, **{name: part for name, (part, _) in made.items()}), cut) if cut else (config, cut)

@@ -63,11 +63,13 @@ def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         }
         counts = len(images.train_images), len(images.test_images)  # a profile may use the first only
         known = zip(load_digit_factors(), counts, strict=True)
-        return tuple({name: values[key][:count] for name, key in names.items()} for values, count in known)
-    return tuple(
+        train, test = ({name: values[key][:count] for name, key in names.items()} for values, count in known)
+        return train, test
+    train, test = (
         {"class": labels.cpu(), **statistics(x)}
         for labels, x in ((images.train_labels, images.train_images), (images.test_labels, images.test_images))
     )
+    return train, test
 
 
 def statistics(images: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from torch import Tensor
@@ -84,7 +84,7 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
 
         def chunks() -> Chunks:
             for path, places in kept:
-                arrays = files.load_arrays(path)
+                arrays = files.load_arrays(path) or {}
                 yield [source.rows[i] for i in places], {part: arrays[part] for part in parts}
 
         columns = [name for name in ("split", "label") if any(getattr(row, name) for row in source.rows)]
@@ -183,7 +183,7 @@ def _write_npz(path: Path, chunks: Callable[[], Chunks], count: int, columns: li
                     member.write(arrays[part].astype("<f4").tobytes() if some else b"")
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> BinaryIO:
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     """An array's place in an .npz, without a date."""
     return archive.open(zipfile.ZipInfo(f"{NAMES.get(name, name)}.npy"), "w", force_zip64=True)
 

@@ -102,7 +102,7 @@ def draw(found: Neighbours, images: sources.Source | None, out: Path) -> None:
     places = {row.file: place for place, row in enumerate(images.rows)} if images is not None else {}
     pixels = []
     for file in found.files:
-        if file in places:
+        if images is not None and file in places:
             pixels.append(images.read(places[file], places[file] + 1)[0][0].numpy())
         else:
             pixels.append(pictures.read_image(file).transpose(2, 0, 1))
