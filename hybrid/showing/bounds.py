@@ -7,12 +7,12 @@ import math
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hybrid.showing import figures
 
 MARKERS = {"best critic": "o", "trained critic": "P", "linear Gaussian": "s", "trained Gaussian": "D", "trained both": "^"}
+LEAST = -0.3  # of the truth: where the right panel ends
 TITLES = {
     "best critic": "I_CPC, best critic",
     "trained critic": "I_CPC, trained",
@@ -23,42 +23,51 @@ TITLES = {
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Left: I_CPC for each m under its cap of log m, and I_BA, on correlated Gaussians. Right: what was trained, all cases."""
-    swept = rows[rows["case"].str.startswith("correlated Gaussians, 20")]
+    """Left: correlated Gaussians; I_CPC for each m under its cap of log m, and I_BA. Right: each other case, over its truth.
+
+    Bars are three standard errors. What lies left of the right panel is drawn on its edge.
+    """
+    swept, others = _swept(rows)
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(4, 5), layout="constrained")
         most = swept["truth"].max()
         sizes = sorted(swept["m"].dropna().unique())
         for colour, m in zip(sns.color_palette("viridis", len(sizes)), sizes, strict=True):
             of_m = swept[swept["m"] == m]
             left.errorbar(of_m["truth"], of_m["estimate"], 3 * of_m["error"], color=colour, marker="o", markersize=3)
             left.axhline(math.log(m), color=colour, linestyle="--", linewidth=0.8)
-            left.annotate(f"log {m:,.0f}", (0.1, math.log(m)), va="bottom", color=colour, fontsize=7)
+            left.annotate(f"log m, m = {m:,.0f}", (0.1, math.log(m)), va="bottom", color=colour, fontsize=7)
         ba = swept[swept["bound"] == "ba"]
-        left.errorbar(ba["truth"], ba["estimate"], 3 * ba["error"], color="C1", marker="s", markersize=3, linestyle="none")
-        left.annotate("I_BA, linear Gaussian", (most, most), ha="right", va="bottom", color="C1", rotation=38, fontsize=7)
-        _diagonal(left, most)
+        style = {"color": "C1", "marker": "s", "markersize": 3, "linestyle": "none", "label": "I_BA, linear Gaussian"}
+        left.errorbar(ba["truth"], ba["estimate"], 3 * ba["error"], **style)
+        left.plot([0, most], [0, most], color="0.3", linewidth=0.8, zorder=1)
+        left.legend(fontsize=7, loc="upper left", frameon=True)
         left.set(title="correlated Gaussians, the best critic", xlabel="I(X; Z), nats", ylabel="estimate, nats")
-        others = rows[~rows.index.isin(swept.index)]
-        for by, some in others.groupby("by", sort=False):
-            style = {"marker": MARKERS[by], "markersize": 4, "linestyle": "none", "label": TITLES[by], "alpha": 0.8}
-            right.errorbar(some["truth"], some["estimate"].clip(lower=0.05), 3 * some["error"], **style)
-        _diagonal(right, others["truth"].max())
-        right.set(title="all other cases", xlabel="I(X; Z), nats", ylabel="estimate, nats", xscale="log", yscale="log")
-        right.set(xlim=(0.12, None), ylim=(0.05, None))
-        right.legend(fontsize=7, loc="upper left")
+        cases = list(others["case"].unique())[::-1]
+        for shift, (by, title) in enumerate(TITLES.items()):
+            some = others[others["by"] == by]
+            at = [cases.index(case) + 0.3 - 0.15 * shift for case in some["case"]]
+            share, error = some["estimate"] / some["truth"], 3 * some["error"] / some["truth"]
+            style = {"marker": MARKERS[by], "markersize": 4, "linestyle": "none", "label": title}
+            right.errorbar(share.clip(lower=LEAST), at, xerr=error.where(share > LEAST, 0), **style)
+        right.axvline(1, color="0.3", linewidth=0.8, zorder=1)
+        right.set(title="all other cases", xlabel="estimate / truth", xlim=(LEAST - 0.05, 1.3))
+        right.set_yticks(range(len(cases)), cases, fontsize=6)
+        right.legend(fontsize=6, loc="upper left", frameon=True)
         sns.despine(figure)
     return figure
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """What was trained: a row a case, the truth, and each estimate."""
-    others = rows[~rows["case"].str.startswith("correlated Gaussians, 20")]
-    largest = others.sort_values("m", ascending=False).drop_duplicates(["case", "by"])
+    _, largest = _swept(rows)
     wide = largest.pivot(index=["case", "truth"], columns="by", values="estimate")
-    order = others.drop_duplicates("case").set_index(["case", "truth"]).index
+    order = largest.drop_duplicates("case").set_index(["case", "truth"]).index
     return wide[[by for by in TITLES if by in wide]].rename(columns=TITLES).loc[order].round(2)
 
 
-def _diagonal(axis: Axes, most: float) -> None:
-    axis.plot([0.01, most], [0.01, most], color="0.3", linewidth=0.8, zorder=1)
+def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The correlated Gaussians with the best critic; and of all other cases each estimate, with its largest m."""
+    swept = rows["case"].str.startswith("correlated Gaussians, 20")
+    largest = rows[~swept].sort_values("m", ascending=False, kind="stable").drop_duplicates(["case", "by"])
+    return rows[swept], largest.sort_index()
