@@ -1,4 +1,4 @@
-"""The tables of `hybrid diagnose` as Markdown and as a picture."""
+"""The tables of `hybrid diagnose` as Markdown and as a figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hybrid.showing import figures
 
 
 def markdown(diagnosis: dict[str, pd.DataFrame]) -> str:
-    """The tables for people, each under its name."""
+    """Format the tables as Markdown, each under its name."""
     return "\n\n".join(f"{name}\n\n{frame.round(3).to_markdown()}" for name, frame in diagnosis.items() if len(frame))
 
 
@@ -22,7 +22,7 @@ def as_json(diagnosis: dict[str, pd.DataFrame]) -> dict:
 
 
 def draw(diagnosis: dict[str, pd.DataFrame]) -> Figure:
-    """Four panels: spectra, losses, the samples' power, distances."""
+    """Draw four panels: spectra, losses, the samples' power, distances."""
     with plt.rc_context(figures.STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
         (left, right), (below, last) = axes

@@ -72,7 +72,7 @@ def test_the_environment_overrides_both_and_wrong_values_are_told(monkeypatch):
     monkeypatch.setenv("HYBRID_PRECISION", "fp16")
     with pytest.raises(HybridError, match=r"HYBRID_PRECISION = 'fp16' is unknown: choose one of bf16, float32"):
         precision.dtype(CPU)
-    for name, why in (("cuda", "is not there"), ("tpu", "is unknown")):
+    for name, why in (("cuda", "is not available"), ("tpu", "is unknown")):
         monkeypatch.setenv("HYBRID_DEVICE", name)
         with pytest.raises(HybridError, match=rf"HYBRID_DEVICE = '{name}' {why}: choose one of mps, cpu"):
             precision.best_device()
