@@ -1,4 +1,4 @@
-"""The benchmark: ratios by a clock of the test's own, convolutions counted by hand, files with what they should say."""
+"""The benchmark: ratios with a simulated clock, convolutions counted by hand, and the contents of its files."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""Encoder and decoder: shapes, what y and w can see, and the cells' start."""
+"""Encoder and decoder: shapes, the receptive fields of y and w, and the cells' initialisation."""
 
 from dataclasses import replace
 
