@@ -31,7 +31,7 @@ from hybrid.profiles import schema
 from hybrid.profiles.schema import Profile, describe
 from hybrid.training.loop import Clock, finished, train
 
-Watch = Callable[[Path, Trainable, dict, ImageSet], None]  # a stage's folder, what would be kept, a line, the images
+Watch = Callable[[Path, Trainable, dict, ImageSet], None]  # a stage's folder, its model so far, a history line, the images
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Run:
     seed: int
     folder: Path
     clock: Clock
-    watch: Watch | None = None  # looks at each line of the histories
+    watch: Watch | None = None  # called with each line of the histories
 
     def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
         """Train a stage to its end, or load it if it is finished; `data` is called only to train.

@@ -151,7 +151,7 @@ def calibration(judged: dict[str, dict]) -> pd.DataFrame:
 
 
 def verdict(on_y: dict[str, float], on_z: dict[str, float]) -> str:
-    """State the result of the ablation: the paper claims that a contrast on all of z makes reconstruction worse."""
+    """State the result of the ablation. The paper claims that a contrast on all of z makes reconstruction worse."""
     ratio = on_z["mse"] / on_y["mse"]
     paper = "the paper says that it gets larger"
     agrees = "No clear difference" if 0.95 <= ratio <= 1.05 else "This agrees" if ratio > 1 else "This disagrees"

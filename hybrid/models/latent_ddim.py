@@ -182,7 +182,7 @@ class LatentDDIM(Trainable):
             return self.to_codes(self.diffusion.sample(self.predicted, noise, steps, eta, clip=self.clip, seed=seed))
 
     def predicted(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the net says of x_t (N, 6, 16, 16) at t (N,) in 1..T, the noise or v, in the units that it was trained in."""
+        """Return the net's prediction, noise or v, for x_t (N, 6, 16, 16) at t (N,) in 1..T, in the net's units."""
         if self.codes is None:
             return self.net(x, t)
         y = F.pixel_unshuffle(x[:, : self.codes.y_channels], self.codes.factor)
@@ -190,7 +190,7 @@ class LatentDDIM(Trainable):
         return torch.cat([F.pixel_shuffle(y, self.codes.factor), w], dim=1)
 
     def to_codes(self, x: Tensor) -> Tensor:
-        """x_0 (N, 6, 16, 16) in the net's units -> z in the autoencoder's own."""
+        """x_0 (N, 6, 16, 16) in the net's units -> z in the autoencoder's units."""
         if self.codes is None:
             return x * self.std + self.mean
         y_channels = self.codes.y_channels

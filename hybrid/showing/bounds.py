@@ -1,4 +1,4 @@
-"""Estimates against the truth: where each bound stops seeing."""
+"""Estimates of mutual information against the truth. They show where each bound saturates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TITLES = {
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Left: I_CPC for each m under its cap of log m, and I_BA, on correlated Gaussians. Right: what was trained, all cases."""
+    """Draw I_CPC for each m with its limit log m, and I_BA, on correlated Gaussians (left); trained estimators (right)."""
     swept = rows[rows["case"].str.startswith("correlated Gaussians, 20")]
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
@@ -52,7 +52,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """What was trained: a row a case, the truth, and each estimate."""
+    """Return the trained estimators' results: a row per case, with the truth and each estimate."""
     others = rows[~rows["case"].str.startswith("correlated Gaussians, 20")]
     largest = others.sort_values("m", ascending=False).drop_duplicates(["case", "by"])
     wide = largest.pivot(index=["case", "truth"], columns="by", values="estimate")

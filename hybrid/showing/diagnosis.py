@@ -17,7 +17,7 @@ def markdown(diagnosis: dict[str, pd.DataFrame]) -> str:
 
 
 def as_json(diagnosis: dict[str, pd.DataFrame]) -> dict:
-    """The tables as lists of rows, each with its index."""
+    """Return the tables as lists of rows, each with its index."""
     return {name: json.loads(frame.reset_index().to_json(orient="records")) for name, frame in diagnosis.items()}
 
 
