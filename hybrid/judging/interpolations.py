@@ -28,7 +28,9 @@ def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
     both = zip(starts.tolist(), ends.tolist(), strict=False)
     chosen = [(a, b) for a, b in both if not images.labelled or labels[a] != labels[b]]
     if not chosen:
-        raise HybridError(f"the {len(labels)} test images give no pair of different classes: put more images into the test set")
+        raise HybridError(
+            f"the {len(labels)} test images give no pair to draw paths between: put more images into the test set"
+        )
     return torch.tensor(chosen[:count])
 
 
