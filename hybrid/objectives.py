@@ -1,7 +1,7 @@
 """The paper's lower bounds on the mutual information I(X; Y), equations (2), (3) and (4), in nats.
 
-Each is an estimate from one batch. `i_cpc` never exceeds log m; `i_ba` has no such cap, but holds only up to the entropy
-of the data, a constant that no training changes.
+Each function estimates its bound from one batch. `i_cpc` never exceeds log m. `i_ba` has no such limit, but it omits the
+entropy of the data unless you give it; training does not change that constant.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, sigma: float) -> Tensor:
-    """log q(x|z) of a Gaussian decoder with the given mean and standard deviation: (N, ...) -> (N,) nats."""
+    """Return log q(x|z) in nats, for a Gaussian decoder with this mean and standard deviation: (N, ...) -> (N,)."""
     squares = (x - mean).float().square().flatten(1)  # (N, D)
     constant = squares.shape[1] * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
     return -squares.sum(1) / (2 * sigma**2) - constant
@@ -22,8 +22,8 @@ def gaussian_log_likelihood(x: Tensor, mean: Tensor, sigma: float) -> Tensor:
 def i_ba(log_likelihood: Tensor, data_entropy: float = 0.0) -> Tensor:
     """Equation (2), Barber & Agakov 2003: E[log q(x|y) - log p(x)].
 
-    `data_entropy` is the differential entropy h(X) = E[-log p(x)] in nats where it is known. Left at 0 it is omitted: the
-    value is then the bound minus h(X), which moves with the bound.
+    `data_entropy` is the differential entropy h(X) = E[-log p(x)] in nats. If it is unknown, leave it at 0: the value is
+    then the bound minus h(X), and differs from the bound by a constant.
     """
     return log_likelihood.mean() + data_entropy
 
@@ -31,8 +31,8 @@ def i_ba(log_likelihood: Tensor, data_entropy: float = 0.0) -> Tensor:
 def i_cpc(scores: Tensor, positive: Tensor) -> Tensor:
     """Equation (3), van den Oord et al. 2018: the mean of log [m g+ / (g+ + sum of the m - 1 g-)].
 
-    `scores` (n, m) are log g, the critic's, of each x with m candidates; `positive` (n,) int64 says which is its own y.
-    At most log m, whatever the critic.
+    `scores` (n, m) holds the critic's log g of each x with m candidates; `positive` (n,) int64 is the index of its own y.
+    The value is at most log m, for any critic.
     """
     scores = scores.float()
     own = scores.gather(1, positive[:, None]).squeeze(1)
@@ -40,15 +40,15 @@ def i_cpc(scores: Tensor, positive: Tensor) -> Tensor:
 
 
 def hybrid_bound(ba: Tensor, cpc: Tensor, alpha: float) -> Tensor:
-    """Equation (4): alpha * I_BA(x; z) + (1 - alpha) * I_CPC(x; y), itself a bound on I(X; Z) as I(X; Y) <= I(X; Z)."""
+    """Equation (4): alpha * I_BA(x; z) + (1 - alpha) * I_CPC(x; y). It bounds I(X; Z) from below, since I(X; Y) <= I(X; Z)."""
     return alpha * ba + (1 - alpha) * cpc
 
 
 def gaussian_entropy(samples: Tensor) -> float:
-    """The entropy in nats of a Gaussian with the samples' covariance (N, ...): an upper bound on their h(X).
+    """Return the entropy in nats of a Gaussian with the covariance of samples (N, ...), an upper bound on h(X).
 
-    Images on [0, 1] have a strongly negative h(X). This estimate exceeds it, so I_BA with it is no longer sure to be a
-    lower bound: use it to place the value, not to claim it. Needs more samples than dimensions.
+    Images on [0, 1] have a strongly negative h(X). This estimate is larger, so I_BA computed with it may exceed the mutual
+    information: use it to judge the order of magnitude. It needs more samples than dimensions.
     """
     rows = samples.flatten(1).double()
     return 0.5 * (torch.linalg.slogdet(torch.cov(rows.T)).logabsdet.item() + rows.shape[1] * math.log(2 * math.pi * math.e))

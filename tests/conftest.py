@@ -1,4 +1,4 @@
-"""Shared by all tests: a home of their own, and small things to train."""
+"""Shared by all tests: a separate home folder, and small models and data to train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python of the pages works as it is printed there, a page's blocks one after the other."""
+"""The Python code in the documentation runs as printed, all blocks of a page in order."""
 
 import re
 from functools import partialmethod

@@ -1,4 +1,4 @@
-"""README and docs/: numbers are those of the results, links lead somewhere, names exist, code runs."""
+"""README and docs/: numbers agree with the results, link targets and names exist, code runs."""
 
 import json
 import pkgutil

@@ -1,4 +1,4 @@
-"""The way through the house: imports go downwards only, and models know nothing of files or progress bars."""
+"""The layers of the package: imports go downwards only, and models use no files or progress bars."""
 
 import ast
 from pathlib import Path

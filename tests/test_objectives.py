@@ -1,4 +1,4 @@
-"""The bounds against closed forms: correlated Gaussians, whose mutual information is known, and torch's own losses."""
+"""The bounds against correlated Gaussians with known mutual information, and against torch's losses."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The committed outcomes: of the profiles as they stand, whole, and with the pattern that the paper claims."""
+"""The committed outcomes belong to the current profiles, are complete, and show the pattern that the paper claims."""
 
 import json
 import subprocess

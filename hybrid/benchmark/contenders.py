@@ -1,7 +1,7 @@
-"""What people would use instead, set up to do the same work as ours: the pairs that `hybrid.benchmark.run` measures.
+"""The pairs that `hybrid.benchmark.run` measures: our code, and a peer library set up to do the same work.
 
-A pair is made by a context that yields its two sides, each a call that does one turn of the work. Making it (imports,
-models, files, worker processes) is not timed. Where the two cannot be made equal, the note says how they differ.
+A context prepares each pair and yields a `Workload`, two functions that each do one turn of the work. Preparation (imports,
+models, files, worker processes) is not timed. If the two cannot do exactly the same, the note says how they differ.
 """
 
 from __future__ import annotations
@@ -32,57 +32,62 @@ from hybrid.training.optimisers import optimiser_for
 
 @dataclass(frozen=True)
 class Counts:
-    """How much work one turn is."""
+    """The amount of work in one turn."""
 
-    images: int = 256  # of an augmented batch
+    images: int = 256  # in an augmented batch
     steps: int = 4  # batches, or training steps
-    latents: int = 64  # sampled at once
+    latents: int = 64  # in a batch of samples
     sampler_steps: int = 20  # of the DDIM
-    fid_images: int = 5000  # whose distance is measured
-    fid_dims: int = 2048  # of Inception's features: 2048 is FID's
-    features: int = 10_000  # examples that the probe is fitted to
+    fid_images: int = 5000  # for the Fréchet distance
+    fid_dims: int = 2048  # dimensions of Inception's features; FID uses 2048
+    features: int = 10_000  # examples for fitting the probe
 
 
 @dataclass(frozen=True)
 class Setting:
-    profile: schema.Profile  # of the networks, batches and optimisers
+    profile: schema.Profile  # sets networks, batches and optimisers
     device: torch.device
     counts: Counts
 
 
 @dataclass(frozen=True)
-class Sides:
+class Workload:
+    """One turn of the same work, by our code and by the peer."""
+
     ours: Callable[[], object]
     peer: Callable[[], object]
-    images: int  # that either side works on in a turn
-    note: str
-    gives: str = ""  # what a turn returns: "accuracy" (percent), "distance", or nothing of interest
+    images: int  # processed in one turn
+    note: str  # sizes and differences
+    returns: str = ""  # meaning of a turn's return value: "accuracy" (percent), "distance", or "" for nothing of interest
 
 
 @dataclass(frozen=True)
 class Pair:
+    """One comparison of our code with a peer."""
+
     name: str
     peer: str
-    requires: str  # what pip installs for the peer
-    sides: Callable[[Setting], AbstractContextManager[Sides]]
+    requires: str  # what pip has to install for the peer
+    prepare: Callable[[Setting], AbstractContextManager[Workload]]
 
 
 @cache
 def digits() -> Tensor:
-    """The embedded digits and their mirror images: uint8 (N, 3, 32, 32), N about 12,000, in an order of chance."""
+    """Return the embedded digits and their mirror images in random order: uint8 (N, 3, 32, 32), N about 12,000."""
     train, _, test, _ = load_digits_rgb()
     images = torch.cat([train, test, train.flip(3)])
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
 
 
-# Augmentation: a peer is made by a function of uint8 images, recipe and count of batches, and gives the batches of a turn.
+# Augmentation. For each peer, a function takes uint8 images, the recipe and a number of batches, and returns a function that
+# yields the batches of one turn.
 
 Batches = Callable[[], Iterable[Tensor]]
 
 
 @contextmanager
-def augmentation(make: Callable[[Tensor, schema.Augmentation, int], Batches], how: str, setting: Setting) -> Iterator[Sides]:
-    """uint8 images to float32 views, both 32 x 32, where torchvision's antialiasing, which ours leaves out, has no effect."""
+def augmentation(make: Callable[[Tensor, schema.Augmentation, int], Batches], how: str, setting: Setting) -> Iterator[Workload]:
+    """uint8 images to float32 views, both 32 x 32. At this size torchvision's antialiasing, which ours lacks, has no effect."""
     config, steps, device = schema.Augmentation(), setting.counts.steps, setting.device
     images = digits()[: setting.counts.images].to(device)
     batches = make(images, config, steps)
@@ -95,7 +100,7 @@ def augmentation(make: Callable[[Tensor, schema.Augmentation, int], Batches], ho
         for views in batches():
             views.to(device)
 
-    yield Sides(ours, peer, steps * len(images), f"{steps} batches of {len(images)} a turn; theirs: {how}")
+    yield Workload(ours, peer, steps * len(images), f"{steps} batches of {len(images)} a turn; theirs: {how}")
 
 
 def pil_images(images: Tensor, config: schema.Augmentation, steps: int) -> Batches:
@@ -116,7 +121,7 @@ def pil_loader(images: Tensor, config: schema.Augmentation, steps: int) -> Batch
 def kornia(images: Tensor, config: schema.Augmentation, steps: int) -> Batches:
     import kornia.augmentation as K
 
-    ratio, mode = (1 / ASPECT, ASPECT), "resample"  # of the whole batch at once; the default cuts one image after another
+    ratio, mode = (1 / ASPECT, ASPECT), "resample"  # crops the whole batch at once; the default crops one image at a time
     recipe = K.AugmentationSequential(
         K.RandomResizedCrop((config.size, config.size), scale=(config.crop, 1.0), ratio=ratio, cropping_mode=mode),
         K.RandomHorizontalFlip(p=config.flip),
@@ -129,7 +134,8 @@ def kornia(images: Tensor, config: schema.Augmentation, steps: int) -> Batches:
 
 
 def _torchvision(config: schema.Augmentation, last: list[nn.Module]) -> v2.Compose:
-    """Our recipe as torchvision has it, for one image: a batch would share one draw. Pixels stay uint8 until the end."""
+    """Return our recipe in torchvision, for one image (a batch would share its random parameters). Pixels stay uint8 until the
+    end."""
     jitter = v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue)
     return v2.Compose(
         [
@@ -144,7 +150,7 @@ def _torchvision(config: schema.Augmentation, last: list[nn.Module]) -> v2.Compo
 
 
 class Pictures(Dataset):
-    """PIL images, transformed as they are taken."""
+    """A data set of PIL images that are transformed when they are read."""
 
     def __init__(self, pictures: list[Image.Image], transform: Callable):
         self.pictures, self.transform = pictures, transform
@@ -157,12 +163,12 @@ class Pictures(Dataset):
 
 
 def as_pictures(images: Tensor) -> list[Image.Image]:
-    """uint8 (N, 3, H, W) as PIL images."""
+    """Convert uint8 images (N, 3, H, W) to PIL images."""
     return [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).cpu().numpy().copy(order="C")]
 
 
 def _loader(pictures: list[Image.Image], transform: Callable, batch: int) -> DataLoader:
-    """A process for each of torch's threads. They live on from turn to turn but rest in between: a turn is an epoch."""
+    """Return a loader with one process per torch thread. The processes persist between turns; each turn is an epoch."""
     return DataLoader(
         Pictures(pictures, transform),
         batch_size=batch,
@@ -178,14 +184,14 @@ def _loader(pictures: list[Image.Image], transform: Callable, batch: int) -> Dat
 
 
 def representation(setting: Setting, alpha: float | None = None) -> Representation:
-    """The profile's first stage, ready to train; `alpha` 0 makes it MoCo-v2."""
+    """Return the profile's first stage, ready to train. `alpha` = 0 makes it MoCo-v2."""
     config = setting.profile.hybrid.representation
     model = Representation(config if alpha is None else replace(config, alpha=alpha))
     return model.to(device=setting.device, memory_format=torch.channels_last).train()
 
 
 def training_steps(setting: Setting, model: Representation) -> Callable[[], None]:
-    """A turn of steps as `hybrid.training.loop` takes them: batch, views, loss, gradient, optimiser, key network."""
+    """Return a turn of steps as in `hybrid.training.loop`: batch, views, loss, gradient, optimiser, key network."""
     config, device = model.config.training, setting.device
     compile_networks(model.networks(), device)
     optimiser, images = optimiser_for(model, config), digits().to(device)
@@ -207,8 +213,8 @@ def training_steps(setting: Setting, model: Representation) -> Callable[[], None
 
 
 @contextmanager
-def lightly_moco(setting: Setting) -> Iterator[Sides]:
-    """A MoCo-v2 step of lightly's parts, put together as in its documentation, on our query network."""
+def lightly_moco(setting: Setting) -> Iterator[Workload]:
+    """A MoCo-v2 step built from lightly's parts as in its documentation, on our query network."""
     from lightly.loss import NTXentLoss
     from lightly.models.utils import deactivate_requires_grad, update_momentum
     from lightly.transforms import MoCoV2Transform
@@ -253,14 +259,14 @@ def lightly_moco(setting: Setting) -> Iterator[Sides]:
         f"Theirs: {loader.num_workers} worker processes, keys normalised together (ours {contrast.key_batch} at a time), "
         "no clipping"
     )
-    yield Sides(training_steps(setting, model), peer, count, note)
+    yield Workload(training_steps(setting, model), peer, count, note)
 
 
 # Sampling
 
 
 def unet2d(prior: schema.Diffusion) -> nn.Module:
-    """diffusers' UNet2DModel of the prior's sizes, on z as our net has it after folding: the same parameters and operations."""
+    """Return diffusers' UNet2DModel in the prior's sizes, on z after our folding: the same parameters and operations."""
     from diffusers import UNet2DModel
 
     size, channels = LATENT_SIZE // prior.patch, LATENT_CHANNELS * prior.patch**2
@@ -282,11 +288,11 @@ def unet2d(prior: schema.Diffusion) -> nn.Module:
 
 
 @contextmanager
-def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
-    """diffusers' DDIMPipeline. Ours folds z before every evaluation of the net and unfolds after it, theirs starts folded."""
+def diffusers_ddim(setting: Setting) -> Iterator[Workload]:
+    """diffusers' DDIMPipeline. Ours folds and unfolds z in every evaluation of the net; theirs starts with folded z."""
     from diffusers import DDIMPipeline, DDIMScheduler
 
-    # Theirs knows no y: both see z as it is.
+    # The peer cannot treat y separately, so both nets see the raw z.
     prior, count, device = replace(setting.profile.hybrid.prior, unshuffle=None), setting.counts, setting.device
     model, unet = LatentDDIM(prior, setting.profile.hybrid.representation.autoencoder).to(device).eval(), unet2d(prior).eval()
     kind = {"noise": "epsilon", "v": "v_prediction"}[prior.predict]
@@ -305,7 +311,7 @@ def diffusers_ddim(setting: Setting) -> Iterator[Sides]:
     own, their = (sum(p.numel() for p in net.parameters()) for net in (model.net, unet))
     sizes = f"{own:,} parameters, theirs {their:,}, z folded by {prior.patch} in both"
     note = f"{count.sampler_steps} steps, autocast the same; {sizes}"
-    yield Sides(ours, peer, count.latents, note)
+    yield Workload(ours, peer, count.latents, note)
 
 
 PAIRS = (

@@ -1,4 +1,4 @@
-"""The Fréchet distance as people measure it, with pytorch-fid's command, set up as in `hybrid.benchmark.contenders`."""
+"""The Fréchet distance as people usually measure it, with pytorch-fid's command; see `hybrid.benchmark.contenders`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ import torch
 from pytorch_fid import fid_score, inception
 from torch import nn
 
-from hybrid.benchmark.contenders import Setting, Sides, as_pictures, digits
+from hybrid.benchmark.contenders import Setting, Workload, as_pictures, digits
 from hybrid.judging.frechet import Statistics, frechet_distance, load_network
 
 
 @contextmanager
-def pytorch_fid(setting: Setting) -> Iterator[Sides]:
-    """pytorch-fid's command on a folder of PNG files and stored reference statistics; its start and the files are not timed.
+def pytorch_fid(setting: Setting) -> Iterator[Workload]:
+    """pytorch-fid's command on a folder of PNG files and stored reference statistics. Starting it and writing the files are not
+    timed.
 
-    Both sides build Inception anew in each turn, as a command does, with random weights: the time does not depend on them.
-    The reference is a Gaussian of random moments, so that only one set of images has to go through the network.
+    Both build Inception in each turn, as a command does. Its weights are random, because they do not affect the time. The
+    reference is a Gaussian with random moments, so only one set of images passes through the network.
     """
     count, dims, device = setting.counts.fid_images, setting.counts.fid_dims, setting.device
     images = digits()[torch.arange(count) % len(digits())]
@@ -42,20 +43,23 @@ def pytorch_fid(setting: Setting) -> Iterator[Sides]:
         np.savez(stored, mu=mean.numpy(), sigma=covariance.numpy())
 
         def ours() -> float:
-            reference = Statistics(*moments)  # anew: it keeps the root of its covariance
+            reference = Statistics(*moments)  # new in each turn: it caches the root of its covariance
             return frechet_distance(Statistics.of(load_network("inception", device)(images)), reference)
 
         def peer() -> float:
-            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # bars and remarks
+            with (
+                contextlib.redirect_stderr(io.StringIO()),
+                contextlib.redirect_stdout(io.StringIO()),
+            ):  # progress bars and warnings
                 return float(fid_score.calculate_fid_given_paths([folder, str(stored)], 50, device, dims, workers))
 
         note = f"random weights, {dims} features, stored reference; theirs: PNG files, {workers} worker processes"
-        yield Sides(ours, peer, count, note + patched, gives="distance")
+        yield Workload(ours, peer, count, note + patched, returns="distance")
 
 
 @contextmanager
 def _random_inception(dims: int) -> Iterator[None]:
-    """pytorch-fid's Inception with seeded weights that keep the features' scale, instead of the published ones."""
+    """Give pytorch-fid's Inception seeded random weights instead of the published ones. They keep the scale of the features."""
     build = inception._inception_v3
 
     def with_random_weights(*args, **kwargs) -> nn.Module:
@@ -69,7 +73,7 @@ def _random_inception(dims: int) -> Iterator[None]:
         net.load_state_dict = load_state_dict
         return net
 
-    # Less than FID's 2048 features, for a quick look, come from an earlier block: ours then has to end there too.
+    # With fewer than FID's 2048 features (quick runs), pytorch-fid stops at an earlier block, and ours must stop there too.
     blocks = {2048: inception.InceptionV3.BLOCK_INDEX_BY_DIM[dims]}
     with (
         mock.patch.object(inception, "_inception_v3", with_random_weights),
@@ -81,7 +85,7 @@ def _random_inception(dims: int) -> Iterator[None]:
 
 @contextmanager
 def old_sqrtm() -> Iterator[str]:
-    """SciPy's sqrtm with the argument `disp` that pytorch-fid 0.3 gives it; a remark where it had to be given back."""
+    """Restore the argument `disp` of SciPy's sqrtm, which pytorch-fid 0.3 uses; yield a remark if it was missing."""
     root = fid_score.linalg.sqrtm
     if "disp" in inspect.signature(root).parameters:
         yield ""

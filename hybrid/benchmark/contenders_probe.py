@@ -1,4 +1,4 @@
-"""The linear probe as people fit it, with scikit-learn, set up as in `hybrid.benchmark.contenders`."""
+"""The linear probe as people usually fit it, with scikit-learn; see `hybrid.benchmark.contenders`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from hybrid.benchmark.contenders import Pair, Setting, Sides
+from hybrid.benchmark.contenders import Pair, Setting, Workload
 from hybrid.data.digits import load_digits_rgb
 from hybrid.judging.probe import PENALTIES, VALIDATION, linear_probe
 
 
 @contextmanager
-def sklearn_probe(how: str, setting: Setting) -> Iterator[Sides]:
+def sklearn_probe(how: str, setting: Setting) -> Iterator[Workload]:
     """scikit-learn's LogisticRegression (L-BFGS, its own tolerance) on the same standardised features.
 
-    It minimises C times the sum of the losses plus half the squared weights: ours, where C = 1 / (penalty N). "same job"
-    chooses the penalty as ours does, each fit starting from the one before; "one fit" tells it to both.
+    It minimises C times the sum of the losses plus half the squared weights: the same as ours with C = 1 / (penalty N).
+    "same job" chooses the penalty as ours does, and each fit starts from the previous one; "one fit" gives both the penalty.
     """
     x, labels, test, test_labels = _features(setting.counts.features)
     on_device = [array.to(setting.device) for array in (x, labels, test, test_labels)]
@@ -44,12 +44,12 @@ def sklearn_probe(how: str, setting: Setting) -> Iterator[Sides]:
     }
     note = f"{len(x):,} x {x.shape[1]} features, penalty {penalty:g}; {jobs[how]}"
     penalties = (penalty,) if how == "one fit" else PENALTIES
-    yield Sides(lambda: linear_probe(*on_device, penalties=penalties).accuracy, peer, len(x), note, gives="accuracy")
+    yield Workload(lambda: linear_probe(*on_device, penalties=penalties).accuracy, peer, len(x), note, returns="accuracy")
 
 
 @torch.no_grad()
 def _features(count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Standardised features (N, 768) of digits by a random convolutional net, correlated as those of images are."""
+    """Return standardised features (N, 768) of digits from a random convolutional net; they are as correlated as real ones."""
     train, labels, test, test_labels = load_digits_rgb()
     train, labels = torch.cat([train, train.flip(3)]), labels.repeat(2)
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:count]

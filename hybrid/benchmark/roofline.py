@@ -1,4 +1,4 @@
-"""What this machine can do: a training step's own convolutions, run alone."""
+"""The machine's limit: the convolutions of a training step, run without anything else."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from hybrid.benchmark.contenders import Setting, Sides, digits, representation, training_steps
+from hybrid.benchmark.contenders import Setting, Workload, digits, representation, training_steps
 from hybrid.machine.precision import autocast
 from hybrid.models.hybrid import Representation
 
 
 @dataclass(frozen=True)
 class Call:
-    """A convolution or linear layer as a training step calls it. Two calls are equal that are the same work."""
+    """A convolution or linear layer as a training step calls it. Calls that do the same work are equal."""
 
-    layer: str  # its repr, which says its sizes
-    shape: tuple[int, ...]  # of its input: (N, C, H, W) or (N, ..., D)
+    layer: str  # its repr, which contains its sizes
+    shape: tuple[int, ...]  # of the input: (N, C, H, W) or (N, ..., D)
     input_gradient: bool
     weight_gradient: bool
     module: nn.Conv2d | nn.Linear = field(compare=False, repr=False)
 
     @property
     def flops(self) -> int:
-        """Forward and backward, a multiplication and an addition as two: each gradient costs what the output does."""
+        """Operations forward and backward; a multiply-add counts as two. Each gradient costs as much as the output."""
         outputs = math.prod(self.shape[1:-1])
         if isinstance(self.module, nn.Conv2d):
             m, outputs = self.module, 1
@@ -40,7 +40,7 @@ class Call:
 
 @contextmanager
 def recorded(model: nn.Module) -> Iterator[Counter[Call]]:
-    """How often each call is made of a convolution or linear layer of `model` while the context lasts."""
+    """Count each call of a convolution or linear layer of `model` inside this context."""
     found: Counter[Call] = Counter()
 
     def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -56,16 +56,16 @@ def recorded(model: nn.Module) -> Iterator[Counter[Call]]:
 
 
 def calls(model: Representation, images: Tensor) -> Counter[Call]:
-    """Those of one training step on images (N, 3, 32, 32) uint8: encoder, head, decoder, key network."""
+    """Return the calls in one training step on images (N, 3, 32, 32) uint8: encoder, head, decoder, key network."""
     with recorded(model) as found, autocast(images.device):
         model.loss("model", images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
     return found
 
 
 def alone(found: Counter[Call], device: torch.device) -> Callable[[], None]:
-    """All of these calls, forward and backward, one after the other and nothing else.
+    """Return a function that makes all these calls, forward and backward, one after the other, and nothing else.
 
-    Inputs, weights and gradients lie ready in autocast's type and channels_last, so no cast or copy is among the work.
+    Inputs, weights and gradients already have autocast's type and channels_last, so no casts or copies are timed.
     """
     with autocast(device):
         enabled = torch.is_autocast_enabled(device.type)
@@ -92,13 +92,12 @@ def alone(found: Counter[Call], device: torch.device) -> Callable[[], None]:
 
 
 @contextmanager
-def roofline(setting: Setting) -> Iterator[Sides]:
-    """The hybrid's training step against its own convolutions.
+def roofline(setting: Setting) -> Iterator[Workload]:
+    """The hybrid's training step, compared with its own convolutions.
 
-    The ratio is the roofline share: the seconds that this machine needs for every Conv2d and Linear of a step run alone (see
-    `calls` and `alone`: query encoder, head and decoder forward and backward, key network forward), over the seconds of
-    a whole step with its augmentation, norms, losses, optimiser and momentum update. 1 would be a step of nothing but
-    convolutions, at the rate that they have alone.
+    The ratio is the roofline share: the seconds for only the Conv2d and Linear calls of a step (query encoder, head and decoder
+    forward and backward, key network forward; see `calls` and `alone`), divided by the seconds of the whole step with its
+    augmentation, norms, losses, optimiser and momentum update. 1 would mean that nothing else takes any time.
     """
     model = representation(setting)
     batch, steps = model.config.training.batch, setting.counts.steps
@@ -111,4 +110,4 @@ def roofline(setting: Setting) -> Iterator[Sides]:
             convolutions()
 
     note = f"{steps} steps a turn, batch {batch}; the roofline share: {found.total()} calls, {flops / 1e9:.4g} GFLOP a step"
-    yield Sides(training_steps(setting, model), peer, batch * steps, note)
+    yield Workload(training_steps(setting, model), peer, batch * steps, note)

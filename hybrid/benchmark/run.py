@@ -1,8 +1,8 @@
-"""The benchmark: what this package does against what people would use instead, and against what the machine can do.
+"""The benchmark compares this package with the libraries that people would use instead, and with the machine's limit.
 
-Both sides of a pair take turns in one process, so that a machine that slows down slows both. What is reported is the median
-of the ratios of neighbouring turns, the peer's seconds over ours. The pairs are those of `contenders`, `contenders_probe`
-and `contenders_frechet` and, in `roofline`, the training step against its own convolutions.
+Each pair consists of our code and a peer's. Both alternate in one process, so if the machine slows down it slows both. The
+result is the median, over turns, of the peer's seconds divided by ours. `contenders`, `contenders_probe` and
+`contenders_frechet` define the pairs; `roofline` compares the training step with its own convolutions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from hybrid.benchmark import contenders, contenders_probe
-from hybrid.benchmark.contenders import Counts, Pair, Setting, Sides
+from hybrid.benchmark.contenders import Counts, Pair, Setting, Workload
 from hybrid.benchmark.contenders_frechet import pytorch_fid
 from hybrid.benchmark.roofline import roofline
 from hybrid.errors import HybridError
@@ -39,13 +39,13 @@ from hybrid.showing import figures
 COLUMNS = (
     "pair",
     "peer",
-    "ours_seconds",  # median of a turn
+    "ours_seconds",  # median over turns
     "peer_seconds",
-    "ratio_median",  # of the turns' ratios, peer over ours
+    "ratio_median",  # over turns: the peer's seconds divided by ours
     "ratio_min",
     "ratio_max",
-    "runs",  # turns of each side
-    "images",  # that a turn works on
+    "runs",  # turns of each
+    "images",  # processed in one turn
     "ours_accuracy",  # percent
     "peer_accuracy",
     "note",
@@ -55,7 +55,7 @@ COLUMNS = (
 VERSIONS = ("torchvision", "kornia", "lightly", "diffusers", "pytorch-fid", "scipy", "scikit-learn")
 QUICK = Counts(images=8, steps=1, latents=2, sampler_steps=2, fid_images=4, fid_dims=64, features=300)
 QUICK_PROFILE = "smoke,hybrid.representation.training.batch=8"
-SHARE = "hybrid_step"  # the pair whose ratio is a share, at most 1
+SHARE = "hybrid_step"  # the ratio of this pair is a fraction, at most 1
 
 
 def bench(
@@ -66,27 +66,26 @@ def bench(
     fid_images: int = 5000,
     quick: bool = False,
 ) -> Path:
-    """Measure the `pairs` (none named: all) for about `seconds` each, and return the CSV, `out`/<machine>.csv.
+    """Measure the `pairs` (default: all) for about `seconds` each, and return the path of the table, `out`/<machine>.csv.
 
-    It is written after each pair, and what it held of others stays. Beside it lie <machine>.json, where each pair's numbers
-    come from, and <machine>.png and .pdf. `profile` names the networks and batches, `fid_images` the count of images whose
-    Fréchet distance is measured, the longest turn by far. `quick` runs every line on next to nothing, and its numbers
-    mean nothing.
+    The table is written after each pair; rows of other pairs stay in it. <machine>.json records the provenance of each pair's
+    numbers; <machine>.png and .pdf show them. `profile` sets the networks and batches. `fid_images` is the number of images for
+    the Fréchet distance, by far the longest turn. `quick` runs all the code on almost no data; its numbers mean nothing.
 
-    Raises HybridError for names it does not know and for values that are not positive.
+    Raises HybridError for unknown names, `seconds` of 0 or less, and fewer than two `fid_images`.
     """
     if seconds <= 0 or fid_images < 2:
-        raise HybridError(f"seconds = {seconds}, fid_images = {fid_images}: expected seconds above 0 and two images or more")
+        raise HybridError(f"seconds = {seconds}, fid_images = {fid_images}: give seconds above 0 and at least two images")
     names = list(dict.fromkeys(pair.name for pair in PAIRS))
     for name in pairs:
         if name not in names:
             raise HybridError(f"pair {name!r} is unknown: choose among {', '.join(names)}")
     counts = QUICK if quick else Counts(fid_images=fid_images)
     setting = Setting(overrides.profile(QUICK_PROFILE if quick else profile), best_device(), counts)
-    torch.backends.cudnn.benchmark = setting.device.type == "cuda"  # for both sides, as in a training
+    torch.backends.cudnn.benchmark = setting.device.type == "cuda"  # for both, as in training
     machine = f"{device_in_words(setting.device)}, {precision.name(setting.device)}"
     print(f"{machine}: seconds of a turn, and how many times as long the peer takes [least, most]")
-    # A quick look never takes the place of a measurement.
+    # A quick run never overwrites a measurement.
     stem = out / re.sub(r"[^a-z0-9]+", "-", f"{machine}{' quick' * quick}".lower()).strip("-")
     path = stem.with_name(f"{stem.name}.csv")
     about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
@@ -107,16 +106,16 @@ def bench(
 
 
 def compare(pair: Pair, setting: Setting, seconds: float) -> dict:
-    """One row of the table; one without numbers where the peer is not installed."""
+    """Measure a pair and return a row of the table, without numbers if the peer is not installed."""
     row: dict[str, Any] = {"pair": pair.name, "peer": pair.peer}
-    for seed in (random.seed, np.random.seed, torch.manual_seed):  # a peer may draw from any
+    for seed in (random.seed, np.random.seed, torch.manual_seed):  # a peer may use any of them
         seed(0)
     try:
-        with pair.sides(setting) as sides:
-            measured = measure(sides, seconds, finish=torch.cuda.synchronize if setting.device.type == "cuda" else _nothing)
+        with pair.prepare(setting) as work:
+            measured = measure(work, seconds, finish=torch.cuda.synchronize if setting.device.type == "cuda" else _no_wait)
     except ImportError as error:
         return row | {"note": f"not installed: pip install '{pair.requires}' ({error})"}
-    ours, peer = (statistics.median(side) for side in (measured.ours, measured.peer))
+    ours, peer = statistics.median(measured.ours), statistics.median(measured.peer)
     row |= {
         "ours_seconds": ours,
         "peer_seconds": peer,
@@ -124,60 +123,60 @@ def compare(pair: Pair, setting: Setting, seconds: float) -> dict:
         "ratio_min": min(measured.ratios),
         "ratio_max": max(measured.ratios),
         "runs": len(measured.ratios),
-        "images": sides.images,
-        "note": f"{sides.images / ours:.4g} and {sides.images / peer:.4g} images a second; {sides.note}",
+        "images": work.images,
+        "note": f"{work.images / ours:.4g} and {work.images / peer:.4g} images a second; {work.note}",
     }
-    if sides.gives == "accuracy":
-        row |= {"ours_accuracy": measured.gave[0], "peer_accuracy": measured.gave[1]}
-    if sides.gives == "distance":
-        row["note"] += "; distances {:.6g} and {:.6g}".format(*measured.gave)
+    if work.returns == "accuracy":
+        row |= {"ours_accuracy": measured.results[0], "peer_accuracy": measured.results[1]}
+    if work.returns == "distance":
+        row["note"] += "; distances {:.6g} and {:.6g}".format(*measured.results)
     return row
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each turn, and what the last two gave, ours and the peer's."""
+    """The seconds of each turn and the results of the last turns."""
 
-    ours: tuple[float, ...]
-    peer: tuple[float, ...]
-    gave: tuple[object, object]
+    ours: tuple[float, ...]  # seconds
+    peer: tuple[float, ...]  # seconds
+    results: tuple[object, object]  # ours, the peer's
 
     @property
     def ratios(self) -> list[float]:
-        """The peer's seconds over ours, turn by turn: above 1 we are ahead."""
+        """The peer's seconds divided by ours, for each turn. Above 1 our code is faster."""
         return [peer / ours for ours, peer in zip(self.ours, self.peer, strict=True)]
 
 
-def _nothing() -> None:
+def _no_wait() -> None:
     pass
 
 
 def measure(
-    sides: Sides, seconds: float, clock: Callable[[], float] = time.perf_counter, finish: Callable[[], None] = _nothing
+    work: Workload, seconds: float, clock: Callable[[], float] = time.perf_counter, finish: Callable[[], None] = _no_wait
 ) -> Measured:
-    """Turn by turn (ours, the peer's, ours, ...) until `seconds` are over, each side once at least.
+    """Time our code and the peer's alternately until `seconds` have passed, each at least once.
 
-    The first two turns warm up and do not count, unless they took all the time by themselves. `finish` waits for the device.
+    The first turn of each is a warm-up and does not count, unless it took all the time. `finish` waits for the device.
     """
 
     def timed(turn: Callable[[], object]) -> tuple[float, object]:
         finish()
         started = clock()
-        gave = turn()
+        result = turn()
         finish()
-        return clock() - started, gave
+        return clock() - started, result
 
-    started, turns = clock(), [(timed(sides.ours), timed(sides.peer))]
+    started, turns = clock(), [(timed(work.ours), timed(work.peer))]
     if clock() - started < seconds:
         turns = []
     while not turns or clock() - started < seconds:
-        turns.append((timed(sides.ours), timed(sides.peer)))
+        turns.append((timed(work.ours), timed(work.peer)))
     ours, peer = zip(*turns, strict=True)
     return Measured(tuple(t for t, _ in ours), tuple(t for t, _ in peer), (ours[-1][1], peer[-1][1]))
 
 
 def line(row: dict) -> str:
-    """One row for people."""
+    """Format a row of the table as a line of text."""
     name = f"{row['pair']:17} {row['peer']:32}"
     if "ratio_median" not in row:
         return f"{name} {row['note']}"
@@ -187,7 +186,7 @@ def line(row: dict) -> str:
 
 
 def draw(table: pd.DataFrame, machine: str) -> Figure:
-    """The medians as points, the least and the largest ratios as whiskers, on a logarithmic axis with a line at 1."""
+    """Draw the medians as points and the smallest and largest ratios as whiskers, on a logarithmic axis with a line at 1."""
     shown = table.dropna(subset="ratio_median").reset_index(drop=True)
     shown["label"] = shown["pair"].str.replace("_", " ") + "\n" + shown["peer"]
     shown["ratio"] = (shown["pair"] == SHARE).map({False: "peer's time over ours", True: "roofline share, at most 1"})
@@ -209,7 +208,7 @@ def draw(table: pd.DataFrame, machine: str) -> Figure:
 
 
 def _earlier(path: Path) -> dict[tuple[str, str], dict]:
-    """The rows of a table by pair and peer; none where there is no such file or it is damaged."""
+    """Return the rows of a table by pair and peer; none if the file is missing or damaged."""
     try:
         return {(row["pair"], row["peer"]): row for row in pd.read_csv(path).to_dict("records")}
     except (FileNotFoundError, ValueError, KeyError):

@@ -1,7 +1,7 @@
-"""The methods that Table 1 compares: how each is trained, and which of the table's numbers it has.
+"""The methods that Table 1 compares: how to train each one, and which of the table's numbers it has.
 
-A method is trained in stages, each a run of the one training loop in a folder of its own, and gives a model to judge:
-a module with `features`, and with `reconstruct` and `sample` where the method can.
+A method is trained in stages. Each stage is one run of the training loop and has its own folder. The result is a model to
+judge: a module with `features`, and with `reconstruct` and `sample` if the method supports them.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ from hybrid.profiles import schema
 from hybrid.profiles.schema import Profile, describe
 from hybrid.training.loop import Clock, finished, train
 
-Watch = Callable[[Path, Trainable, dict, ImageSet], None]  # a stage's folder, what would be kept, a line, the images
+Watch = Callable[[Path, Trainable, dict, ImageSet], None]  # a stage's folder, its model so far, a history line, the images
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one method: what is trained, on what, where it is kept."""
+    """One training of one method: profile, data, seed and folder."""
 
     profile: Profile
     images: ImageSet  # on the device
     seed: int
     folder: Path
     clock: Clock
-    watch: Watch | None = None  # looks at each line of the histories
+    watch: Watch | None = None  # called with each line of the histories
 
     def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
-        """A stage trained to its end, or loaded where it has come to it; `data` is asked for only in the first case.
+        """Train a stage to its end, or load it if it is finished; `data` is called only to train.
 
-        The checkpoint says of itself, beside `about`, what it takes to build the model again and to refuse another's.
+        The checkpoint stores `about`, the config, the data set and the seed. They suffice to rebuild the model, and to refuse a
+        checkpoint of another training.
         """
         folder = self.folder / name
         about |= {"config": describe(config), "dataset": self.images.name, "sha256": self.images.sha256, "seed": self.seed}
@@ -73,21 +74,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
+    """A row of the table, or an ablation."""
+
     name: str  # in folders and tables
-    title: str  # as the paper's Table 1 writes it
-    metrics: tuple[str, ...]  # of mse, fid, acc: those it can have at all; the others get a dash
-    stages: tuple[str, ...]  # its folders of checkpoint and history
-    config: Callable[[Profile], Any]  # what of a profile it is made by
-    train: Callable[[Run, Any], nn.Module]  # whatever of it is not trained yet
-    first: str | None = None  # the method whose first stage it takes, and with it what that was judged to have
-    own_metrics: OwnMetrics | None = None  # beyond the table's
+    title: str  # as in the paper's Table 1
+    metrics: tuple[str, ...]  # those of mse, fid and acc that the method supports; the others get a dash
+    stages: tuple[str, ...]  # folders with a checkpoint and a history each
+    config: Callable[[Profile], Any]  # selects the method's config from a profile
+    train: Callable[[Run, Any], nn.Module]  # trains the stages that are not finished, and returns the model
+    first: str | None = None  # the method whose first stage it reuses, together with that method's mse and acc
+    own_metrics: OwnMetrics | None = None  # computes metrics beyond the table's
 
 
 @cache
 def check(profile: Profile) -> None:
-    """Build the profile's networks, without values, so that what cannot be is told before anything is trained.
+    """Build the profile's networks without values, so that impossible settings raise HybridError before any training starts.
 
-    All but BigGAN's, whose spectral norms need values. Raises HybridError.
+    BigGAN is left out, because its spectral norms need values.
     """
     with torch.device("meta"):
         Representation(profile.hybrid.representation)
@@ -100,23 +103,23 @@ def check(profile: Profile) -> None:
 
 
 def train_representation(run: Run, config: schema.Representation) -> EncoderModel:
-    """Autoencoder and contrast; MoCo-v2 where alpha is 0 and nothing is decoded."""
+    """Train the autoencoder with the contrast; with alpha = 0, MoCo-v2 without a decoder."""
     torch.manual_seed(stream(run.seed, "representation"))
     trained = run.stage("representation", Representation(config), config, lambda: run.images.train_images)
     return EncoderModel(trained.encoder) if trained.decoder is None else HybridModel(trained.encoder, trained.decoder)
 
 
 def train_hybrid(run: Run, config: schema.Hybrid) -> HybridModel:
-    """Autoencoder and contrast, then the DDIM on the frozen z."""
+    """Train autoencoder and contrast, then the DDIM on the frozen z."""
     if not config.representation.alpha:
-        raise HybridError("alpha = 0.0: a hybrid needs a weight above 0; without a decoder it is the method mocov2")
+        raise HybridError("alpha = 0.0: a hybrid needs a weight above 0; without a decoder, train the method mocov2")
     model = train_representation(run, config.representation)
     prior = on_latents(run, model, "prior", LatentDDIM, config.prior, describe(config.representation))
     return HybridModel(model.encoder, model.decoder, prior)
 
 
 def train_hybrid_plus(run: Run, config: schema.HybridPlus) -> HybridModel:
-    """The hybrid's first stage, then p(y) and p(w | y) on the frozen z = [y, w]."""
+    """Train the hybrid's first stage, then p(y) and p(w | y) on the frozen z = [y, w]."""
     first = replace(run, folder=run.folder.parents[1] / "hybrid" / run.folder.name)
     model = train_representation(first, config.representation)
     semantic = on_latents(run, model, "semantic", SemanticPrior, config.y, describe(config.representation))
@@ -125,9 +128,9 @@ def train_hybrid_plus(run: Run, config: schema.HybridPlus) -> HybridModel:
 
 
 def on_latents(run: Run, model: HybridModel, name: str, build, config, latents_of: dict) -> Trainable:
-    """A stage that is trained on the frozen codes of the train set's images and of their mirror images.
+    """Train a stage on the frozen codes of the train images and their mirror images.
 
-    `latents_of`: plain values that tell whose codes they are; a checkpoint of others' is refused.
+    `latents_of`: plain values that identify the encoder. A checkpoint trained on another encoder's codes is refused.
     """
     torch.manual_seed(stream(run.seed, name))
     prior = build(config, model.encoder.config)
@@ -140,7 +143,7 @@ def on_latents(run: Run, model: HybridModel, name: str, build, config, latents_o
 
 
 def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], nn.Module]:
-    """For a method of one stage on the images, whose trained module is its own model."""
+    """Return the `train` of a method with one stage on images. Its trained module is the model to judge."""
 
     def train_it(run: Run, config: Any) -> nn.Module:
         torch.manual_seed(stream(run.seed, "model"))
@@ -150,17 +153,17 @@ def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], 
 
 
 def contrast_only(profile: Profile) -> schema.Representation:
-    """The hybrid's own encoder, contrast and training without the decoder, so that the comparison is fair."""
+    """Return MoCo-v2's config: the hybrid's encoder, contrast and training without a decoder, for a fair comparison."""
     representation = profile.hybrid.representation
     return replace(representation, alpha=0.0, autoencoder=replace(representation.autoencoder, w_cells=None))  # it has no w
 
 
 def contrast_on_z(profile: Profile) -> schema.Representation:
-    """The hybrid's first stage with the contrast on the whole of z, which the paper says makes reconstruction worse."""
+    """Return the hybrid's first stage with the contrast on all of z. The paper says that this makes reconstruction worse."""
     return replace(profile.hybrid.representation, contrast=replace(profile.hybrid.representation.contrast, on="z"))
 
 
-# The rows of Table 1, in its order.
+# The rows of Table 1, in order.
 TABLE = {
     method.name: method
     for method in (
@@ -219,7 +222,7 @@ TABLE = {
     )
 }
 
-# What the paper says in words, measured: the same budget, one thing changed.
+# Claims that the paper makes only in words, measured with the same budget and one change.
 ABLATIONS = {
     method.name: method
     for method in (
@@ -239,7 +242,7 @@ METHODS = TABLE | ABLATIONS
 
 
 def method(name: str) -> Method:
-    """The method of that name. Raises HybridError, listing the right ones."""
+    """Return the method of this name. Raises HybridError, with the list of methods, if there is none."""
     if name not in METHODS:
         raise HybridError(f"method {name!r} is unknown: choose one of {', '.join(METHODS)}")
     return METHODS[name]

@@ -1,7 +1,7 @@
-"""Table 1: every method by the same metrics, beside the paper's numbers.
+"""Table 1: all methods with the same metrics, next to the paper's numbers.
 
-`tidy` makes one row a method and metric out of the metrics of the runs that are there. A metric that a method cannot have is
-not in it and shows as a dash; one that it can have but nobody measured has no value and shows as missing.
+`tidy` collects the metrics of the available runs, with one row per method and metric. It has no row for a metric that the
+method does not support, which is shown as a dash. A metric that was not measured has no value, and is shown as missing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
 
 UNITS = {"mse": "MSE, 1e-3", "fid": "FID", "acc": "linear acc., %"}
 
-STAND_INS = ("fd_", "kd_", "kid")  # distances that are not FID begin so
+STAND_INS = ("fd_", "kd_", "kid")  # prefixes of distances other than FID
 
 MISSING = "missing"
 DASH = "–"
@@ -39,7 +39,7 @@ PAPER = {
 
 
 def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.DataFrame:
-    """Table 1 as tidy rows. `measured` maps method -> seed -> metric -> value; `std` is over seeds, empty for one."""
+    """Return Table 1 as tidy rows. `measured`: method -> seed -> metric -> value. `std` over seeds is empty for one seed."""
     rows = []
     for method in TABLE.values():
         seeds = measured.get(method.name, {})
@@ -59,7 +59,7 @@ def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.D
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 as the paper lays it out: a row a method, and for each metric our number and the paper's."""
+    """Lay out Table 1 as in the paper: a row per method, and for each metric our number and the paper's."""
     shown = pd.DataFrame(index=pd.Index([method.title for method in TABLE.values()], name="method"))
     cells = table.set_index(["method", "metric"])
     for metric in table["metric"].unique():
@@ -79,12 +79,12 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame, samples: int) -> str:
-    """Table 1 for a README, with what its words mean."""
+    """Format Table 1 as Markdown, with a legend."""
     return f"{formatted(table).reset_index().to_markdown(index=False, disable_numparse=True)}\n\n{legend(table, samples)}\n"
 
 
 def legend(table: pd.DataFrame, samples: int) -> str:
-    """What the table's words mean, where methods are judged by this many of their samples."""
+    """Return the table's legend. `samples`: how many samples of each method are compared."""
     return LEGEND.format(samples=samples) + (SHARES if "precision" in set(table["metric"]) else "")
 
 
@@ -102,12 +102,12 @@ SHARES = (
 
 
 def label(metric: str) -> str:
-    """A metric as a column's heading."""
+    """Return the column heading of a metric."""
     return UNITS.get(metric, metric)
 
 
 def is_shown(metric: str) -> bool:
-    """Whether a method's metric is a number of the table."""
+    """Return whether the table shows this metric."""
     return metric in UNITS or _is_of_samples(metric)
 
 
@@ -116,7 +116,7 @@ def _is_of_samples(metric: str) -> bool:
 
 
 def _metrics(method: Method, measured: dict) -> list[str]:
-    """What the method can have: its own of mse, fid, acc, and the stand-ins of fid that any method was measured with."""
+    """Return the method's own of mse, fid, acc and, if it has fid, all stand-ins that were measured for any method."""
     stand_ins = {
         metric for seeds in measured.values() for metrics in seeds.values() for metric in metrics if _is_of_samples(metric)
     }
@@ -124,7 +124,7 @@ def _metrics(method: Method, measured: dict) -> list[str]:
 
 
 def number(value: float, std: float = float("nan")) -> str:
-    """A number as the table writes it, ± its deviation where there is one."""
+    """Format a number as in the table, with ± its deviation if there is one."""
     if pd.isna(value):
         return MISSING
     digits = 2 if abs(value) < 10 else 1
@@ -132,7 +132,7 @@ def number(value: float, std: float = float("nan")) -> str:
 
 
 def parts(metrics: dict[str, float]) -> pd.DataFrame:
-    """What the hybrid's metrics say of y, w and z: a row each. Without labels nothing is known of classes."""
+    """Return the hybrid's metrics of y, w and z, one row each. Without labels there are no accuracies."""
     columns = {"linear acc., %": "acc", "image moves by, 1e-3": "moved"}
     return pd.DataFrame(
         {title: {part: metrics.get(f"{name}_{part}", float("nan")) for part in "ywz"} for title, name in columns.items()}
@@ -140,7 +140,7 @@ def parts(metrics: dict[str, float]) -> pd.DataFrame:
 
 
 def calibration(judged: dict[str, dict]) -> pd.DataFrame:
-    """Distances of images of known quality, and of each method's samples and reconstructions."""
+    """Return the distances of images of known quality, and of each method's samples and reconstructions."""
     own = ("samples", "reconstructions of the test set")
     rows = [row for row in judged["hybrid"]["calibration"] if row["images"] not in own]
     for name, result in judged.items():
@@ -151,7 +151,7 @@ def calibration(judged: dict[str, dict]) -> pd.DataFrame:
 
 
 def verdict(on_y: dict[str, float], on_z: dict[str, float]) -> str:
-    """What the ablation says of the paper's claim that a contrast on the whole of z makes reconstruction worse."""
+    """State the result of the ablation. The paper claims that a contrast on all of z makes reconstruction worse."""
     ratio = on_z["mse"] / on_y["mse"]
     paper = "the paper says that it gets larger"
     agrees = "No clear difference" if 0.95 <= ratio <= 1.05 else "This agrees" if ratio > 1 else "This disagrees"

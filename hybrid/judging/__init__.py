@@ -1,1 +1,1 @@
-"""How a trained model is judged, and the data of the figures."""
+"""Evaluation of trained models, and the data of the figures."""

@@ -1,4 +1,4 @@
-"""A small classifier of pixels: a judge of generated pictures that has seen neither codes nor samples."""
+"""A small image classifier. It judges generated images and was trained on neither codes nor samples."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from hybrid.profiles.schema import Profile, Training
 
 @dataclass(frozen=True)
 class Judge:
-    """How the classifier is built and trained: in minutes, since it has to be right more often than not, and no more."""
+    """How the classifier is built and trained. Minutes suffice: it has to be right in most cases, no more."""
 
     training: Training = field(default_factory=lambda: Training(epochs=3, batch=128))
-    flip: float = 0.5  # probability that an image is seen mirrored
+    flip: float = 0.5  # probability of mirroring an image
     width: int = 48  # channels at 16 x 16, twice as many at 8 x 8
 
     @classmethod
     def of(cls, profile: Profile) -> Judge:
-        """As wide as the profile's encoder, and in a small part of its time."""
+        """Return a classifier as wide as the profile's encoder, trained in a small part of its time."""
         first = profile.hybrid.representation
         training = Training(epochs=min(3, first.training.epochs), batch=128)
         return cls(training, profile.hybrid.prior.flip, first.autoencoder.widths[0])
@@ -52,16 +52,16 @@ class Classifier(Trainable):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """float or uint8 images."""
+        """Images (N, 3, 32, 32), uint8 or float in [0, 1] -> logits (N, classes)."""
         return self.net(as_float(images) * 2 - 1)
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy on images as they are or mirrored."""
+        """Return the cross-entropy on randomly mirrored images."""
         mirrored = torch.rand(len(batch), 1, 1, 1, device=batch.device) < self.flip
         logits = self(torch.where(mirrored, batch.flip(3), batch))
         loss = F.cross_entropy(logits, labels)
         return loss, {"loss": loss, "accuracy": 100 * (logits.argmax(1) == labels).float().mean()}
 
     def predict(self, images: Tensor) -> Tensor:
-        """The likeliest class of images (N, 3, 32, 32): (N,)."""
+        """Return the most likely classes (N,) of images (N, 3, 32, 32)."""
         return in_batches(self, next(self.parameters()).device, images).argmax(1)

@@ -1,8 +1,8 @@
-"""Is my prior converging, is my code good? A trained hybrid's facts that answer, as tables and one picture.
+"""Is my code good, and does my prior converge? Tables and one picture of a trained hybrid that help to answer.
 
-`spectra`: a code whose variance is in fine things only leaves a diffusion little to learn. `losses`: a prior that is no better
-than the best Gaussian predictor has learned covariances and nothing else. `power`: samples of too little power look soft.
-`distances`: which part of what is drawn, y or w, makes the samples worse than reconstructions.
+`spectra`: if all of a code's variance is in fine detail, a diffusion can learn little. `losses`: a prior that is no better
+than the best Gaussian predictor has learned covariances and nothing else. `power`: samples with too little power look soft.
+`distances`: whether the sampled y or the sampled w makes samples worse than reconstructions.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from hybrid.models.base import batch_seeds, in_batches
 from hybrid.models.diffusion import Diffusion
 from hybrid.models.latent_ddim import PlusPrior, SemanticPrior, TexturePrior, principal_components
 
-CODES = 10_000  # train images whose codes and features are looked at, at most
-PASSES = 4  # over the test codes, for a prior's loss, with other times and noise each
-FINE = 8  # i + j of the first mode of w that a mixture takes from another image
+CODES = 10_000  # largest number of train images to compute codes and features of
+PASSES = 4  # passes over the test codes to estimate a prior's loss, with new times and noise in each
+FINE = 8  # mixtures take the modes of w with i + j >= FINE from another image
 
 
 def diagnose(
@@ -39,9 +39,9 @@ def diagnose(
     seed: int = 0,
     cache: Path | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Tables `facts`, `spectra`, `losses`, `power` and `distances`, of `count` test images and as many drawn codes.
+    """Return the tables `facts`, `spectra`, `losses`, `power` and `distances`, from `count` test images and as many samples.
 
-    Without a prior, what is drawn is left out. `cache`: a folder for the features of train images.
+    A model without a prior has no samples; what needs them is left out. `cache`: a folder for the features of train images.
     """
     chosen = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(0))[:CODES]
     some = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[:count]
@@ -66,7 +66,7 @@ def diagnose(
 
 
 def draw_codes(model: HybridModel, count: int, steps: int, eta: float, seed: int) -> Tensor:
-    """The codes (N, 6, 16, 16) of `model.sample`'s images, of a model that has a prior."""
+    """Sample codes (N, 6, 16, 16), the same as in `model.sample`. The model must have a prior."""
     prior = model.prior
     assert prior is not None
     noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
@@ -78,8 +78,8 @@ def draw_codes(model: HybridModel, count: int, steps: int, eta: float, seed: int
 
 
 def facts(model: HybridModel, images: Tensor, codes: Tensor, seed: int) -> pd.DataFrame:
-    """The reconstruction's error, what noise in the place of y moves it by (1e-3 per dimension), and how many of y's
-    principal components hold 90 % of its variance."""
+    """Return the error of reconstruction, its change when noise replaces y (1e-3 per dimension), and the number of principal
+    components with 90 % of y's variance."""
     y, w = model.split(codes)
     std, mean = torch.std_mean(y, dim=(0, 2, 3), keepdim=True)
     noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y) * std + mean
@@ -97,7 +97,7 @@ def facts(model: HybridModel, images: Tensor, codes: Tensor, seed: int) -> pd.Da
 
 
 def code_spectra(model: HybridModel, codes: Tensor, images: Tensor) -> pd.DataFrame:
-    """Shares of variance in k x k block means: smallest and largest of each part's channels, and of 2 x 2 means of pixels."""
+    """Return the share of variance in k x k block means: the smallest and largest channel of y, w and 2 x 2 means of pixels."""
     y, w = model.split(codes)
     rows = {}
     for name, x in {"y": y, "w": w, "pixels, 2 x 2 means": F.avg_pool2d(as_float(images), 2)}.items():
@@ -109,11 +109,11 @@ def code_spectra(model: HybridModel, codes: Tensor, images: Tensor) -> pd.DataFr
 
 
 def gaussian_variances(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """What `Diffusion.gaussian_loss` takes for the best linear predictor of codes (N, C, H, W), and for the best one that knows
-    no correlation: variances of the principal components, and of the dimensions, (C H W,) each.
+    """Return the variances of the principal components, and of the dimensions, of codes (N, C, H, W): (C H W,) each.
 
-    Channels are standardised first. The losses bound nothing: a net that is better has learned what is not Gaussian. With few
-    codes a dimension, the first is too low.
+    With them `Diffusion.gaussian_loss` gives the loss of the best linear predictor, and of the best one without correlations.
+    Channels are standardised first. These losses are no bounds: a better net has learned what is not Gaussian. With few codes
+    per dimension the first loss is too low.
     """
     std, mean = torch.std_mean(codes, dim=(0, 2, 3), keepdim=True)
     x = ((codes - mean) / std).flatten(1)
@@ -121,10 +121,10 @@ def gaussian_variances(codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def losses(model: HybridModel, codes: Tensor, latents: Tensor, seed: int) -> pd.DataFrame:
-    """A row for each part and kind of prediction with the two Gaussian predictors' losses, then one for each of the prior's.
+    """Return one row for each part and target with the losses of the two Gaussian predictors, then one for each prior loss.
 
-    codes (N, 6, 16, 16) are train images', the Gaussians'; on latents (M, 2, 6, 16, 16), test images', the prior is judged.
-    Its rows have its own Gaussian beside them: of the codes as that part of the prior sees them.
+    The Gaussians are fitted to codes (N, 6, 16, 16) of train images; the prior is evaluated on latents (M, 2, 6, 16, 16) of
+    test images. The rows of the prior also have the loss of a Gaussian fitted to the codes in that stage's coordinates.
     """
     y, w = model.split(codes)
     variances = {part: gaussian_variances(x) for part, x in {"z": codes, "y": y, "w": w}.items()}
@@ -148,9 +148,9 @@ def _stages(prior: nn.Module | None) -> dict[str, nn.Module]:
 
 
 def _own_gaussian(stage: nn.Module, variances: Tensor) -> dict[str, float]:
-    """By the names of its losses. `variances`: of z's principal components, which a DDIM of z as it is would go by."""
+    """Return Gaussian losses by the names of the losses. `variances`: of the principal components of z, for a DDIM on z."""
     if isinstance(stage, SemanticPrior):
-        return {"loss": stage.diffusion.gaussian_loss(torch.ones(1))}  # white
+        return {"loss": stage.diffusion.gaussian_loss(torch.ones(1))}  # its codes are whitened
     if isinstance(stage, TexturePrior):
         return {"loss": stage.diffusion.gaussian_loss(stage.codes.w_variances.cpu())}
     return stage.gaussian_losses() or {"loss": stage.diffusion.gaussian_loss(variances)}
@@ -158,7 +158,7 @@ def _own_gaussian(stage: nn.Module, variances: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def prior_losses(stage: nn.Module, latents: Tensor, seed: int) -> dict[str, float]:
-    """The mean over latents (N, 2, 6, 16, 16) of each loss that a part of the prior logs while it trains."""
+    """Return the mean over latents (N, 2, 6, 16, 16) of each loss that this stage of the prior logs in training."""
     device, labels, found = latents.device, torch.zeros(len(latents), dtype=torch.long), []
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -171,7 +171,7 @@ def prior_losses(stage: nn.Module, latents: Tensor, seed: int) -> dict[str, floa
 
 
 def power(model: HybridModel, real: Tensor, drawn: Tensor | None) -> pd.DataFrame:
-    """For each band of the DCT, y's and w's power in drawn codes over that in real ones: 1 is right."""
+    """Return, for each band of the DCT, the power of y and w in sampled codes divided by that in real ones. 1 is ideal."""
     if drawn is None:
         return pd.DataFrame()
     bands = [f"{first} to {last}" for first, last in spectra.BANDS]
@@ -183,7 +183,7 @@ def power(model: HybridModel, real: Tensor, drawn: Tensor | None) -> pd.DataFram
 def mixed_images(
     model: HybridModel, codes: Tensor, real: Tensor, drawn: Tensor | None, steps: int, eta: float, seed: int
 ) -> dict[str, Tensor]:
-    """Images, float on [0, 1], of real codes, drawn ones and mixtures, by name."""
+    """Decode real codes, sampled codes and mixtures of them: name -> images, float on [0, 1]."""
     y, w = model.split(real)
     x = codes.flatten(1)
     variances, basis = (part.to(x) for part in principal_components(x))

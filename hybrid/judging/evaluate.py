@@ -1,4 +1,4 @@
-"""How a method is judged: reconstruction, linear classification, generation, each on the same terms for all."""
+"""How a method is judged: reconstruction, linear classification and generation, in the same way for all methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hybrid.machine import distributed
 from hybrid.models.base import BATCH
 from hybrid.profiles.schema import Evaluation
 
-OwnMetrics = Callable[[nn.Module, ImageSet, int], dict[str, float]]  # of a model, on images, with a seed
+OwnMetrics = Callable[[nn.Module, ImageSet, int], dict[str, float]]  # model, images, seed -> metrics
 
 
 def evaluate(
@@ -31,14 +31,15 @@ def evaluate(
     known: dict[str, float] | None = None,
     own_metrics: OwnMetrics | None = None,
 ) -> dict:
-    """The numbers of one trained method: those of mse, acc and fid that it is `having`, and its `own_metrics`.
+    """Measure one trained method: those of mse, acc and fid that are in `having`, and its `own_metrics`.
 
+    `known` passes an error and accuracies measured before. The result has these entries:
     `metrics`: mse (test set, clipped, 1e-3 per dimension on [0, 1]); acc (percent, test set) of the representation that the
-    table judges, and acc_<name> of each; for samples against the train set fid and kid, or fd_ and kd_<network>, precision and
-    recall on EfficientNet-lite0's features, precision_ and recall_<network> on another's; then the method's own. Older outcomes
-    lack what was not measured then. `calibration`: the same for its reconstructions and, if `calibrate`, for real images and
-    worse ones, which are the same for all methods. `known`: error and accuracies, where they were measured before. `details`:
-    how the probes were fitted. `seconds`: the time it took.
+    table judges, and acc_<name> of each; for samples against the train set, fid and kid, or fd_<network> and kd_<network>;
+    precision and recall on EfficientNet-lite0's features, precision_<network> and recall_<network> on others; then the method's
+    own metrics. Older outcomes lack the metrics that were added later.
+    `calibration`: the same distances for its reconstructions and, with `calibrate`, for real and degraded images, which are the
+    same for all methods. `details`: how the probes were fitted, and which networks were used. `seconds`: the time it took.
     """
     started = time.monotonic()
     metrics, calibration, details, reconstructions = dict(known or {}), [], {}, None
@@ -62,7 +63,7 @@ def evaluate(
 
 
 def squared_error(reconstructions: Tensor, images: Tensor) -> float:
-    """Mean squared error, in 1e-3 per dimension on [0, 1], of reconstructions (N, 3, 32, 32) and their images, uint8."""
+    """Return the mean squared error, in 1e-3 per dimension on [0, 1], of reconstructions (N, 3, 32, 32) of uint8 images."""
     pairs = zip(reconstructions.split(BATCH), images.split(BATCH), strict=True)
     return 1e3 * torch.cat([(x - as_float(y)).square().mean((1, 2, 3)) for x, y in pairs]).mean().item()
 
@@ -70,7 +71,7 @@ def squared_error(reconstructions: Tensor, images: Tensor) -> float:
 def accuracy(
     model: nn.Module, images: ImageSet, seed: int, penalties: tuple[float, ...] = PENALTIES
 ) -> tuple[dict[str, float], dict]:
-    """Linear accuracy on the test set, in percent, of each of the model's representations; `acc` is that of the first."""
+    """Return each representation's linear accuracy on the test set, in percent, with `acc` of the first; and the probes."""
     train, test = model.features(images.train_images), model.features(images.test_images)
 
     def fit() -> dict[str, Probe]:
@@ -93,9 +94,10 @@ def generation(
     seed: int,
     calibrate: bool,
 ) -> tuple[dict[str, float], list[dict], dict]:
-    """Distances of samples to the train set; of reconstructions and images of known quality; what became of each network.
+    """Return the distances of samples to the train set, rows for reconstructions and images of known quality, and each
+    network's status.
 
-    These rows are measured with as many images as there are, up to the number of samples.
+    The rows use all images there are, up to the number of samples.
     """
     sets = {"samples": pixels.to_uint8(model.sample(config.samples, config.sampler_steps, config.eta, seed))}
     chosen = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[: config.samples]
@@ -108,7 +110,7 @@ def generation(
 
 
 def distances(sets: dict[str, Tensor], images: ImageSet, config: Evaluation) -> tuple[dict, list[dict], dict]:
-    """What `generation` returns, of named sets of images, uint8 (N, 3, 32, 32), the samples among them."""
+    """Return the result of `generation` for named sets of uint8 images (N, 3, 32, 32), one of them "samples"."""
     sets = {name: batch for name, batch in sets.items() if len(batch) > 1}  # a single image has no covariance
     metrics, rows, status = {}, {name: {"images": name, "count": len(batch)} for name, batch in sets.items()}, {}
     stand_ins = frechet.STAND_INS[:1] if config.witness is False else frechet.STAND_INS

@@ -1,6 +1,7 @@
-"""What y, w and z keep of an image: linear probes for its class, colours, texture and place.
+"""The information that y, w and z keep about an image: linear probes for its class, colours, texture and position.
 
-Of the embedded digits these are known exactly, as they were drawn. Of other images statistics of the pixels stand for them.
+For the embedded digits these factors are known exactly, because the digits were drawn from them. For other images, statistics
+of the pixels replace them.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from hybrid.judging.probe import VALIDATION, linear_probe, second_moments, stand
 from hybrid.machine.precision import float64_device
 from hybrid.model import HybridModel
 
-PENALTIES = tuple(10.0**power for power in range(2, -6, -1))  # of ridge regression, beside features of variance 1
+PENALTIES = tuple(10.0**power for power in range(2, -6, -1))  # of ridge regression on features of variance 1
 KINDS_PENALTIES = (1e-1, 1e-2, 1e-3)  # of `linear_probe`
-MOST = 10_000  # train images that probes are fitted on
+MOST = 10_000  # largest number of train images for fitting probes
 
 
 def study(model: HybridModel, images: ImageSet, seed: int) -> pd.DataFrame:
-    """A row for each factor and part of the code: `factor`, `part` (y, w, z), `score`, and `accuracy` (percent) of kinds.
+    """Return a row per factor and part of the code: `factor`, `part` (y, w, z), `score` and, for kinds, `accuracy` in percent.
 
-    `score`: 1 where the part tells all of the factor, 0 where it tells nothing, both of test images: the share of the variance
-    that ridge regression explains (R^2, mean over coordinates), of kinds the share of what guessing the commonest gets wrong.
+    `score`, on test images, is 1 if the part determines the factor and 0 if it says nothing about it. For continuous factors it
+    is R^2 of ridge regression, averaged over coordinates. For kinds (classes) it is (accuracy - g) / (100 - g), with g the
+    accuracy of always guessing the most frequent kind.
     """
     train_factors, test_factors = factors(images)
     some = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(seed))[:MOST].sort().values
@@ -50,7 +52,7 @@ def study(model: HybridModel, images: ImageSet, seed: int) -> pd.DataFrame:
 
 
 def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The factors of train and test images on the CPU: float (N, D), or int64 (N,) for kinds."""
+    """Return the factors of train and test images on the CPU: float (N, D), or int64 (N,) for kinds."""
     if images.name == "digits":
         names = {
             "class": "labels",
@@ -61,7 +63,7 @@ def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             "place": "shift",
             "size": "scale",
         }
-        counts = len(images.train_images), len(images.test_images)  # a profile may use the first only
+        counts = len(images.train_images), len(images.test_images)  # a profile may use only the first images
         known = zip(load_digit_factors(), counts, strict=True)
         train, test = ({name: values[key][:count] for name, key in names.items()} for values, count in known)
         return train, test
@@ -73,11 +75,11 @@ def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def statistics(images: Tensor) -> dict[str, Tensor]:
-    """Of images (N, 3, H, W), uint8: float (N, D) each, on the CPU.
+    """Return statistics of uint8 images (N, 3, H, W): float (N, D) each, on the CPU.
 
-    `mean colour`, RGB on [0, 1]. `contrast`, the brightness's standard deviation. `fineness`: how much of the brightness's
-    variance lies between neighbours (log). `direction`: slopes along rows against slopes along columns (log). `place`: the
-    centre of the squared slopes, down and right, in pixels.
+    `mean colour`: RGB on [0, 1]. `contrast`: standard deviation of the brightness. `fineness`: log of the squared differences
+    between neighbouring pixels, relative to the variance of the brightness. `direction`: log ratio of the squared differences
+    along rows to those along columns. `place`: centre of the squared differences, (down, right), in pixels.
     """
     parts = []
     for some in images.split(1000):
@@ -103,9 +105,9 @@ def statistics(images: Tensor) -> dict[str, Tensor]:
 def explained(
     train: Tensor, wanted: Tensor, test: Tensor, test_wanted: Tensor, seed: int = 0, sources: Tensor | None = None
 ) -> Tensor:
-    """R^2 on test features (M, D) of ridge regression, fitted on train features (N, D), of targets (N, K) and (M, K): (K,).
+    """Fit ridge regression on train features (N, D), targets (N, K); return R^2 (K,) on test features (M, D), targets (M, K).
 
-    Each target's penalty is chosen on a part of the train examples; those of one of the `sources` stay together.
+    Each target's penalty is chosen on a part of the train examples. Examples with the same value in `sources` stay together.
     """
     device = float64_device(train.device)
     train, test = train.to(device), test.to(device)
@@ -116,7 +118,7 @@ def explained(
 
 
 def _ridge(train: Tensor, wanted: Tensor, test: Tensor, test_wanted: Tensor) -> Tensor:
-    """R^2 with each of the `PENALTIES`: (P, K)."""
+    """Return R^2 for each of the `PENALTIES`: (P, K)."""
     train, test = standardise(train, test)
     mean = wanted.mean(0)
     values, vectors = (of.double() for of in second_moments(train))

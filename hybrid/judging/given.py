@@ -1,7 +1,7 @@
-"""Same y, other w; same w, other y: what the contrast knows of a picture, made visible (figure 6).
+"""Same y with different w, and same w with different y: figure 6 shows which information y holds.
 
-y of a test image is kept and w drawn given it: what all these pictures share is what y holds. The other way round, w is kept
-and y is another image's.
+The first set keeps a test image's y and samples w given y: what the images have in common is the content of y. The second set
+keeps w and takes y from other images.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.model import HybridModel
 
-IMAGES, DRAWS = 64, 8  # test images that the numbers are of, and pictures of each
-ROWS = 6  # of them in the figure
+IMAGES, DRAWS = 64, 8  # test images for the numbers, and generated images for each
+ROWS = 6  # test images in the figure
 
 
-Predict = Callable[[Tensor], Tensor]  # pictures (N, 3, 32, 32) -> classes (N,)
+Predict = Callable[[Tensor], Tensor]  # images (N, 3, 32, 32) -> classes (N,)
 
 
 def same_y(model: HybridModel, images: Tensor, draws: int, steps: int, eta: float, seed: int) -> Tensor:
-    """Pictures of the y of images (N, 3, 32, 32), each with `draws` other w: (N, draws, 3, 32, 32), in [0, 1].
+    """Decode the y of images (N, 3, 32, 32) with `draws` sampled w each: (N, draws, 3, 32, 32), in [0, 1].
 
-    Raises HybridError where the model's prior cannot draw w given y.
+    Raises HybridError if the model's prior cannot sample w given y.
     """
     y, _ = model.split(model.encode(images))
     return model.sample_given(y.repeat_interleave(draws, 0), steps, eta, seed).unflatten(0, (len(images), draws))
 
 
 def same_w(model: HybridModel, images: Tensor, draws: int) -> Tensor:
-    """Pictures of the w of images (N, 3, 32, 32), each with the y of the next `draws` of the N: (N, draws, 3, 32, 32)."""
+    """Decode the w of images (N, 3, 32, 32), each with the y of the next `draws` images: (N, draws, 3, 32, 32)."""
     y, w = model.split(model.encode(images))
     ys = torch.stack([y.roll(-shift, 0) for shift in range(1, draws + 1)], dim=1)  # (N, draws, C, 16, 16)
     z = torch.cat([ys, w[:, None].expand(-1, draws, -1, -1, -1)], dim=2)
@@ -51,21 +51,24 @@ def study(
     count: int = IMAGES,
     draws: int = DRAWS,
 ) -> dict[str, np.ndarray]:
-    """The figure's pictures and its numbers.
+    """Return the images and numbers of figure 6.
 
-    `start`: test images (ROWS, 32, 32, 3), uint8. `y`, `w`: pictures of the same y and of the same w, (ROWS, draws, 32, 32, 3).
-    Then scalars. In percent, by each of the `judges`: `<judge>_images`, how often it is right on the test images themselves,
-    and `<judge>_reconstructions`; `<judge>_y`: how often a picture of the same y has the class of the y's image; `<judge>_w`
-    and `<judge>_other_y`: how often one of the same w has the class of the w's image and of the y's. `colour_y`, `layout_y`,
-    `colour_w`, `layout_w`: `variation` of the pictures of one y, of one w.
+    `start`: test images (ROWS, 32, 32, 3), uint8. `y`, `w`: images with the same y, and with the same w,
+    (ROWS, draws, 32, 32, 3). The rest are scalars. For each of the `judges`, in percent: `<judge>_images` and
+    `<judge>_reconstructions`, its accuracy on test images and their reconstructions; `<judge>_y`, how often an image with the
+    same y gets the class of the image that y comes from; `<judge>_w` and `<judge>_other_y`, how often an image with the same w
+    gets the class of the image that w comes from, and of the one that y comes from. `colour_y`, `layout_y`, `colour_w`,
+    `layout_w`: the `variation` of images with one y, and with one w.
     """
     order = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[:count]
     chosen, labels = images.test_images[order], images.test_labels[order]
-    draws_w = min(draws, len(chosen) - 1)  # other images to take y from
+    draws_w = min(draws, len(chosen) - 1)  # there are no more other images to take y from
     pictures = {"y": same_y(model, chosen, draws, steps, eta, seed), "w": same_w(model, chosen, draws_w)}
     shown = {name: pixels.to_uint8(x[:ROWS]).permute(0, 1, 3, 4, 2).cpu().numpy() for name, x in pictures.items()}
     shown["start"] = chosen[:ROWS].permute(0, 2, 3, 1).cpu().numpy()
-    others = torch.stack([labels.roll(-shift, 0) for shift in range(1, draws_w + 1)], dim=1)  # whose y the pictures of w have
+    others = torch.stack(
+        [labels.roll(-shift, 0) for shift in range(1, draws_w + 1)], dim=1
+    )  # classes of the images that y is taken from
     numbers = {}
     for name, predict in judges.items():
 
@@ -87,11 +90,11 @@ def study(
 
 
 def variation(pictures: Tensor, reals: Tensor) -> dict[str, float]:
-    """How far the pictures of one row differ, against any two real images: (N, draws, 3, 32, 32) and (M, 3, 32, 32) in [0, 1].
+    """Compare the variance within rows of images (N, draws, 3, 32, 32) to that of real images (M, 3, 32, 32), in [0, 1].
 
-    `colour`: the variance of a picture's mean colour. `layout`: that of the means of its 4 x 4 squares' brightness, the whole
-    picture's taken out. Both over the pictures of a row, averaged over rows, over the variance among real images: 0 where all
-    pictures of a row are alike in it, 1 where they differ as any two images do.
+    `colour`: variance of the mean colour. `layout`: variance of the mean brightness of 4 x 4 squares, minus that of the whole
+    image. Both are variances within a row, averaged over rows, divided by the variance among real images: 0 if all images of a
+    row are equal in this respect, 1 if they differ as much as real images.
     """
 
     def colour(x: Tensor) -> Tensor:

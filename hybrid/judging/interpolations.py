@@ -1,4 +1,4 @@
-"""The data of the paper's Figures 2-5: paths between test images, and how far they move the picture."""
+"""The data of the paper's Figures 2-5: paths between test images, and how much the decoded image changes along them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hybrid.errors import HybridError
 from hybrid.model import PARTS as CODE_PARTS
 from hybrid.model import HybridModel
 
-PARTS = {2: ("z",), 3: ("y",), 4: ("w",), 5: ("z", "y", "w")}  # what moves in each of the paper's figures
+PARTS = {2: ("z",), 3: ("y",), 4: ("w",), 5: ("z", "y", "w")}  # the parts that move in each of the paper's figures
 
-MOVED_PAIRS = 512  # pairs that the distances moved are averaged over, where the test set has as many
+MOVED_PAIRS = 512  # pairs to average the change over; fewer if the test set has fewer
 
 
 def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
-    """Indices (count, 2) of test images to draw paths between, of two classes each where there are some, no image twice.
+    """Return indices (count, 2) of pairs of test images, of different classes if there are labels. No image occurs twice.
 
-    As many as the test set gives, where these are fewer. Raises HybridError where it gives none.
+    There are fewer pairs if the test set gives no more. Raises HybridError if it gives none.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = images.test_labels.cpu()
@@ -29,21 +29,21 @@ def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
     chosen = [(a, b) for a, b in both if not images.labelled or labels[a] != labels[b]]
     if not chosen:
         raise HybridError(
-            f"the {len(labels)} test images give no pair of unlike ones to draw paths between: put more into the test set"
+            f"the {len(labels)} test images give no pair to draw paths between: put more images into the test set"
         )
     return torch.tensor(chosen[:count])
 
 
 def interpolations(model: HybridModel, images: ImageSet, indices: Tensor, frames: int, parts: tuple[str, ...]) -> dict:
-    """The data of a figure: `between` the pairs of test images with these indices (pairs, 2)."""
+    """Return the data of a figure: `between` for the pairs of test images with these indices (pairs, 2)."""
     x0, x1 = images.test_images[indices[:, 0]], images.test_images[indices[:, 1]]
     return between(model, x0, x1, frames, parts) | {"indices": indices.numpy()}
 
 
 def between(model: HybridModel, x0: Tensor, x1: Tensor, frames: int, parts: tuple[str, ...]) -> dict:
-    """Paths between uint8 images (pairs, 3, 32, 32), t falling from 1 to 0: t, start, end, and for each part what is decoded.
+    """Decode paths between uint8 images (pairs, 3, 32, 32), with t falling from 1 to 0.
 
-    The latter are uint8 (pairs, frames, 32, 32, 3).
+    Returns t, start and end, and for each part the decoded path, uint8 (pairs, frames, 32, 32, 3).
     """
     t = torch.linspace(1, 0, frames)
     paths = {part: to_uint8(model.interpolate(x0, x1, t, part)).permute(0, 1, 3, 4, 2).cpu().numpy() for part in parts}
@@ -56,7 +56,7 @@ def between(model: HybridModel, x0: Tensor, x1: Tensor, frames: int, parts: tupl
 
 
 def moved(model: HybridModel, images: ImageSet, seed: int) -> dict[str, float]:
-    """How far the decoded image moves from t = 1 to t = 0, moved_<part>: mean squared change in 1e-3 per dimension."""
+    """Return moved_<part>: the mean squared change of the decoded image from t = 1 to t = 0, in 1e-3 per dimension."""
     indices = pairs(images, MOVED_PAIRS, seed)
     x0, x1 = images.test_images[indices[:, 0]], images.test_images[indices[:, 1]]
     ends = torch.tensor([1.0, 0.0])

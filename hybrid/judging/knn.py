@@ -1,7 +1,7 @@
-"""The k nearest neighbours' vote on frozen features: what they tell of classes with nothing fitted.
+"""k-nearest-neighbour classification on frozen features, without fitting anything.
 
-Weighted as by Wu et al. 2018 (*Unsupervised Feature Learning via Non-Parametric Instance Discrimination*): cosine similarities
-s of standardised features count exp(s / 0.07).
+The votes are weighted as in Wu et al. 2018 (*Unsupervised Feature Learning via Non-Parametric Instance Discrimination*): a
+neighbour with cosine similarity s of standardised features has the weight exp(s / 0.07).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from hybrid.judging.probe import standardise
 from hybrid.machine.precision import without_tf32
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07
-BLOCK = 1000  # rows of a matrix of similarities that are in memory at once
+BLOCK = 1000  # rows of the similarity matrix in memory at once
 
 
 def vote(train: Tensor, labels: Tensor, test: Tensor, classes: int, neighbours: int = NEIGHBOURS) -> Tensor:
-    """Classes (M,) that the nearest train features (N, D), with labels (N,), give test features (M, D).
+    """Classify test features (M, D) by the labels (N,) of their nearest train features (N, D): classes (M,).
 
-    Of fewer than `neighbours` train features, all vote.
+    With fewer than `neighbours` train features, all of them vote.
     """
     similarities, places = nearest(train, test, neighbours)
     votes = torch.zeros(len(test), classes, device=test.device)
@@ -31,9 +31,9 @@ def vote(train: Tensor, labels: Tensor, test: Tensor, classes: int, neighbours: 
 
 @without_tf32()
 def nearest(train: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Cosine similarities and places (M, count) of the train features (N, D) nearest to queries (M, D), the nearest first.
+    """Return cosine similarities and indices (M, count) of the train features (N, D) nearest to queries (M, D), nearest first.
 
-    Both are standardised by the train features' mean and deviation first. Raises HybridError for shapes that do not fit.
+    Both are first standardised with the train features' mean and deviation. Raises HybridError if the shapes do not match.
     """
     if train.ndim != 2 or queries.ndim != 2 or train.shape[1] != queries.shape[1] or not len(train):
         raise HybridError(f"features {tuple(train.shape)} and queries {tuple(queries.shape)}: expected (N, D) and (M, D)")

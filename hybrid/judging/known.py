@@ -1,4 +1,4 @@
-"""The bounds held against mutual information that is known: estimates with their standard errors, and the claims on them."""
+"""The bounds on distributions with known mutual information: estimates with standard errors, and the claims to test."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from hybrid.data.known import Known
 from hybrid.errors import HybridError
 from hybrid.objectives import i_ba, i_cpc
 
-QUERIES = 1024  # of a batch of m pairs, at most, whose terms are computed: they are many more than needed
-ERRORS = 3  # standard errors that an estimate may lie above what it is a lower bound of
+QUERIES = 1024  # largest number of terms to compute in a batch of m pairs: more are not needed
+ERRORS = 3  # standard errors by which the estimate of a lower bound may exceed the truth
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """In nats."""
+    """An estimate in nats."""
 
     value: float
-    error: float  # standard
+    error: float  # standard error
 
 
 @torch.no_grad()
 def contrastive(scores: Callable[[Tensor, Tensor], Tensor], x: Tensor, z: Tensor, m: int) -> Estimate:
-    """I_CPC, equation (3), of pairs (N, D_x), (N, D_z) in batches of m, with a critic log g: (n, D_x), (m, D_z) -> (n, m).
+    """Estimate I_CPC, equation (3), of pairs (N, D_x), (N, D_z) in batches of m; log g: (n, D_x), (m, D_z) -> (n, m).
 
-    The batches are independent, and the error is of their mean. Raises HybridError for less than two of them.
+    The error is that of the mean over independent batches. Raises HybridError if there are fewer than two.
     """
     if len(x) < 2 * m:
-        raise HybridError(f"{len(x)} pairs make less than two batches of m = {m}: give {2 * m} or more")
+        raise HybridError(f"{len(x)} pairs are fewer than two batches of m = {m}: give {2 * m} or more")
     batches = zip(x[: len(x) // m * m].split(m), z[: len(x) // m * m].split(m), strict=True)
     own = torch.arange(min(m, QUERIES))
     return _mean(torch.stack([i_cpc(scores(some[:QUERIES], others), own) for some, others in batches]))
 
 
 def contrastive_at_best(known: Known, m: int, batches: int, generator: Generator) -> Estimate:
-    """I_CPC with the best critic that there is, of so many fresh batches of m pairs."""
+    """Estimate I_CPC with the optimal critic, on this many new batches of m pairs."""
     found = [contrastive(known.log_ratio, *known.sample(2 * m, generator), m) for _ in range(batches // 2)]
     return Estimate(sum(one.value for one in found) / len(found), math.hypot(*(one.error for one in found)) / len(found))
 
 
 @torch.no_grad()
 def barber_agakov(log_likelihood: Callable[[Tensor, Tensor], Tensor], known: Known, x: Tensor, z: Tensor) -> Estimate:
-    """I_BA, equation (2), of pairs, with the known density of x and a q(x|z): (N, D_x), (N, D_z) -> (N,)."""
+    """Estimate I_BA, equation (2), of pairs, with the known density of x and log q(x|z): (N, D_x), (N, D_z) -> (N,)."""
     likelihood, density = log_likelihood(x, z).double(), known.log_density(x).double()
     return Estimate(i_ba(likelihood, -density.mean().item()).item(), _mean(likelihood - density).error)
 
 
 def weighed(ba: Estimate, cpc: Estimate, alpha: float) -> Estimate:
-    """Equation (4) of both. Its error is at most the sum of theirs."""
+    """Combine both by equation (4). The error is an upper bound, the weighted sum of theirs."""
     return Estimate(alpha * ba.value + (1 - alpha) * cpc.value, alpha * ba.error + (1 - alpha) * cpc.error)
 
 
 def ceiling(rows: pd.DataFrame) -> pd.Series:
-    """What no estimate may exceed but for its error: the truth, and log m where the bound is (3) alone."""
+    """Return the limit that estimates exceed only by their error: the truth and, for equation (3) alone, log m."""
     cap = rows["m"].map(math.log).where(rows["bound"] == "cpc", math.inf)
     return rows["truth"].clip(upper=cap)
 
 
 def claims(rows: pd.DataFrame) -> dict[str, bool]:
-    """What is claimed of the bounds, in words, and whether these estimates bear it out.
+    """Return the claims about the bounds, in words, and whether these estimates support them.
 
     `rows`: `family` of the distribution, `bound` (cpc, ba, hybrid), `by` (the critic or decoder), `m`, `truth`, `estimate`
     and its standard `error`, in nats.

@@ -1,4 +1,4 @@
-"""The train images nearest to samples, drawn beside them: whether a model makes new images or shows its train set again."""
+"""The train images nearest to samples. They show whether a model makes new images or copies its train set."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from torch import Tensor
 from hybrid.data.datasets import ImageSet
 from hybrid.judging import frechet
 
-SAMPLES, COUNT = 8, 4  # samples that are looked at, and train images that each gets
+SAMPLES, COUNT = 8, 4  # samples shown, and nearest train images of each
 NAMES = ("nearest_by_features", "nearest_by_pixels")
 
-BLOCK = 5000  # train images at once
+BLOCK = 5000  # train images in memory at once
 
 
 def beside(
     samples: np.ndarray, images: ImageSet, network: Callable[[Tensor], Tensor] | None = None, known: Tensor | None = None
 ) -> dict[str, np.ndarray]:
-    """For the first SAMPLES of samples (N, 3, 32, 32), uint8, the COUNT nearest train images, the nearest first.
+    """Find the COUNT nearest train images, nearest first, for the first SAMPLES of samples (N, 3, 32, 32), uint8.
 
-    `nearest_by_features` (on the `network`'s, EfficientNet-lite0's where it is left out) and `nearest_by_pixels`: uint8
-    (n, COUNT, 3, 32, 32), from n samples. `known`: the network's features of the train images, where they are at hand.
-    `copying_by_features` and `copying_by_pixels`: scalars, the samples' mean distance to the nearest over that of as many test
-    images: near 0 where a model copies. It may be below 1 for blurred or empty samples too, which are near to everything, so
-    look at the pictures.
+    `network` computes the features (default: EfficientNet-lite0); `known` passes its features of the train images, if you have
+    them. Returns `nearest_by_features` and `nearest_by_pixels`, uint8 (n, COUNT, 3, 32, 32) for n samples; and the scalars
+    `copying_by_features` and `copying_by_pixels`: the samples' mean distance to their nearest train image, divided by that of
+    as many test images. A value near 0 means that the model copies. Blurred or empty samples are near to everything and may
+    have values below 1 too, so look at the images.
     """
     train = images.train_images
     network = network or frechet.load_network("efficientnet_lite0", train.device)
-    # Few enough that they cost next to nothing beside the train set, and enough for a mean.
-    looked_at, real = torch.as_tensor(samples).to(train.device), images.test_images[: len(samples)]
+    # All samples are used: enough for a mean, and few enough to cost little compared with the train set.
+    queries, real = torch.as_tensor(samples).to(train.device), images.test_images[: len(samples)]
     found = {}
     for name, features, kept in zip(NAMES, (network, as_vectors), (known, None), strict=True):
-        distances, indices = nearest(torch.cat([looked_at, real]), train, features, known=kept)
-        found[name] = train[indices[: min(SAMPLES, len(looked_at))]].cpu().numpy()
-        own, reals = distances[: len(looked_at), 0].mean(), distances[len(looked_at) :, 0].mean()
+        distances, indices = nearest(torch.cat([queries, real]), train, features, known=kept)
+        found[name] = train[indices[: min(SAMPLES, len(queries))]].cpu().numpy()
+        own, reals = distances[: len(queries), 0].mean(), distances[len(queries) :, 0].mean()
         found[name.replace("nearest", "copying")] = np.array((own / reals).item())
     return found
 
@@ -48,10 +48,10 @@ def nearest(
     count: int = COUNT,
     known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Distances and places (N, count) of the train images (M, 3, H, W) nearest to queries (N, 3, H, W), both uint8.
+    """Return distances and indices (N, count) of the train images (M, 3, H, W) nearest to queries (N, 3, H, W), both uint8.
 
-    A query is as near to a train image as it or its mirror image is: models see train images both ways. With fewer than `count`
-    train images, all of them. `known`: the train images' features (M, D), which are computed where they are left out.
+    The distance is the smaller one of the query and its mirror image, because models see train images both ways. With fewer
+    than `count` train images, all are returned. `known`: the features of the train images (M, D); default: compute them.
     """
     both = torch.stack([features(queries), features(queries.flip(3))])  # (2, N, D)
     found = []
@@ -66,5 +66,5 @@ def nearest(
 
 
 def as_vectors(images: Tensor) -> Tensor:
-    """uint8 images (N, 3, H, W) as vectors on [0, 1]."""
+    """Flatten uint8 images (N, 3, H, W) to vectors on [0, 1]."""
     return images.flatten(1).float() / 255

@@ -1,7 +1,7 @@
-"""The linear probe: how much of the class a linear layer reads off frozen features.
+"""The linear probe: how well a linear layer classifies frozen features.
 
-Multinomial logistic regression with an L2 penalty on standardised features, trained to convergence by L-BFGS on all
-examples at once. The penalty is chosen on a part of the train set; the test labels serve for the final accuracy alone.
+It is multinomial logistic regression with an L2 penalty on standardised features, trained to convergence with full-batch
+L-BFGS. The penalty is chosen on a part of the train set; the test labels are used only for the final accuracy.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from hybrid.data.datasets import split
 from hybrid.errors import HybridError
 from hybrid.machine.precision import float64_device, without_tf32
 
-PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # from strong to weak, so that each fit starts from the one before
-VALIDATION = 0.1  # share of the train set that the penalty is chosen on
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # from strong to weak; each fit starts from the previous one
+VALIDATION = 0.1  # share of the train set for choosing the penalty
 ITERATIONS = 500
-TOLERANCE = 3e-5  # largest entry of the preconditioned gradient at convergence; ten times that chooses the penalty
+TOLERANCE = 3e-5  # largest entry of the preconditioned gradient at convergence; ten times this for choosing the penalty
 
 
 @dataclass(frozen=True)
 class Probe:
     accuracy: float  # percent, test set
     train_accuracy: float  # percent
-    validation_accuracy: float  # percent, of the penalty chosen; NaN where there was no choice
-    penalty: float  # weight of half the squared weights against the mean cross-entropy
+    validation_accuracy: float  # percent, with the chosen penalty; NaN if only one was given
+    penalty: float  # factor of half the squared weights, added to the mean cross-entropy
     iterations: int  # of the final fit
     converged: bool  # the final fit's gradient fell below the tolerance
 
@@ -44,18 +44,18 @@ def linear_probe(
     penalties: tuple[float, ...] = PENALTIES,
     sources: Tensor | None = None,
 ) -> Probe:
-    """Fit on train features (N, D) and labels (N,) of 0..C-1, judge on test features (M, D) and labels (M,).
+    """Fit on train features (N, D) and labels (N,) in 0..C-1; evaluate on test features (M, D) and labels (M,).
 
-    `seed` draws the validation part that one of the `penalties` is chosen on, or a stronger one where the strongest is the
-    best and a stronger one better still; a single one is taken as it is. Train examples of one of the `sources` (N,) stay
-    together in that; left out, each is of its own. Raises HybridError for features that are not finite, lengths that differ,
-    or less than two classes.
+    One of the `penalties` is chosen on a validation part drawn with `seed`. If the strongest wins, stronger ones are tried
+    until they get worse. A single penalty is used as given. Examples with the same value in `sources` (N,) stay together in the
+    split; by default every example may be split from every other. Raises HybridError if features are not finite, lengths
+    differ, or there are fewer than two classes.
     """
     _check(train_features, train_labels, "train")
     _check(test_features, test_labels, "test")
     classes = int(train_labels.max()) + 1
     if classes < 2 or train_labels.unique().numel() < 2:
-        raise HybridError("the train labels are all of one class: a probe needs two or more")
+        raise HybridError("all train labels are of one class: a probe needs two or more")
     if train_features.shape[1] != test_features.shape[1]:
         raise HybridError(
             f"train features have {train_features.shape[1]} dimensions, test features {test_features.shape[1]}: "
@@ -80,14 +80,14 @@ def linear_probe(
         for penalty in penalties:
             start = attempt(penalty, start)
         best = max(penalties, key=lambda penalty: (scores[penalty], penalty))
-        while best == max(scores):  # a stronger one may be better
+        while best == max(scores):  # a stronger penalty may be better
             attempt(10 * best, found[best])
             if scores[10 * best] > scores[best]:
                 best *= 10
         validation, start = scores[best], found[best]
 
     train_features, test_features = standardise(train_features, test_features.to(device))
-    if moments is None:  # those of the part are near enough: they set the steps, not where these lead
+    if moments is None:  # those of the validation fit are good enough: they change the steps, not the optimum
         moments = second_moments(train_features)
     weights, gradient, iterations = fit(train_features, labels, classes, best, moments, TOLERANCE, start)
     return Probe(
@@ -101,9 +101,9 @@ def linear_probe(
 
 
 def fitted(train_features: Tensor, train_labels: Tensor, penalty: float = 1e-3) -> Callable[[Tensor], Tensor]:
-    """A linear layer, fitted with this penalty on train features (N, D): features (M, D) -> the classes that it reads off them.
+    """Fit a linear layer with this penalty on train features (N, D); return it as a function features (M, D) -> classes (M,).
 
-    Raises HybridError as `linear_probe`.
+    Raises HybridError like `linear_probe`.
     """
     _check(train_features, train_labels, "train")
     device = float64_device(train_features.device)
@@ -123,10 +123,10 @@ def fit(
     tolerance: float,
     start: Tensor | None = None,
 ) -> tuple[Tensor, float, int]:
-    """Weights (C, D + 1), the last column the biases, that minimise the penalised loss; its largest gradient; iterations.
+    """Minimise the penalised loss; return weights (C, D + 1) with biases in the last column, largest gradient, iterations.
 
-    L-BFGS runs in coordinates in which the Hessian at zero weights, second moments / C + penalty, is the identity: features
-    of images are so correlated that it would else need ten times as many steps.
+    L-BFGS runs in coordinates where the Hessian at zero weights, second moments / C + penalty, is the identity. Otherwise it
+    would need ten times as many steps, because features of images are strongly correlated.
     """
     values, vectors = moments
     scale = (values / classes + penalty).sqrt()
@@ -148,7 +148,7 @@ def fit(
     def loss() -> Tensor:
         optimiser.zero_grad()
         weights = decoded()
-        # In float64 from the logits on: near the optimum float32 cannot tell two losses apart and the search would stall.
+        # float64 from the logits on: near the optimum float32 cannot distinguish two losses, and the line search would stall.
         value = F.cross_entropy(_logits(features, weights).double(), labels)
         value = value + 0.5 * penalty * weights[:, :-1].double().square().sum()
         value.backward()
@@ -160,7 +160,7 @@ def fit(
 
 
 def second_moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (D,) and eigenvectors (D, D), in its columns, of the standardised features' second moments."""
+    """Return eigenvalues (D,) and eigenvectors (D, D), in columns, of the second moments of standardised features."""
     values, vectors = torch.linalg.eigh(features.T @ features / len(features))
     return values.clamp_min(0), vectors
 
@@ -174,7 +174,7 @@ def accuracy(features: Tensor, labels: Tensor, weights: Tensor) -> float:
 
 
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with the train features' mean and deviation taken out; a feature that is constant becomes 0."""
+    """Standardise both with the mean and deviation of the train features. Constant features become 0."""
     std, mean = torch.std_mean(train.float(), dim=0)
     std = torch.where(std > 1e-6 * mean.abs().clamp_min(1e-12), std, torch.inf)
     return (train.float() - mean) / std, (test.float() - mean) / std
@@ -187,6 +187,6 @@ def _check(features: Tensor, labels: Tensor, split: str) -> None:
             "expected (N, D) and (N,), N and D from 1"
         )
     if labels.min() < 0:
-        raise HybridError(f"the {split} labels hold {int(labels.min())}: expected classes from 0 on")
+        raise HybridError(f"the {split} labels contain {int(labels.min())}: expected classes from 0 on")
     if not torch.isfinite(features).all():
         raise HybridError(f"the {split} features hold NaN or infinite values: the model that made them is broken")

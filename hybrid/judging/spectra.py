@@ -1,4 +1,4 @@
-"""Where codes and images hold their variance: in coarse things, or in fine ones that leave a diffusion little to predict."""
+"""Spectra of codes and images: is their variance in coarse structure, or in fine detail that a diffusion can hardly predict?"""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SIZES = (2, 4, 8)  # sides of the blocks
-BANDS = ((0, 1), (2, 3), (4, 7), (8, 15), (16, 30))  # of the 16 x 16 modes (i, j) of the DCT, by i + j: first and last
+BANDS = ((0, 1), (2, 3), (4, 7), (8, 15), (16, 30))  # of the 16 x 16 modes (i, j) of the DCT: first and last i + j
 
 
 def block_shares(x: Tensor, sizes: Iterable[int] = SIZES) -> Tensor:
-    """The share of variance that means of k x k blocks have: x (N, C, H, W) -> (sizes, C), from 0 to 1.
+    """Return the share of variance in the means of k x k blocks: x (N, C, H, W) -> (sizes, C), in [0, 1].
 
-    Variance is about each channel's mean, over images and places. White noise has 1 / k^2; natural pixels much more.
+    The variance is over images and positions, around each channel's mean. White noise has 1 / k^2; natural images much more.
     """
     x = x - x.mean((0, 2, 3), keepdim=True)
     power = x.square().mean((0, 2, 3))
@@ -24,7 +24,7 @@ def block_shares(x: Tensor, sizes: Iterable[int] = SIZES) -> Tensor:
 
 
 def dct(size: int) -> Tensor:
-    """The orthonormal DCT-II: (size, size), a frequency each row."""
+    """Return the matrix of the orthonormal DCT-II: (size, size), one frequency per row."""
     place = torch.arange(size, dtype=torch.float64)
     matrix = torch.cos(torch.pi * (place + 0.5) * place[:, None] / size) * math.sqrt(2 / size)
     matrix[0] /= math.sqrt(2)
@@ -32,25 +32,25 @@ def dct(size: int) -> Tensor:
 
 
 def modes(x: Tensor) -> Tensor:
-    """The DCT's coefficients of x (N, C, S, S): the same shape, frequencies in the place of places."""
+    """Return the DCT coefficients of x (N, C, S, S): the same shape, with frequencies instead of positions."""
     basis = dct(x.shape[-1]).to(x)
     return basis @ x @ basis.T
 
 
 def in_band(first: int, last: int, size: int) -> Tensor:
-    """Which modes (i, j) of size x size have first <= i + j <= last: bool (size, size)."""
+    """Return the mask of the modes (i, j) with first <= i + j <= last: bool (size, size)."""
     total = torch.arange(size) + torch.arange(size)[:, None]
     return (first <= total) & (total <= last)
 
 
 def band_powers(x: Tensor, bands: Iterable[tuple[int, int]] = BANDS) -> Tensor:
-    """Mean variance of the modes in each band: x (N, C, S, S) -> (bands,). White noise of variance 1 has 1 in each."""
+    """Return the mean variance of the modes in each band: x (N, C, S, S) -> (bands,). White noise of variance 1 has 1."""
     variances = modes(x).var(0).mean(0)  # (S, S)
     return torch.stack([variances[in_band(*band, x.shape[-1]).to(x.device)].mean() for band in bands])
 
 
 def mixed(coarse: Tensor, fine: Tensor, border: int) -> Tensor:
-    """The modes of `coarse` below i + j = border, those of `fine` from there on: all of one shape (N, C, S, S)."""
+    """Combine the modes of `coarse` with i + j < border and those of `fine` with i + j >= border: (N, C, S, S) each."""
     size = coarse.shape[-1]
     basis, low = dct(size).to(coarse), in_band(0, border - 1, size).to(coarse.device)
     return basis.T @ torch.where(low, modes(coarse), modes(fine)) @ basis

@@ -1,7 +1,7 @@
-"""What makes a step cheaper without changing it: torch.compile, and on a GPU one CUDA graph of the whole step.
+"""Faster steps with the same results: torch.compile, and on a GPU one CUDA graph of the whole step.
 
-torch.compile is used on a GPU with Triton, unless HYBRID_COMPILE says otherwise: on two CPU cores the step gains nothing by it
-(results/bench/step.md) and waits a minute for the compiler. HYBRID_GRAPH=no turns the graph off.
+torch.compile is used only on GPUs with Triton, unless HYBRID_COMPILE says otherwise: on two CPU cores it does not make steps
+faster (results/bench/step.md) and takes a minute to compile. HYBRID_GRAPH=no turns the graph off.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from hybrid.errors import HybridError
 
 
 def backend(device: torch.device) -> str | None:
-    """HYBRID_COMPILE: `no`, or one of torch.compile's backends, such as `inductor`; not set: inductor on a GPU with Triton.
+    """Return the backend HYBRID_COMPILE for torch.compile, None for `no`. If unset: inductor on a GPU with Triton, else None.
 
-    None: nothing is compiled. Raises HybridError for a backend that torch does not know.
+    Raises HybridError for a backend that torch does not know.
     """
     wanted = os.environ.get("HYBRID_COMPILE", "")
     if not wanted:
@@ -32,7 +32,7 @@ def backend(device: torch.device) -> str | None:
 
 
 def compile_networks(networks: list[nn.Module], device: torch.device) -> None:
-    """Compile each in place, at its first call. What the compiler cannot do runs as it is, with a warning."""
+    """Compile each network in place, at its first call. Where the compiler fails, it warns and the network runs uncompiled."""
     name = backend(device)
     if name is not None:
         torch._dynamo.config.suppress_errors = True
@@ -42,8 +42,10 @@ def compile_networks(networks: list[nn.Module], device: torch.device) -> None:
 
 @contextlib.contextmanager
 def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
-    """The networks are compiled in here, on a GPU cuDNN tries which of its algorithms is the fastest, and afterwards all is as
-    it was: for a few batches of other shapes neither would pay."""
+    """Compile the networks inside this context and, on a GPU, let cuDNN search for its fastest algorithms.
+
+    Both end with the context: for a few batches of other shapes they would cost more than they save.
+    """
     benchmark = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = benchmark or device.type == "cuda"
     compile_networks(networks, device)
@@ -59,7 +61,7 @@ Step = Callable[..., dict[str, Tensor]]  # tensors of the same shapes at every c
 
 
 def graphs(device: torch.device) -> bool:
-    """Whether steps can be captured: on a GPU, unless HYBRID_GRAPH is `no`. Raises HybridError for another value of it."""
+    """Return whether to capture steps: on a GPU, unless HYBRID_GRAPH is `no`. Raises HybridError for any other value."""
     wanted = os.environ.get("HYBRID_GRAPH", "")
     if wanted not in ("", "no"):
         raise HybridError(f"HYBRID_GRAPH = {wanted!r} is unknown: give no, or leave it unset")
@@ -67,14 +69,14 @@ def graphs(device: torch.device) -> bool:
 
 
 class GraphedStep:
-    """A training step that a GPU replays as one CUDA graph, instead of thousands of kernels that the host starts one by one.
+    """A training step that a GPU replays as one CUDA graph, so the host need not launch thousands of kernels one by one.
 
-    The first `WARMUP` calls run as they are, and are steps like all others; the next is captured. `step` has to do the same
-    operations at every call, to read what changes (batches, learning rates) from tensors, and never to wait for the device.
-    Random numbers follow torch.manual_seed as they do without a graph. What is returned is overwritten by the next call.
+    The first `WARMUP` calls are normal steps without a graph; the next call captures the graph. `step` must run the same
+    operations in every call, read all that changes (batches, learning rates) from tensors, and never wait for the device.
+    Random numbers follow torch.manual_seed as without a graph. Each call overwrites the tensors that the previous one returned.
     """
 
-    WARMUP = 3  # until optimiser states, cuDNN's choices and compiled kernels are there
+    WARMUP = 3  # until optimiser states, cuDNN's choices and compiled kernels exist
 
     def __init__(self, step: Step):
         self.step, self.calls = step, 0

@@ -1,7 +1,7 @@
-"""Several processes that train and judge one model together: torchrun starts them, each takes its share of every batch.
+"""Several processes train and judge one model together. torchrun starts them; each takes its shard of every batch.
 
-All run the same program in step. The first alone reads and writes files, and what it reads counts for all, so machines need
-no file system in common. A process that is alone is its own first, and nothing here costs it anything.
+All processes run the same program in step. Only rank 0 reads and writes files, and sends what it reads to the others, so
+machines need no common file system. A single process is rank 0, and these functions cost it nothing.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from torch.nn.parallel import DistributedDataParallel
 from hybrid.errors import HybridError
 
 T = TypeVar("T")
-Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # as `Trainable.loss`: the loss, and scalars
-TIMEOUT = timedelta(days=1)  # the others wait while the first fits probes, draws and executes notebooks
+Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # like `Trainable.loss`: the loss, and scalars
+TIMEOUT = timedelta(days=1)  # the others wait while rank 0 fits probes, draws and executes notebooks
 
-# Set while rank 0 is in `on_rank_zero`: a world of its own then, none of the others takes part.
+# Set while rank 0 runs `on_rank_zero`. The other processes take no part, so the world then has size 1.
 _alone = ContextVar("alone", default=False)
 
 
 def start() -> None:
-    """Join the other processes, where torchrun's RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell of any.
+    """Join the other processes, if torchrun's RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say there are any.
 
-    Each gets a GPU of its machine where there are GPUs. Raises HybridError where they are too few.
+    On machines with GPUs each process gets one of its own. Raises HybridError if there are too few.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
@@ -39,7 +39,7 @@ def start() -> None:
     if torch.cuda.is_available():
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= gpus:
-            raise HybridError(f"process {local} of this machine has no GPU, there are {gpus}: set --nproc-per-node {gpus}")
+            raise HybridError(f"process {local} of this machine gets no GPU, there are {gpus}: set --nproc-per-node {gpus}")
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=TIMEOUT)
@@ -51,7 +51,7 @@ def stop() -> None:
 
 
 def world() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return 1 if _alone.get() or not dist.is_initialized() else dist.get_world_size()
 
 
@@ -60,7 +60,10 @@ def rank() -> int:
 
 
 def on_rank_zero(make: Callable[[], T]) -> T:
-    """What `make` gives in the first process, its tensors on the CPU. All wait for it; a HybridError of it is raised in all."""
+    """Run `make` on rank 0 and return its result in all processes, with tensors on the CPU.
+
+    All processes wait for it. If it raises HybridError, all raise it.
+    """
     if world() == 1:
         return make()
     sent: list[Any] = [None, None]
@@ -79,12 +82,12 @@ def on_rank_zero(make: Callable[[], T]) -> T:
 
 
 def shard(x: Tensor, dim: int = 0) -> Tensor:
-    """This process's part of x along `dim`, which the number of processes divides."""
+    """Return this process's part of x along `dim`. The number of processes must divide its length."""
     return x if world() == 1 else x.tensor_split(world(), dim)[rank()]
 
 
 def gather(x: Tensor) -> list[Tensor]:
-    """x of each process, in their order, without gradients. All have the same shape."""
+    """Return the x of each process, in the order of ranks, without gradients. All must have the same shape."""
     if world() == 1:
         return [x]
     gathered = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world())]
@@ -93,15 +96,18 @@ def gather(x: Tensor) -> list[Tensor]:
 
 
 def mean(x: Tensor) -> Tensor:
-    """The mean of x over the processes; gradients pass."""
+    """Return the mean of x over the processes; differentiable."""
     return x if world() == 1 else _Mean.apply(x)
 
 
 def map_sharded(function: Callable[..., Tensor], parts: list[tuple[Tensor, ...]]) -> Tensor:
-    """torch.cat of function(*part) over parts, which gives a row for each of a part's: shared out, and all get all of it."""
+    """Return torch.cat of function(*part) over parts. The processes divide the parts among them; each gets the whole result.
+
+    `function` must return one row for each row of a part.
+    """
     ends = [i * len(parts) // world() for i in range(world() + 1)]
     runs = [parts[a:b] for a, b in pairwise(ends)]
-    if world() == 1 or not all(runs):  # fewer parts than processes are soon done by each
+    if world() == 1 or not all(runs):  # with fewer parts than processes, each process computes all of them
         return torch.cat([function(*part) for part in parts])
     own = torch.cat([function(*part) for part in runs[rank()]])
     counts = [sum(len(part[0]) for part in run) for run in runs]
@@ -110,17 +116,17 @@ def map_sharded(function: Callable[..., Tensor], parts: list[tuple[Tensor, ...]]
 
 
 def averaged(loss: Loss, module: nn.Module, leaves_out: bool = False) -> Loss:
-    """`loss`, whose backward pass leaves in the module's parameters the gradient's mean over the processes.
+    """Wrap `loss` so that its backward pass averages the gradients of the module's parameters over the processes.
 
-    `leaves_out`: a step may leave some of the parameters out, the same in each process.
+    `leaves_out`: the loss of a step may not depend on some parameters, the same ones in each process.
     """
     return loss if world() == 1 else DistributedDataParallel(_Loss(loss, module), find_unused_parameters=leaves_out)
 
 
 class _Loss(nn.Module):
-    """A loss as a module's forward, which is what DistributedDataParallel looks after.
+    """A loss as the forward method of a module, as DistributedDataParallel needs it.
 
-    It is not shown the buffers: they are the same everywhere anyway, and the queue is too large to send at each step.
+    It hides the buffers: they are the same in all processes anyway, and the queue is too large to send in every step.
     """
 
     def __init__(self, loss: Loss, module: nn.Module):
@@ -129,11 +135,11 @@ class _Loss(nn.Module):
 
     def forward(self, *arguments) -> tuple[Tensor, dict[str, Tensor]]:
         loss, scalars = self.loss(*arguments)
-        return loss, {name: scalar.detach() for name, scalar in scalars.items()}  # what they alone use moves nothing
+        return loss, {name: scalar.detach() for name, scalar in scalars.items()}  # scalars have no gradients
 
 
 class _Mean(torch.autograd.Function):
-    """Each process's loss depends on the mean, so the gradient is a mean too."""
+    """The mean over processes. Each process's loss depends on it, so its gradient is averaged too."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:

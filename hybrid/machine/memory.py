@@ -1,20 +1,20 @@
-"""Memory that is freed stays with the process: a training step asks for the same again."""
+"""Keep freed memory in the process, because the next training step allocates the same again."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD = -3, -1, -2  # of glibc's mallopt
-LARGEST_FROM_HEAP = 32 * 2**20  # bytes, the most that glibc takes
+MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD = -3, -1, -2  # parameters of glibc's mallopt
+LARGEST_FROM_HEAP = 32 * 2**20  # bytes, the largest value that glibc accepts
 NEVER = 2**31 - 1
 
 
 def keep_freed() -> None:
-    """Have glibc keep what it frees. Elsewhere nothing changes.
+    """Make glibc keep freed memory. With another C library, do nothing.
 
-    By default each large tensor is a mapping of its own, whose pages the system clears at every step: on two AVX2 cores a
-    step of the demo's nets takes a tenth longer so.
+    By default each large tensor has its own mapping, and the system clears its pages in every step. On two AVX2 cores, a step
+    of the demo's nets then takes 10 % longer.
     """
     if not sys.platform.startswith("linux"):
         return

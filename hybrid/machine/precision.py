@@ -1,14 +1,13 @@
-"""Which device is used, and in what precision it computes what.
+"""The choice of the device, and the precision of each computation.
 
-- Networks, in training and judging, and Muon's iteration (`muon`): bfloat16 where the hardware computes in it (CUDA, CPUs with
-  AVX-512 bf16 or AMX, Arm with bf16), float32 elsewhere. Weights and optimiser states are float32.
-- Walks along a DDIM's ODE to noise and back, all walks of a net that predicts noise, the ELBO, and the features of the
-  distances: float32 everywhere (`float32`).
-- The diffusions' tables: float64 on the CPU. The probe's loss and the distances: float64 on the device, beside an MPS device,
-  which has none, on the CPU (`float64_device`).
+- Networks, in training and evaluation, and Muon's iteration (`muon`): bfloat16 if the hardware supports it (CUDA, CPUs with
+  AVX-512 bf16 or AMX, Arm with bf16), else float32. Weights and optimiser states are float32.
+- A DDIM's ODE in both directions, all sampling with a net that predicts noise, the ELBO, and the features for distances:
+  always float32 (`float32`).
+- The diffusions' coefficients: float64 on the CPU. The probe's loss and the distances: float64, on the device or, for MPS,
+  which has no float64, on the CPU (`float64_device`).
 
-Where something is judged a GPU's float32 is float32, no TF32. HYBRID_PRECISION (bf16, float32) and HYBRID_DEVICE (cpu, cuda,
-mps) override what is found.
+Evaluation uses no TF32 on GPUs. HYBRID_PRECISION (bf16, float32) and HYBRID_DEVICE (cpu, cuda, mps) override the choice.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}
 
 
 def best_device() -> torch.device:
-    """HYBRID_DEVICE; not set: CUDA where torch has it, else Apple's MPS, else the CPU.
+    """Return the device HYBRID_DEVICE. If it is not set: CUDA if torch finds it, else Apple's MPS, else the CPU.
 
-    Raises HybridError for another value, and for a device that torch does not find.
+    Raises HybridError for any other value, and for a device that torch does not find.
     """
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     here = [name for name, there in found.items() if there]
     wanted = os.environ.get("HYBRID_DEVICE") or here[0]
     if wanted not in here:
-        why = "is not there" if wanted in found else "is unknown"
+        why = "is not available" if wanted in found else "is unknown"
         raise HybridError(f"HYBRID_DEVICE = {wanted!r} {why}: choose one of {', '.join(here)}, or leave it unset")
     return torch.device(wanted)
 
 
 def dtype(device: torch.device) -> torch.dtype:
-    """What networks compute in: HYBRID_PRECISION; not set: bfloat16 where the hardware computes in it, else float32.
+    """Return the type that networks compute in: HYBRID_PRECISION or, if unset, bfloat16 if the hardware has it, else float32.
 
-    Raises HybridError for another value.
+    Raises HybridError for any other value of HYBRID_PRECISION.
     """
     wanted = os.environ.get("HYBRID_PRECISION")
     if wanted:
@@ -56,23 +55,23 @@ def dtype(device: torch.device) -> torch.dtype:
 
 
 def _has_bf16(kind: str) -> bool:
-    """Whether bfloat16 is faster than float32 there. Without units for it a CPU takes five times as long, by emulation."""
+    """Return whether bfloat16 is faster than float32. A CPU without bfloat16 units emulates it and takes five times as long."""
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if kind != "cpu":
         return False
-    # Of an Arm CPU, Linux tells. On a Mac torch has no fast bfloat16 for the CPU, whatever that could do.
+    # On Arm, Linux lists the CPU's features. On a Mac, torch has no fast bfloat16 for the CPU, whatever the hardware supports.
     arm = platform.machine() == "aarch64" and "bf16" in _cpu_flags()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() or arm
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """What is computed inside is computed in `dtype`."""
+    """Return a context that computes in `dtype`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype(device) == torch.bfloat16)
 
 
 def float32(device: torch.device) -> contextlib.AbstractContextManager:
-    """What is computed inside is computed in float32, also within `autocast`."""
+    """Return a context that computes in float32, even inside `autocast`."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, torch.bfloat16, enabled=False)
     return contextlib.nullcontext()
@@ -80,7 +79,7 @@ def float32(device: torch.device) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def without_tf32() -> Iterator[None]:
-    """A GPU's float32 is float32 inside: else its convolutions keep ten bits of each factor, by torch's default."""
+    """Inside this context a GPU computes in full float32. By torch's default, convolutions keep only ten bits (TF32)."""
     backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
     kept = [backend.fp32_precision for backend in backends]
     try:
@@ -93,12 +92,12 @@ def without_tf32() -> Iterator[None]:
 
 
 def float64_device(device: torch.device) -> torch.device:
-    """Where to compute in float64 what lies on `device`: there, but beside an MPS device, which has no float64, on the CPU."""
+    """Return the device for float64 computations: `device` itself or, for MPS, which has no float64, the CPU."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
 def in_words(device: torch.device) -> str:
-    """What a run prints at its start: "float32, 2 cores, AVX2", or "bf16, NVIDIA H100"."""
+    """Describe the device as runs print it: "float32, 2 cores, AVX2", or "bf16, NVIDIA H100"."""
     if device.type != "cpu":
         return f"{name(device)}, {gpu_name(device)}"
     threads = torch.get_num_threads()
@@ -106,7 +105,7 @@ def in_words(device: torch.device) -> str:
 
 
 def name(device: torch.device) -> str:
-    """Of `dtype`, as HYBRID_PRECISION has it."""
+    """Return the name of `dtype`, as in HYBRID_PRECISION."""
     return next(name for name, kind in PRECISIONS.items() if kind == dtype(device))
 
 
@@ -115,9 +114,9 @@ def gpu_name(device: torch.device) -> str:
 
 
 def instructions() -> str:
-    """The CPU's vector instructions that torch uses, such as AVX2, or AVX512 with bf16."""
+    """Return the vector instructions that torch uses on the CPU, such as AVX2, or AVX512 with bf16."""
     name = torch.backends.cpu.get_cpu_capability()
-    if name == "DEFAULT":  # torch's word for Arm's Neon and for what it has no name for
+    if name == "DEFAULT":  # torch's name for Arm's Neon and for everything it does not know
         name = "Neon" if platform.machine() in ("aarch64", "arm64") else platform.machine()
     return name + " with bf16" * _has_bf16("cpu")
 

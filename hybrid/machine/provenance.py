@@ -1,4 +1,4 @@
-"""Where a training or a result comes from: the note that lies in each checkpoint and beside each result."""
+"""The provenance of a training or a result, stored in each checkpoint and with each result."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PACKAGES = ("torch", "torchvision", "numpy", "timm", "scikit-learn")
 
 
 def provenance(**details) -> dict:
-    """Command, commit, device, versions and time, with `details` such as profile, seed and the data's SHA-256."""
+    """Return command, commit, versions and time, with `details` such as device, profile, seed and the data's SHA-256."""
     program = Path(sys.argv[0]).name
     return {
-        # A kernel's own arguments name a temporary file and repeat nothing; profile, data set and seed do.
+        # A notebook kernel's arguments name a temporary file and cannot be repeated; profile, data set and seed can.
         "command": "a notebook" if program == "ipykernel_launcher.py" else shlex.join([program, *sys.argv[1:]]),
         **code(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -36,8 +36,8 @@ def provenance(**details) -> dict:
 
 
 def resumed(before: dict, now: dict) -> dict:
-    """The provenance of a training that goes on: `before`, with `now` in its list `resumed` where code, device or versions
-    differ."""
+    """Return the provenance of a resumed training: `before`, with `now` added to its list `resumed` if code, device or versions
+    have changed."""
     earlier = before.get("resumed", [])
     last = [before, *earlier][-1]
     if all(now[key] == last.get(key) for key in ("commit", "dirty", "device", "precision", "python", "versions")):
@@ -47,19 +47,20 @@ def resumed(before: dict, now: dict) -> dict:
 
 @cache
 def code() -> dict:
-    """The code's `commit`, and whether it was changed since (`dirty`): as a process first finds them, None without git.
+    """Return the code's `commit`, and whether it has uncommitted changes (`dirty`); both None without git.
 
-    Where the code comes without its repository, as into a container, HYBRID_COMMIT can name the commit.
+    The values are those of the first call in this process. If the code is used without its repository, for example in a
+    container, HYBRID_COMMIT can name the commit.
     """
     if git("ls-files", "--error-unmatch", Path(__file__).name, cwd=Path(__file__).parent) is None:
-        # No git, or one of something else, such as of a project that has this one installed in its folder.
+        # No repository, or that of another project in which this package is installed.
         return {"commit": os.environ.get("HYBRID_COMMIT"), "dirty": None}
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")
     return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
 
 
 def device_in_words(device: torch.device) -> str:
-    """The machine as a reader would name it, such as "2 cores of AMD EPYC" or "8 x NVIDIA H100", a process on each."""
+    """Name the machine for readers, such as "2 cores of AMD EPYC" or, for eight processes, "8 x NVIDIA H100"."""
     several = f"{distributed.world()} x " if distributed.world() > 1 else ""
     if device.type != "cpu":
         return several + precision.gpu_name(device)
@@ -70,7 +71,7 @@ def device_in_words(device: torch.device) -> str:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """What computed, for `provenance`: `device`, the networks' `precision`, and the CPU's vector `instructions`."""
+    """Return details for `provenance`: `device`, the networks' `precision`, and the CPU's vector `instructions`."""
     return {
         "device": device_in_words(device),
         "precision": precision.name(device),
@@ -79,10 +80,10 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory that this process has held so far, in GiB: the GPU's where `device` is one, else the machine's."""
+    """Return this process's peak memory so far, in GiB: GPU memory if `device` is a GPU, else main memory."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB; on macOS in bytes
     return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 2)
 
 

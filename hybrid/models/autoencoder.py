@@ -1,8 +1,8 @@
 """Encoder and decoder: x (3, 32, 32) in [0, 1] <-> z (6, 16, 16), z = [y, w] (paper, section 4).
 
-y, the first channels, is what the contrast works on. It comes from the lowest resolution, so each of its values can see
-the whole image; a pixel shuffle lays it out at 16 x 16. w, the rest, is read off the first stage at 16 x 16 and stays
-local. The decoder sees both.
+y is the first channels; the contrast trains it. It is computed at the lowest resolution, so the receptive field of each
+value can cover the whole image; a pixel shuffle brings it to 16 x 16. w is the other channels. It is computed at 16 x 16 by
+the first stage and stays local. The decoder takes both.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ LATENT_SIZE = 16
 
 
 class Encoder(nn.Module):
-    """f: images (N, 3, 32, 32) in [0, 1] -> z (N, 6, 16, 16); its first `y_channels` are y. Smaller views give a smaller z.
+    """Images (N, 3, 32, 32) in [0, 1] -> z (N, 6, 16, 16); the first `y_channels` are y. Smaller views give a smaller z.
 
-    Raises HybridError unless each of the widths has its number of cells.
+    Raises HybridError if `widths` and `cells` differ in length.
     """
 
     def __init__(self, config: Autoencoder):
         super().__init__()
         widths, cells = config.widths, config.cells
         if len(cells) != len(widths):
-            raise HybridError(f"cells {cells} and widths {widths}: give as many of the one as of the other")
+            raise HybridError(f"cells {cells} and widths {widths} differ in length: give one number of cells for each width")
         self.config, self.y_channels = config, config.y_channels
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
         self.local = nn.Sequential(*(EncoderCell(widths[0]) for _ in range(cells[0])))
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         self.to_y = nn.Sequential(
             *to_y,
             nn.Conv2d(deep, config.y_channels * scale**2, 1),  # at 16 / scale
-            nn.PixelShuffle(scale),  # back at 16 x 16
+            nn.PixelShuffle(scale),  # back to 16 x 16
         )
         self.to_w = nn.Sequential(
             norm_swish(widths[0]), nn.Conv2d(widths[0], LATENT_CHANNELS - config.y_channels, 3, padding=1)
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         return torch.cat([self.to_y(self.below(local)), self.to_w(w)], dim=1)
 
     def y(self, x: Tensor) -> Tensor:
-        """y alone, (N, y_channels, 16, 16), without the work for w."""
+        """Return only y, (N, y_channels, 16, 16), without computing w."""
         return self.to_y(self.below(self._local(x)))
 
     def _local(self, x: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The mean of q(x|z): z (N, 6, 16, 16) -> images (N, 3, 32, 32), about [0, 1] and not clipped."""
+    """The mean of q(x|z): z (N, 6, 16, 16) -> images (N, 3, 32, 32), roughly in [0, 1], not clipped."""
 
     def __init__(self, config: Autoencoder):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What all models share: the interface of the training loop, passes in batches, and streams of seeds."""
+"""What all models share: the interface to the training loop, inference in batches, and derived seeds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from hybrid.machine import distributed
 from hybrid.machine.precision import autocast, without_tf32
 
-BATCH = 500  # images that go through a network at once outside training
+BATCH = 500  # images per forward pass outside training
 
 
 @torch.no_grad()
 def in_batches(function: Callable[..., Tensor], device: torch.device, *inputs: Tensor) -> Tensor:
-    """function(*inputs) in float32, BATCH examples (N, ...) at a time, on `device` and in its precision, TF32 off.
+    """Return function(*inputs) in float32. It runs on `device`, BATCH examples (N, ...) at a time, in the device's precision
+    and without TF32.
 
-    Several processes share the batches out: all must call this, with the same inputs, and all get the whole.
+    Several processes divide the batches among them: each must call this with the same inputs, and each gets the whole result.
     """
 
     def compute(*parts: Tensor) -> Tensor:
@@ -29,44 +30,44 @@ def in_batches(function: Callable[..., Tensor], device: torch.device, *inputs: T
 
 
 def batch_seeds(count: int, seed: int) -> Tensor:
-    """For `in_batches`: int64 (count,), a seed of its own for each batch, that no batch of another `seed` has."""
+    """Return seeds for `in_batches`, int64 (count,): equal within a batch, different between batches and between `seed`s."""
     return torch.tensor([stream(seed, "batch", i // BATCH) for i in range(0, count, BATCH)]).repeat_interleave(BATCH)[:count]
 
 
 class Trainable(nn.Module):
-    """What the loop trains: a module with a loss, and optionally several players that take turns (a GAN's two)."""
+    """A module that the loop can train: it has a loss, and may have several players that take turns (two in a GAN)."""
 
-    players: tuple[str, ...] = ("model",)  # one optimiser step each, in this order, every step; a name may come again
-    progress: float = 0.0  # share of the training that is done, in [0, 1); the loop sets it before every step
-    # Whether `loss` draws for the images of all processes and takes its share, as `augment` does: all are then seeded alike,
-    # and several draw what one would. Otherwise each has a stream of its own.
+    players: tuple[str, ...] = ("model",)  # each takes one optimiser step per training step, in this order; names may repeat
+    progress: float = 0.0  # fraction of the training that is done, in [0, 1); the loop sets it before every step
+    # Whether `loss` draws random numbers for the images of all processes and uses its own shard, as `augment` does. If so, all
+    # processes get the same seed, and several draw the same numbers as one. Otherwise each process has its own seed.
     draws_for_all: bool = False
-    leaves_out: bool = False  # whether a step's loss may leave some of the player's parameters out
-    repeats: bool = False  # whether all steps are the same operations on tensors alone, so that a GPU can replay one
+    leaves_out: bool = False  # whether the loss of a step may not depend on some of the player's parameters
+    repeats: bool = False  # whether every step runs the same operations on tensors only, so that a GPU can replay a CUDA graph
 
     def networks(self) -> list[nn.Module]:
-        """The submodules that do most of the work of a step, for `compilation`."""
+        """Return the submodules that do most of the work of a step; `compilation` compiles them."""
         return []
 
     def player(self, name: str) -> nn.Module:
-        """The module whose parameters that player's optimiser moves."""
+        """Return the module with the parameters that this player's optimiser updates."""
         return self
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to minimise, and scalars for the history."""
+        """Return the loss to minimise, and scalars for the history."""
         raise NotImplementedError
 
     def prepare(self, data: Tensor) -> None:
-        """Called once before the first step, with all of the data: for what is computed of it and not learned."""
+        """Compute what depends on the data but is not learned. Called once before the first step, with all the data."""
 
     def after_step(self) -> None:
-        """Called once all players have moved."""
+        """Called in every step after all players have taken theirs."""
 
     def finish(self, data: Tensor) -> None:
-        """Called once the last step is done, with all of the data, on the module that is kept for use."""
+        """Called once after the last step, with all the data, on the module that is kept (averaged, if there is an average)."""
 
 
 def stream(*parts: int | str) -> int:
-    """A seed of 63 bits that differs for each sequence of parts, such as (seed, "step", 7)."""
+    """Return a 63-bit seed derived from the parts, such as (seed, "step", 7)."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

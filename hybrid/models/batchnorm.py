@@ -1,4 +1,4 @@
-"""Batch norm by the statistics of the whole batch, also where several processes share it, or of parts of it."""
+"""Batch norm with the statistics of the whole batch, even when several processes share it, or of equal parts of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hybrid.machine import distributed
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel, float32 (1, C, 1, 1), of x (N, C, H, W) in all processes; gradients pass."""
+    """Return each channel's mean and variance, float32 (1, C, 1, 1), over x (N, C, H, W) of all processes; differentiable."""
     dims = (0, 2, 3)
     mean = distributed.mean(x.float().mean(dims, keepdim=True))
     return mean, distributed.mean((x.float() - mean).square().mean(dims, keepdim=True))
@@ -19,13 +19,13 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def reestimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Running statistics anew: the mean of those of `batches` (N, ...), which `network` is shown. Its mode stays."""
+    """Recompute the running statistics of `network` as the mean over `batches` (N, ...). Its mode does not change."""
     training, momenta = network.training, [norm.momentum for norm in norms(network)]
     network.train()
     for i, batch in enumerate(batches):
         for norm in norms(network):
             norm.momentum = 1 / (i + 1)
-        network.forward(batch)  # not the compiled call, which would compile again for each momentum
+        network.forward(batch)  # not the compiled call: that would recompile for each momentum
     for norm, momentum in zip(norms(network), momenta, strict=True):
         norm.momentum = momentum
     network.train(training)
@@ -36,14 +36,14 @@ def norms(network: nn.Module) -> list[BatchNorm]:
 
 
 class BatchNorm(nn.SyncBatchNorm):
-    """nn.BatchNorm2d in one process. Of several, which hold equal parts of a batch, each normalises by the batch's statistics.
+    """nn.BatchNorm2d in one process. Several processes hold equal shards of a batch; each normalises by the whole batch.
 
-    torch does that on GPUs only; on CPUs it is done here, with autograd. Where `shared` is set to False a process's own
-    images are a batch, or several: MoCo's keys are so normalised.
+    torch supports this on GPUs only, so on CPUs it is done here, with autograd. With `shared = False` each process normalises
+    its own images alone, as MoCo does for its keys.
     """
 
     shared = True
-    parts = 1  # equal parts of its images of which each is normalised by itself while training; running statistics rest
+    parts = 1  # split batch norm: in training each of this many equal parts is normalised alone; running statistics stay
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape and type."""
@@ -66,7 +66,7 @@ class BatchNorm(nn.SyncBatchNorm):
         return self._normalised(parts, mean, variance).flatten(0, 1)
 
     def _normalised(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """x (..., C, H, W) by moments that broadcast to it, scaled and shifted; in float32, returned in x's type."""
+        """Normalise x (..., C, H, W) by broadcastable moments, then scale and shift; float32 inside, x's type outside."""
         y = (x.float() - mean) * (variance + self.eps).rsqrt()
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]

@@ -1,11 +1,11 @@
-"""BigGAN (Brock et al. 2018) at 32 x 32, the baseline that generates well; and the probe of its discriminator.
+"""BigGAN (Brock et al. 2018) at 32 x 32, the GAN baseline.
 
-It has two representations, and neither does the other's work: G draws from noise, which no image can be turned into, so
-there is no reconstruction and no MSE; what classifies is the discriminator's pooled features.
+The generator G draws images from noise but cannot turn an image into noise, so there is no reconstruction and no error. The
+linear probe reads the pooled features of the discriminator D.
 
-Liberties, for CPUs: nothing wide runs at 32 x 32. D begins by folding 2 x 2 pixels into channels, G ends by unfolding them in
-place of a third upsampling block. As in the authors' CIFAR-10 code there is no attention, no noise fed to each block, weights
-start from N(0, .02), and D sums its features over the image. The discriminator is helped by DiffAugment (Zhao et al. 2020).
+Changes for CPUs: no wide layer runs at 32 x 32. D first folds 2 x 2 pixels into channels; G unfolds them at its end instead of
+using a third upsampling block. As in the authors' CIFAR-10 code, there is no attention, blocks get no noise, weights start from
+N(0, .02), and D sums its features over the image. DiffAugment (Zhao et al. 2020) augments what D sees.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from hybrid.profiles import schema
 
 
 class SpectralNorm(nn.Module):
-    """W -> W / its largest singular value, by one power iteration in each of its player's steps (Miyato et al. 2018).
+    """W -> W / its largest singular value, with one power iteration per step of its player (Miyato et al. 2018).
 
-    torch's own stores both singular vectors and trusts them in eval mode. Averaged over steps (EMA) they are shorter than
-    one and belong to other weights than the averaged ones. Here eval mode iterates from what is stored, and stores nothing.
+    torch's own version stores both singular vectors and uses them as they are in eval mode. After weight averaging (EMA) they
+    are shorter than 1 and do not belong to the averaged weights. So eval mode iterates again here, and stores nothing.
     """
 
     def __init__(self, weight: Tensor):
@@ -55,7 +55,7 @@ class SpectralNorm(nn.Module):
 
 
 def spectral(layer: nn.Module) -> nn.Module:
-    """The same convolution, linear layer or embedding with fresh weights and spectral norm."""
+    """Reinitialise a convolution, linear layer or embedding, and add spectral norm to it."""
     nn.init.normal_(layer.weight, std=0.02)
     if getattr(layer, "bias", None) is not None:
         nn.init.zeros_(layer.bias)
@@ -68,7 +68,7 @@ def conv(channels_in: int, channels_out: int, kernel: int) -> nn.Module:
 
 
 class Norm(BatchNorm):
-    """Batch norm; where there are classes, with a gain and an offset for each of them."""
+    """Batch norm; with `classes` > 0, each class has its own gain and offset."""
 
     def __init__(self, channels: int, classes: int):
         super().__init__(channels, affine=not classes)
@@ -86,7 +86,7 @@ class Norm(BatchNorm):
 
 
 class UpBlock(nn.Module):
-    """(N, C, H, W) -> (N, C', 2H, 2W): twice norm, ReLU, 3x3, the first upsampling; and a 1x1 past them."""
+    """(N, C, H, W) -> (N, C', 2H, 2W): two times norm, ReLU, 3x3, upsampled before the first 3x3; a 1x1 skip connection."""
 
     def __init__(self, channels_in: int, channels_out: int, classes: int):
         super().__init__()
@@ -96,12 +96,12 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         h = self.conv1(_larger(F.relu(self.norm1(x, labels))))
-        # A 1x1 and the nearest neighbour commute, here as with the average in D: a quarter of the work.
+        # A 1x1 convolution commutes with nearest-neighbour upsampling (and with D's average): a quarter of the work.
         return self.conv2(F.relu(self.norm2(h, labels))) + _larger(self.skip(x))
 
 
 class DownBlock(nn.Module):
-    """(N, C, H, W) -> (N, C', H/2, W/2), or as large where it does not shrink: twice ReLU, 3x3; and a 1x1 past them."""
+    """(N, C, H, W) -> (N, C', H/2, W/2), or (N, C', H, W) without `shrink`: two times ReLU, 3x3; a 1x1 skip connection."""
 
     def __init__(self, channels_in: int, channels_out: int, first: bool = False, shrink: bool = True):
         super().__init__()
@@ -110,7 +110,7 @@ class DownBlock(nn.Module):
         self.skip = conv(channels_in, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x if self.first else F.relu(x)  # the first block is given an image
+        h = x if self.first else F.relu(x)  # the input of the first block is an image
         h = self.conv2(F.relu(self.conv1(h)))
         if self.shrink:
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
@@ -126,7 +126,7 @@ class Generator(nn.Module):
         self.last = conv(channels, 3 * 2 * 2, 3)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """noise (N, D), labels (N,), ignored where G is class-free -> images (N, 3, 32, 32) in [-1, 1]."""
+        """noise (N, D), labels (N,) -> images (N, 3, 32, 32) in [-1, 1]. An unconditional G ignores the labels."""
         x = self.first(noise).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             x = block(x, labels)
@@ -146,28 +146,28 @@ class Discriminator(nn.Module):
         self.classes = spectral(nn.Embedding(classes, 4 * channels)) if classes else None
 
     def features(self, images: Tensor) -> Tensor:
-        """images (N, 3, 32, 32) in [-1, 1] -> what the last layer sees, (N, 4 channels)."""
+        """images (N, 3, 32, 32) in [-1, 1] -> the input of the last layer, (N, 4 channels)."""
         x = F.pixel_unshuffle(images.contiguous(memory_format=torch.channels_last), 2)  # (N, 12, 16, 16)
         return F.relu(self.blocks(x)).float().sum((2, 3))
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Scores (N,), high for what looks real; labels (N,) are ignored where D is class-free."""
+        """Return scores (N,), high for images that look real. An unconditional D ignores the labels (N,)."""
         h = self.features(images)
         scores = self.linear(h).float().squeeze(1)
         return scores if self.classes is None else scores + (self.classes(labels) * h).sum(1)  # Miyato & Koyama 2018
 
 
 class BigGAN(Trainable):
-    """Generator and discriminator. Images are uint8 or float in [0, 1] outside, in [-1, 1] inside; see the module's text."""
+    """Generator and discriminator. The networks work on [-1, 1]; the public methods take uint8 and return [0, 1]."""
 
     def __init__(self, config: schema.BigGAN, classes: int):
         super().__init__()
         self.config, self.classes = config, classes
         self.players = ("discriminator",) * config.discriminator_steps + ("generator",)
-        self.turn = 0  # the discriminator's steps since the generator's
-        told = classes if config.conditional else 0
-        self.generator = Generator(config.noise, config.generator_channels, told)
-        self.discriminator = Discriminator(config.discriminator_channels, told)
+        self.turn = 0  # discriminator steps since the last generator step
+        conditions = classes if config.conditional else 0
+        self.generator = Generator(config.noise, config.generator_channels, conditions)
+        self.discriminator = Discriminator(config.discriminator_channels, conditions)
 
     @property
     def device(self) -> torch.device:
@@ -177,7 +177,7 @@ class BigGAN(Trainable):
         return getattr(self, name)
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The player's hinge loss. Each of the discriminator's steps sees its share of the images (N, 3, 32, 32) uint8."""
+        """Return the player's hinge loss. The discriminator's steps divide the images (N, 3, 32, 32) uint8 among them."""
         steps, strength = self.config.discriminator_steps, self.config.diffaugment
         if player == "generator":
             self.turn = 0
@@ -189,7 +189,7 @@ class BigGAN(Trainable):
         images, labels = batch.tensor_split(steps)[self.turn], labels.tensor_split(steps)[self.turn]
         self.turn += 1
         mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < self.config.flip
-        real = _inside(torch.where(mirrored, images.flip(3), images))
+        real = _signed(torch.where(mirrored, images.flip(3), images))
         with torch.no_grad():
             fake, fake_labels = self._fake(len(real), real.device)
         both = diffaugment(torch.cat([real, fake]), strength)
@@ -199,12 +199,12 @@ class BigGAN(Trainable):
         return loss, {"loss_d": loss, "real_score": real_score, "fake_score": fake_score}
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What the linear probe is given: D's last features, summed over the image, (N, 4 channels)."""
+        """Return the features for the linear probe: D's last ones, summed over the image, (N, 4 channels)."""
         name = "discriminator_told_the_labels" if self.config.conditional else "discriminator"
-        return {name: in_batches(lambda x: self.discriminator.features(_inside(x)), self.device, images)}
+        return {name: in_batches(lambda x: self.discriminator.features(_signed(x)), self.device, images)}
 
     def sample(self, count: int, steps: int = 1, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """`count` new images, (N, 3, 32, 32) in [0, 1], of classes drawn uniformly. G has no steps and no eta."""
+        """Draw `count` images, (N, 3, 32, 32) in [0, 1], with uniform classes. `steps` and `eta` have no effect."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(count, self.config.noise, generator=generator)
         labels = torch.randint(self.classes, (count,), generator=generator)
@@ -227,7 +227,7 @@ def hinge_generator(fake: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """What is computed inside passes gradients through the module, none to its weights, nor are they calculated."""
+    """Inside this context gradients pass through the module; those of its weights are not computed."""
     module.requires_grad_(False)
     try:
         yield
@@ -235,8 +235,8 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
-def _inside(images: Tensor) -> Tensor:
-    return 2 * as_float(images) - 1
+def _signed(images: Tensor) -> Tensor:
+    return 2 * as_float(images) - 1  # in [-1, 1]
 
 
 def _larger(x: Tensor) -> Tensor:

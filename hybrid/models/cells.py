@@ -1,7 +1,7 @@
-"""NVAE's residual cells (Vahdat & Kautz 2020, section 3.1), which encoder and decoder are built of.
+"""NVAE's residual cells (Vahdat & Kautz 2020, section 3.1). Encoder and decoder consist of them.
 
-NVAE scales each branch by 0.1 so that thirty groups of latents stay stable. With the few cells here the plain sum learns
-faster; each branch starts at zero instead, through its last weight.
+NVAE multiplies each branch by 0.1 to keep thirty groups of latents stable. With the few cells here the plain sum learns
+faster, so the last weight of each branch starts at zero instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Cell(nn.Module):
 
 
 class EncoderCell(Cell):
-    """Two times BN, swish, 3x3; then squeeze-excite (NVAE, figure 3b)."""
+    """Two times BN, swish, 3x3, then squeeze-excite (NVAE, figure 3b)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -38,7 +38,7 @@ class EncoderCell(Cell):
 
 
 class DecoderCell(Cell):
-    """BN, 1x1 that widens, BN, swish, depthwise, BN, swish, 1x1 that narrows, BN, squeeze-excite (NVAE, figure 3a)."""
+    """BN, widening 1x1, BN, swish, depthwise, BN, swish, narrowing 1x1, BN, squeeze-excite (NVAE, figure 3a)."""
 
     def __init__(self, channels: int, expansion: int, kernel: int):
         super().__init__()
@@ -59,12 +59,12 @@ class DecoderCell(Cell):
 
 
 def squeeze_excite(channels: int) -> nn.Module:
-    """Squeeze-excite with NVAE's bottleneck of max(C / 16, 4)."""
+    """Return squeeze-excite with NVAE's bottleneck of max(C / 16, 4) channels."""
     from timm.layers import SqueezeExcite  # slow to import
 
     return SqueezeExcite(channels, rd_channels=max(channels // 16, 4), act_layer=nn.ReLU)
 
 
 def norm_swish(channels: int) -> nn.Sequential:
-    """BN and swish, which close a chain of pre-activation cells."""
+    """Return BN and swish, to end a chain of pre-activation cells."""
     return nn.Sequential(BatchNorm(channels), nn.SiLU())

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what a discriminator sees, real and fake (Zhao et al. 2020), with a draw for each image."""
+"""Differentiable augmentation of the discriminator's inputs, real and fake (Zhao et al. 2020)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def diffaugment(images: Tensor, strength: float = 1.0) -> Tensor:
-    """Zhao et al.'s colour, translation and cutout of images (N, 3, H, W) in [-1, 1]: differentiable, each with its own draws.
+    """Apply colour, translation and cutout to images (N, 3, H, W) in [-1, 1]. Each image has its own random parameters.
 
-    Unlike `augment` nothing is clamped or overwritten. What comes in from outside the image and what is cut out is 0, grey.
+    Unlike `augment`, it does not clamp or work in place. Pixels shifted in from outside and pixels cut out are 0, grey.
     """
 
     def uniform(spread: float) -> Tensor:
@@ -26,12 +26,12 @@ def diffaugment(images: Tensor, strength: float = 1.0) -> Tensor:
 
 
 def _shift_and_cut(x: Tensor, axis: int, strength: float) -> tuple[Tensor, Tensor]:
-    """Along one axis of S pixels: shifts by up to S / 8 as matrices of 0 and 1 (N, 1, S, S), and S / 2 to cut, (N, 1, S)."""
+    """Draw shifts of up to S / 8 along an axis of S pixels, as 0-1 matrices (N, 1, S, S), and S / 2 pixels to cut (N, 1, S)."""
     n, size = len(x), x.shape[axis]
     place = torch.arange(size, device=x.device)
     reach, side = round(strength * size / 8), round(strength * size / 2)
     shift = torch.randint(-reach, reach + 1, (n, 1, 1, 1), device=x.device)
-    # A product with a permutation has a quick backward pass on CPUs, a gather has a slow one.
+    # On CPUs the backward pass of a matrix product is fast, that of a gather slow.
     matrix = (place[:, None] + shift == place).to(x.dtype)
     start = torch.randint(size + 1 - side % 2, (n, 1, 1), device=x.device) - side // 2
     return matrix, (place >= start) & (place < start + side)

@@ -1,9 +1,9 @@
 """Diffusion trained as in DDPM and sampled as in DDIM (Song, Meng & Ermon 2020); equation numbers are DDIM's.
 
-Time runs over 0..T: t = 0 is data, t = T is noise, and nets are trained on 1..T. `alpha` is DDIM's, the product that
-DDPM writes with a bar; alpha_0 = 1. Evaluation mode is the caller's business, and autocast where nets give v; elsewhere and
-along the ODE nets are run in float32, as an error of the noise counts 1 / sqrt(alpha) of x_0, 158 at t = T. The state stays
-float32.
+Time t runs from 0 (data) to T (noise); nets are trained on 1..T. `alpha` is DDIM's: the product that DDPM writes with a bar;
+alpha_0 = 1. The caller sets evaluation mode, and autocast for nets that predict v. Nets that predict the noise, and all nets
+along the ODE, run in float32, because an error in the noise becomes 1 / sqrt(alpha) times as large in x_0 (158 at t = T). The
+state x_t is always float32.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ Net = Callable[[Tensor, Tensor], Tensor]  # x (N, C, H, W), t (N,) -> what `pred
 
 
 class Diffusion(nn.Module):
-    """A diffusion of `steps` steps, T, with betas rising linearly; the defaults are DDPM's and DDIM's.
+    """A diffusion with T = `steps` steps and linearly rising betas; the defaults are those of DDPM and DDIM.
 
-    `predict` says what nets give: the "noise", or "v" = sqrt(alpha) noise - sqrt(1 - alpha) x_0 (Salimans & Ho 2022), of which
-    the noise is sqrt(1 - alpha) x_t + sqrt(alpha) v. A net that gives v = 0 knows the noise of Gaussian data already.
+    `predict` says what nets predict: "noise", or "v" = sqrt(alpha) noise - sqrt(1 - alpha) x_0 (Salimans & Ho 2022). Then
+    noise = sqrt(1 - alpha) x_t + sqrt(alpha) v. For white Gaussian data v = 0 is the best prediction.
 
-    Raises HybridError unless steps >= 1 and 0 < beta_min <= beta_max < 1, and for another `predict`.
+    Raises HybridError unless steps >= 1 and 0 < beta_min <= beta_max < 1, and for any other `predict`.
     """
 
-    alpha: Tensor  # (T + 1,), float64, as 1 - alpha would lose four digits of float32 near t = 1; on the CPU, as MPS has none
+    # (T + 1,), float64 because 1 - alpha loses four digits in float32 near t = 1; on the CPU because MPS has no float64
+    alpha: Tensor
     scale: Tensor  # sqrt(alpha), float32 on the device
     spread: Tensor  # sqrt(1 - alpha), likewise
 
@@ -51,30 +52,31 @@ class Diffusion(nn.Module):
         self.register_buffer("spread", (1 - self.alpha).sqrt().float(), persistent=False)
 
     def add_noise(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t drawn from q(x_t | x_0), equation (4): x0, noise (N, C, H, W), t (N,) int64 in 0..T -> (N, C, H, W)."""
+        """Return x_t from q(x_t | x_0), equation (4): x0 and noise (N, C, H, W), t (N,) int64 in 0..T -> (N, C, H, W)."""
         scale, spread = self.scales(t)
         return scale.to(x0.dtype) * x0 + spread.to(x0.dtype) * noise
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(alpha_t) and sqrt(1 - alpha_t) of t (N,): float32 (N, 1, 1, 1) each."""
+        """Return sqrt(alpha_t) and sqrt(1 - alpha_t) at t (N,): float32 (N, 1, 1, 1) each."""
         return self.scale[t][:, None, None, None], self.spread[t][:, None, None, None]
 
     def loss(self, net: Net, x0: Tensor) -> Tensor:
-        """Squared error of what is predicted, per dimension: x0 (N, C, H, W) -> scalar.
+        """Return the squared error of the prediction per dimension: x0 (N, C, H, W) -> scalar.
 
-        Equation (5) with gamma = 1 for the noise, 1 / alpha_t for v. Every image has its own t, uniform in 1..T.
+        This is equation (5) with gamma = 1 for the noise and 1 / alpha_t for v. Each image has its own t, uniform in 1..T.
         """
         t = self.draw_times(x0)
         x, target = self.noised(x0, t)
         return F.mse_loss(net(x, t).to(x0.dtype), target)
 
     def draw_times(self, x0: Tensor) -> Tensor:
-        """A time for each of x0 (N, ...), uniform in 1..T: int64 (N,)."""
+        """Draw a time for each example of x0 (N, ...), uniform in 1..T: int64 (N,)."""
         return torch.randint(1, self.steps + 1, (len(x0),), device=x0.device)
 
     def noised(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """x_t with fresh noise, and what a net has to predict of it: x0 (N, C, H, W), t (N,) -> two of x0's shape."""
-        noise = torch.randn(x0.shape, dtype=x0.dtype, device=x0.device)  # in another layout a CPU draws ten times slower
+        """Return x_t with fresh noise, and the target for the net: x0 (N, C, H, W), t (N,) -> two tensors of x0's shape."""
+        # In x0's memory layout (randn_like) a CPU would draw ten times slower.
+        noise = torch.randn(x0.shape, dtype=x0.dtype, device=x0.device)
         if self.predict == "noise":
             return self.add_noise(x0, t, noise), noise
         scale, spread = self.scales(t)
@@ -82,9 +84,9 @@ class Diffusion(nn.Module):
         return self.add_noise(x0, t, noise), target
 
     def gaussian_loss(self, variances: Tensor) -> float:
-        """The loss of the best predictor of Gaussian data with these variances, those of its principal components (D,).
+        """Return the loss of the best predictor of Gaussian data with these variances of its principal components (D,).
 
-        Given x_t, the variance of v is lambda / (alpha lambda + 1 - alpha) in each component, that of the noise alpha as much.
+        Given x_t, v has the variance lambda / (alpha lambda + 1 - alpha) in each component, and the noise alpha times that.
         """
         alpha = self.alpha[1:, None]
         variances = variances.cpu().double()
@@ -92,7 +94,7 @@ class Diffusion(nn.Module):
         return (left if self.predict == "v" else alpha * left).mean().item()
 
     def timesteps(self, steps: int) -> Tensor:
-        """The subsequence tau of section 4.2, evenly spaced: int64 (steps,) on the CPU, from 1 up to T; one step alone is T.
+        """Return the evenly spaced times tau of section 4.2: int64 (steps,) on the CPU, from 1 up to T; only T for one step.
 
         Raises HybridError unless 1 <= steps <= T.
         """
@@ -102,51 +104,51 @@ class Diffusion(nn.Module):
 
     @torch.no_grad()
     def sample(self, net: Net, noise: Tensor, steps: int, eta: float = 0.0, clip: float | None = None, seed: int = 0) -> Tensor:
-        """x_0 from x_T, which is `noise`, by equation (12): (N, C, H, W) -> the same shape, float32.
+        """Sample x_0 from x_T = `noise` by equation (12): (N, C, H, W) -> the same shape, float32.
 
-        eta: 0 is DDIM, a deterministic map; 1 is DDPM. clip: bound on the size of each prediction of x_0. seed: of the
-        noise added where eta > 0; a caller with several batches has to vary it.
+        eta: 0 is DDIM, a deterministic map; 1 is DDPM. clip: bound on the absolute value of each prediction of x_0.
+        seed: of the noise added when eta > 0; use a different one for each batch.
 
-        Raises HybridError on eta outside [0, 1] and steps outside 1..T.
+        Raises HybridError if eta is outside [0, 1] or steps outside 1..T.
         """
         if not 0 <= eta <= 1:
             raise HybridError(f"eta is {eta}; give a value from 0 (DDIM) to 1 (DDPM)")
         times = F.pad(self.timesteps(steps), (1, 0)).flip(0)  # (steps + 1,): T, ..., 1, 0
         alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
         sigma = eta * ((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)).sqrt()  # equation (16)
-        # A stream of its own: under the plain seed the first draw could be `noise` itself, which callers seed too.
+        # Not the plain seed: callers may have drawn `noise` from it, and the first draw here would repeat it.
         generator = torch.Generator(noise.device).manual_seed(stream(seed, "eta")) if eta > 0 else None
         with float32(noise.device) if self.predict == "noise" else nullcontext():
             return self._walk(net, noise, times, sigma, clip, generator)
 
     @torch.no_grad()
     def encode(self, net: Net, x0: Tensor, steps: int) -> Tensor:
-        """x_T from x_0 (N, C, H, W), by the ODE of equations (13) and (14) run from 0 to T: the same shape, float32.
+        """Compute x_T from x_0 (N, C, H, W) by the ODE of equations (13) and (14), from 0 to T: the same shape, float32.
 
-        `decode` in as many steps returns to x_0 with an error that falls with the steps.
+        `decode` with the same number of steps returns to x_0; more steps make the error smaller.
         """
         times = F.pad(self.timesteps(steps), (1, 0))  # (steps + 1,): 0, 1, ..., T
         with float32(x0.device):
             return self._walk(net, x0, times, self.alpha.new_zeros(steps), None, None)
 
     def decode(self, net: Net, noise: Tensor, steps: int) -> Tensor:
-        """x_0 from x_T, by the same ODE run from T to 0, which is `sample` with eta = 0."""
+        """Compute x_0 from x_T by the same ODE, from T to 0: `sample` with eta = 0."""
         with float32(noise.device):
             return self.sample(net, noise, steps)
 
     def _walk(
         self, net: Net, x: Tensor, times: Tensor, sigma: Tensor, clip: float | None, generator: torch.Generator | None
     ) -> Tensor:
-        """Equation (12) along times (steps + 1,), adding noise of deviation sigma (steps,) if there is a generator."""
+        """Follow equation (12) along times (steps + 1,); with a generator, add noise of deviation sigma (steps,)."""
         alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
-        spread_next = (1 - alpha_next - sigma**2).clamp_min(0).sqrt()  # rounding may go below zero
-        # Encoding starts at t = 0, which no net was trained on.
+        spread_next = (1 - alpha_next - sigma**2).clamp_min(0).sqrt()  # rounding may make it negative
+        # Encoding starts at t = 0, but nets are trained from t = 1.
         net_times = times[:-1].clamp_min(1)
-        # What the net gives is turned into the noise by a share of x_t and a factor.
+        # noise = share * x_t + factor * the net's prediction
         v = self.predict == "v"
         share = (1 - self.alpha[net_times]).sqrt() * v
         factor = self.alpha[net_times].sqrt() if v else torch.ones_like(share)
-        # One table for the whole walk, moved to the device at once, so that no step waits for the host.
+        # All coefficients go to the device in one copy, so no step waits for the host.
         table = [alpha.sqrt(), (1 - alpha).sqrt(), alpha_next.sqrt(), spread_next, sigma, share, factor]
         table = torch.stack(table, dim=1).float().to(x.device)
         net_times = net_times.to(x.device)[:, None].expand(-1, len(x))  # (steps, N)
@@ -156,7 +158,7 @@ class Diffusion(nn.Module):
             x0 = (x - spread * noise) / scale
             if clip is not None:
                 x0 = x0.clamp(-clip, clip)
-                noise = (x - scale * x0) / spread  # what the clipped x_0 leaves of x_t, as in DDPM's posterior mean
+                noise = (x - scale * x0) / spread  # the noise that fits the clipped x_0, as in DDPM's posterior mean
             x = scale_next * x0 + spread_next * noise
             if generator is not None:
                 x = x + extra * torch.randn(x.shape, generator=generator, device=x.device)

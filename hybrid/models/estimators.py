@@ -1,6 +1,6 @@
-"""Small estimators of a mutual information that is known: a critic for equation (3), a Gaussian decoder for (2), both for (4).
+"""Small estimators to test on known mutual information: a critic for equation (3), a Gaussian decoder for (2), both for (4).
 
-They see pairs as rows (x, z) of one tensor. As in the paper, the decoder has the whole of z = [y, w] and the critic y alone.
+Their inputs are pairs, rows (x, z) of one tensor. As in the paper, the decoder sees all of z = [y, w] and the critic only y.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from hybrid.data.pixels import as_float
 from hybrid.models.base import Trainable
 from hybrid.objectives import gaussian_log_likelihood, hybrid_bound, i_ba, i_cpc
 
-WIDTH, DIM = 128, 32  # of hidden layers, and of what a critic compares
-LOG_SIGMA = (-5.0, 5.0)  # where a decoder's log standard deviations stay
+WIDTH, DIM = 128, 32  # of hidden layers, and of a critic's outputs
+LOG_SIGMA = (-5.0, 5.0)  # range of a decoder's log standard deviations
 
 
 def perceptron(inputs: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers: (N, inputs) -> (N, outputs)."""
+    """Return a network with two hidden layers: (N, inputs) -> (N, outputs)."""
     hidden = nn.Linear(inputs, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU()
     return nn.Sequential(*hidden, nn.Linear(WIDTH, outputs))
 
 
 class Critic(Trainable):
-    """log g(x, z) = u(x) . v(z), trained by equation (3): the other pairs of a batch give the m - 1 negatives."""
+    """log g(x, z) = u(x) . v(z), trained with equation (3). The other pairs of a batch are the m - 1 negatives."""
 
     def __init__(self, see_x: nn.Module, see_z: nn.Module, dim_x: int):
         super().__init__()
         self.see_x, self.see_z, self.dim_x = see_x, see_z, dim_x
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        """Scores of all pairs: (n, D_x), (m, D_z) -> (n, m)."""
+        """Return the scores of all pairs: (n, D_x), (m, D_z) -> (n, m)."""
         return self.see_x(x) @ self.see_z(z).T
 
     def bound(self, x: Tensor, z: Tensor) -> Tensor:
-        """I_CPC in nats of pairs (m, D_x), (m, D_z)."""
+        """Return I_CPC in nats of pairs (m, D_x), (m, D_z)."""
         return i_cpc(self(x, z), torch.arange(len(x), device=x.device))
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -43,7 +43,7 @@ class Critic(Trainable):
 
 
 class Both(Trainable):
-    """Equation (4) of pairs (x, z): q(x|z) is Gaussian with a mean and deviations that a network gives, the critic sees y."""
+    """Equation (4) of pairs (x, z). A network computes mean and deviations of the Gaussian q(x|z); the critic sees y."""
 
     def __init__(self, dim_x: int, dim_z: int, dim_y: int, alpha: float):
         super().__init__()
@@ -52,21 +52,21 @@ class Both(Trainable):
         self.decoder = perceptron(dim_z, 2 * dim_x)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log q(x|z) in nats: (N, D_x), (N, D_z) -> (N,)."""
+        """Return log q(x|z) in nats: (N, D_x), (N, D_z) -> (N,)."""
         mean, log_sigma = self.decoder(z).float().chunk(2, dim=1)
         log_sigma = log_sigma.clamp(*LOG_SIGMA)
         scale = torch.exp(-log_sigma)
         return gaussian_log_likelihood(x * scale, mean * scale, 1.0) - log_sigma.sum(1)
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Minus equation (4), less alpha h(X), which no training changes."""
+        """Return minus equation (4), without the constant alpha h(X)."""
         x, z = batch[:, : self.dim_x], batch[:, self.dim_x :]
         ba, cpc = i_ba(self.log_likelihood(x, z)), self.critic.bound(x, z[:, : self.dim_y])
         return -hybrid_bound(ba, cpc, self.alpha), {"i_ba": ba, "i_cpc": cpc}
 
 
 class LinearGaussian:
-    """q(x|z) = N(A z + b, covariance), fitted in closed form: the true conditional where (x, z) is multinormal."""
+    """q(x|z) = N(A z + b, covariance), fitted in closed form. If (x, z) is multinormal, it is the true conditional."""
 
     def __init__(self, x: Tensor, z: Tensor):
         inputs = torch.cat([z, torch.ones(len(z), 1)], dim=1).double()
@@ -75,14 +75,14 @@ class LinearGaussian:
         self.root = torch.linalg.cholesky(residual.T @ residual / len(x))
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log q(x|z) in nats: (N, D_x), (N, D_z) -> (N,)."""
+        """Return log q(x|z) in nats: (N, D_x), (N, D_z) -> (N,)."""
         residual = (x - z.double() @ self.weights[:-1] - self.weights[-1]).T
         white = torch.linalg.solve_triangular(self.root, residual, upper=False).T
         return gaussian_log_likelihood(white, torch.zeros_like(white), 1.0) - self.root.diagonal().log().sum()
 
 
 def image_net() -> nn.Sequential:
-    """Images (N, 3, 32, 32) in [0, 1] -> (N, WIDTH)."""
+    """Return a network for images (N, 3, 32, 32) in [0, 1] -> (N, WIDTH)."""
     layers, channels = [nn.PixelUnshuffle(2)], 12
     for width in (32, 64):
         layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.ReLU(inplace=True)]
@@ -91,10 +91,10 @@ def image_net() -> nn.Sequential:
 
 
 class SeesImages(nn.Module):
-    """Places of images in `bank`, int64 (N, copies) -> (N, DIM), by a `net` of one image and a linear layer on all of them.
+    """Indices of images in `bank`, int64 (N, copies) -> (N, DIM): `net` on each image, then a linear layer on all copies.
 
-    `rows`: how many of each copy's 32 rows are seen, from the top; None while training: as many as chance will have it.
-    `bank` (M, 3, 32, 32), uint8, is no parameter and is not saved.
+    `rows`: how many of the 32 rows of each copy are visible, from the top; None, for training: a random number.
+    `bank` (M, 3, 32, 32), uint8, is not a parameter and is not saved.
     """
 
     def __init__(self, bank: Tensor, net: nn.Module, rows: tuple[int, ...] | None):

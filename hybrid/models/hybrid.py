@@ -1,4 +1,4 @@
-"""The hybrid's first stage: autoencoder and contrast on one encoder, trained together by equation (4)."""
+"""The hybrid's first stage: an autoencoder and a contrast share one encoder and train together on equation (4)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from hybrid.models.moco import MoCo, head, predictor
 from hybrid.objectives import gaussian_log_likelihood, hybrid_bound, i_ba
 from hybrid.profiles import schema
 
-ESTIMATED_BATCH, ESTIMATED_BATCHES = 500, 20  # images, and how many times, that batch norm's statistics are taken of anew
+ESTIMATED_BATCH, ESTIMATED_BATCHES = 500, 20  # images per batch, and batches, for re-estimating batch norm's statistics
 
 
 class QueryNetwork(nn.Module):
-    """Views (N, 3, S, S) -> what the critic compares (N, dim): the encoder's y (or z, for the ablation) and a head."""
+    """Views (N, 3, S, S) -> inputs of the critic (N, dim): the encoder's y (z in the ablation), then a projection head."""
 
     def __init__(self, encoder: Encoder, config: schema.Representation):
         super().__init__()
@@ -39,7 +39,7 @@ class QueryNetwork(nn.Module):
 
 
 class Representation(Trainable):
-    """Encoder, decoder, and MoCo's key side. Where alpha is 0 there is no decoder, and this is MoCo-v2."""
+    """Encoder, decoder and MoCo's key side. With alpha = 0 there is no decoder, and this is MoCo-v2."""
 
     draws_for_all = repeats = True
 
@@ -63,7 +63,7 @@ class Representation(Trainable):
         return [net for net in (self.encoder, self.decoder, self.moco.key_network) if net is not None]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Minus equation (4) for images (N, 3, 32, 32) uint8: query views are decoded, key views are only compared."""
+        """Return minus equation (4) for images (N, 3, 32, 32) uint8. The decoder reconstructs query views, not key views."""
         query_view = augment(batch, self.config.augmentation)
         key_views = [augment(batch, self.key_augmentation) for _ in range(self.config.contrast.keys or 1)]
         z = self.encoder(query_view)
@@ -90,20 +90,21 @@ class Representation(Trainable):
     def finish(self, data: Tensor) -> None:
         if self.config.reestimate:
             count = max(1, len(data) // ESTIMATED_BATCH)
-            some = (data[i::count] for i in range(min(count, ESTIMATED_BATCHES)))  # each is from all over the data
+            some = (data[i::count] for i in range(min(count, ESTIMATED_BATCHES)))  # each is spread over the whole data set
             reestimate(self.encoder, (as_float(images) for images in some))
 
 
 def weak(config: schema.Augmentation) -> schema.Augmentation:
-    """The same crops and flips, and nothing else."""
+    """Return an augmentation with the same crops and flips and nothing else."""
     return replace(config, jitter=0.0, grey=0.0, blur=None, solarise=None, sharpness=None)
 
 
 def add_noise(z: Tensor, noise: float, blue: float = 0.0) -> Tensor:
-    """z (N, C, H, W) through a Gaussian channel: noise of `noise` times each channel's deviation over the batch.
+    """Add Gaussian noise to z (N, C, H, W), with `noise` times each channel's standard deviation over the batch.
 
-    Scaling z scales the noise with it, so an encoder cannot drown it. Several processes take the deviation of all their codes,
-    and draw the noise of all. `blue` of the noise's mean over 3 x 3 values is taken away, its power left as it was.
+    The noise grows with z, so the encoder cannot escape it by enlarging z. Several processes use the deviation over all their
+    codes, draw the noise for all of them and use their shards. `blue` times the noise's mean over 3 x 3 values is subtracted;
+    its power stays the same.
     """
     _, variance = moments(z)
     drawn = torch.randn(len(z) * distributed.world(), *z.shape[1:], device=z.device)

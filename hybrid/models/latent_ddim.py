@@ -1,7 +1,7 @@
-"""The hybrid's second stage: diffusions on the frozen z (paper, section 3; Song et al. 2020).
+"""The hybrid's second stage: diffusion models of the frozen z (paper, section 3; Song et al. 2020).
 
-`LatentDDIM` is the paper's, one DDIM on the whole of z. `SemanticPrior` and `TexturePrior` are Hybrid+: p(y), then p(w | y).
-Images are seen as they are and flipped, so each is encoded both ways once, before training.
+`LatentDDIM` is the paper's: one DDIM on all of z. `SemanticPrior` and `TexturePrior` are Hybrid+: p(y), then p(w | y).
+Training uses each image and its mirror image; both are encoded once, before training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hybrid.profiles import schema
 
 
 def in_float32(method: Callable) -> Callable:
-    """A method of tensors that is computed in float32 under autocast too: bfloat16 would round codes to two digits."""
+    """Decorate a method of tensors to compute in float32 even under autocast: bfloat16 would round codes to two digits."""
 
     @wraps(method)
     def computed(self, *tensors: Tensor):
@@ -33,12 +33,12 @@ def in_float32(method: Callable) -> Callable:
 
 
 class CodeSpace(nn.Module):
-    """z = [y, w] as the priors see it: y at its own resolution and whitened, w standardised channel by channel.
+    """z = [y, w] in the coordinates of the priors: y at its own resolution and whitened, w standardised per channel.
 
-    y is laid out at 16 x 16 by a pixel shuffle; here it is (N, C, S, S) again, S = 16 / `factor`, of mean 0 and covariance 1
-    over the train set (by the symmetric root, which leaves each value where it was): of Gaussian codes v = 0 is then the best
-    prediction, and what a net adds to it is what is not Gaussian. The largest
-    `components` of y are kept, all where that is None.
+    The encoder's pixel shuffle brings y to 16 x 16. This class undoes it: y is (N, C, S, S) with S = 16 / `factor`, with mean 0
+    and covariance 1 over the train set (whitened by the symmetric root, so each value keeps its place). For white Gaussian
+    codes v = 0 is the best prediction, so a net has to learn only what is not Gaussian. Only the `components` largest principal
+    components of y are kept; None keeps all.
     """
 
     def __init__(self, autoencoder: schema.Autoencoder, components: int | None = None):
@@ -49,15 +49,15 @@ class CodeSpace(nn.Module):
         size = self.y_channels * LATENT_SIZE**2
         kept = min(components or size, size)
         self.register_buffer("y_mean", torch.zeros(size))
-        self.register_buffer("y_basis", torch.eye(size, kept))  # principal components, a column each
-        self.register_buffer("y_std", torch.ones(kept))  # their deviations
+        self.register_buffer("y_basis", torch.eye(size, kept))  # principal components, in columns
+        self.register_buffer("y_std", torch.ones(kept))  # their standard deviations
         self.register_buffer("w_mean", torch.zeros(self.w_shape[0], 1, 1))
         self.register_buffer("w_std", torch.ones(self.w_shape[0], 1, 1))
-        self.register_buffer("w_variances", torch.ones(self.w_shape[0] * LATENT_SIZE**2))  # of standardised w's components
+        self.register_buffer("w_variances", torch.ones(self.w_shape[0] * LATENT_SIZE**2))  # of the standardised w's components
 
     @torch.no_grad()
     def fit(self, latents: Tensor) -> None:
-        """Take mean and covariance from latents (N, 2, 6, 16, 16)."""
+        """Compute mean and covariance of latents (N, 2, 6, 16, 16)."""
         latents = latents.flatten(0, 1)
         y = F.pixel_unshuffle(latents[:, : self.y_channels], self.factor).flatten(1)
         self.y_mean.copy_(y.mean(0))
@@ -73,35 +73,35 @@ class CodeSpace(nn.Module):
 
     @in_float32
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z (N, 6, 16, 16) -> y (N, C, S, S), white, and w (N, C', 16, 16), standardised."""
+        """z (N, 6, 16, 16) -> whitened y (N, C, S, S) and standardised w (N, C', 16, 16)."""
         w = (z[:, self.y_channels :] - self.w_mean) / self.w_std
         return self.whiten(z), w.contiguous(memory_format=torch.channels_last)
 
     @in_float32
     def components(self, z: Tensor) -> Tensor:
-        """y's components, each of deviation 1, as a map (N, K, 1, 1), of z or y at 16 x 16 (N, >= y's channels, 16, 16)."""
+        """z or y at 16 x 16 -> y's principal components with deviation 1, as a map (N, K, 1, 1)."""
         y = F.pixel_unshuffle(z[:, : self.y_channels], self.factor).flatten(1) - self.y_mean
         return (y @ self.y_basis / self.y_std)[:, :, None, None]
 
     @in_float32
     def laid_out(self, components: Tensor) -> Tensor:
-        """Components (N, K, 1, 1) -> y (N, C, S, S), white."""
+        """Components (N, K, 1, 1) -> whitened y (N, C, S, S)."""
         return (components.flatten(1) @ self.y_basis.T).unflatten(1, self.y_shape)
 
     def whiten(self, z: Tensor) -> Tensor:
-        """y (N, C, S, S), white, of z or y at 16 x 16."""
+        """z or y at 16 x 16 -> whitened y (N, C, S, S)."""
         return self.laid_out(self.components(z))
 
     @in_float32
     def join(self, y: Tensor, w: Tensor) -> Tensor:
-        """What `split` gives -> z; components of y that are not kept are their mean."""
+        """Invert `split`: y and w -> z. Components of y that were not kept get their mean."""
         y = y.flatten(1) @ self.y_basis * self.y_std @ self.y_basis.T + self.y_mean
         y = F.pixel_shuffle(y.unflatten(1, self.y_shape), self.factor)
         return torch.cat([y, w * self.w_std + self.w_mean], dim=1)
 
 
 def principal_components(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Variances (D,), rising, and components (D, D), a column each, of x (N, D); in double precision on the CPU."""
+    """Return rising variances (D,) and principal components (D, D), in columns, of x (N, D); in float64 on the CPU."""
     x = x - x.mean(0)
     covariance = sum((part.T @ part).cpu().double() for part in x.split(10_000)) / len(x)
     variances, basis = torch.linalg.eigh(covariance)
@@ -109,16 +109,16 @@ def principal_components(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def one_of_two(batch: Tensor, flip: float) -> Tensor:
-    """The latents (N, 2, 6, 16, 16) of images and of their mirror images -> one of each, the second with probability `flip`."""
+    """Latents (N, 2, 6, 16, 16) of images and mirror images -> (N, 6, 16, 16), the mirror image's with probability `flip`."""
     mirrored = (torch.rand(len(batch), device=batch.device) < flip).long()
     return batch[torch.arange(len(batch), device=batch.device), mirrored]
 
 
 class LatentDDIM(Trainable):
-    """The paper's model of z. Trained on latents (N, 2, 6, 16, 16), those of an image and of its mirror image.
+    """The paper's prior of z. It trains on latents (N, 2, 6, 16, 16) of images and their mirror images.
 
-    With `config.unshuffle` the net sees y at y's own resolution, white, and w at w's; without, z as it is, each channel
-    standardised.
+    With `config.unshuffle` the net sees a whitened y at y's own resolution and w at w's. Without it, the net sees z with each
+    channel standardised.
     """
 
     repeats = True
@@ -137,7 +137,7 @@ class LatentDDIM(Trainable):
             self.register_buffer("std", torch.ones(LATENT_CHANNELS, 1, 1))
 
     def prepare(self, latents: Tensor) -> None:
-        """Take what codes are standardised by from latents (N, 2, 6, 16, 16)."""
+        """Compute the statistics that standardise codes from latents (N, 2, 6, 16, 16)."""
         if self.codes is not None:
             self.codes.fit(latents)
             self.gaussian = self.gaussian_losses()
@@ -150,7 +150,7 @@ class LatentDDIM(Trainable):
         return [self.net]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared error of what the net predicts, per dimension, on one of the two mirror images; of y and w apart too."""
+        """Return the net's squared error per dimension on one of the two mirror images; also for y and w separately."""
         z = one_of_two(batch, self.flip)  # (N, 6, 16, 16)
         if self.codes is None:
             z = ((z - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
@@ -167,7 +167,7 @@ class LatentDDIM(Trainable):
         return loss, found | {f"{name}_gaussian": torch.full_like(loss, best) for name, best in self.gaussian.items()}
 
     def gaussian_losses(self) -> dict[str, float]:
-        """What `loss_y` and `loss_w` would be for the best predictor of Gaussian y and w with the train set's covariances."""
+        """Return the `loss_y` and `loss_w` of the best predictor of Gaussian y and w with the train set's covariances."""
         if self.codes is None:
             return {}
         white = torch.ones(1)
@@ -182,7 +182,7 @@ class LatentDDIM(Trainable):
             return self.to_codes(self.diffusion.sample(self.predicted, noise, steps, eta, clip=self.clip, seed=seed))
 
     def predicted(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the net says of x_t (N, 6, 16, 16) at t (N,) in 1..T, the noise or v, in the units that it was trained in."""
+        """Return the net's prediction, noise or v, for x_t (N, 6, 16, 16) at t (N,) in 1..T, in the net's units."""
         if self.codes is None:
             return self.net(x, t)
         y = F.pixel_unshuffle(x[:, : self.codes.y_channels], self.codes.factor)
@@ -190,7 +190,7 @@ class LatentDDIM(Trainable):
         return torch.cat([F.pixel_shuffle(y, self.codes.factor), w], dim=1)
 
     def to_codes(self, x: Tensor) -> Tensor:
-        """x_0 (N, 6, 16, 16) in the net's units -> z in the autoencoder's own."""
+        """x_0 (N, 6, 16, 16) in the net's units -> z in the autoencoder's units."""
         if self.codes is None:
             return x * self.std + self.mean
         y_channels = self.codes.y_channels
@@ -198,7 +198,7 @@ class LatentDDIM(Trainable):
 
 
 class SemanticPrior(Trainable):
-    """p(y): a diffusion of y's components, a vector. Trained on latents (N, 2, 6, 16, 16)."""
+    """p(y): a diffusion of the vector of y's principal components. It trains on latents (N, 2, 6, 16, 16)."""
 
     repeats = True
 
@@ -217,21 +217,21 @@ class SemanticPrior(Trainable):
         return [self.net]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared error of the net's v, per dimension, where a Gaussian's best predictor, v = 0, has 1."""
+        """Return the squared error of v per dimension. The best predictor of Gaussian codes, v = 0, would have 1."""
         y = self.codes.components(one_of_two(batch, self.flip))
         loss = self.diffusion.loss(self.net, y)
         return loss, {"loss": loss}
 
     @torch.no_grad()
     def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
-        """Noise (N, K, 1, 1) -> white y (N, C, S, S)."""
+        """Noise (N, K, 1, 1) -> whitened y (N, C, S, S)."""
         with autocast(noise.device):
             found = self.diffusion.sample(self.net, noise, steps, eta, seed=seed)
         return self.codes.laid_out(found)
 
 
 class TexturePrior(Trainable):
-    """p(w | y): a DDIM of w that is told y. Trained on latents (N, 2, 6, 16, 16)."""
+    """p(w | y): a DDIM of w conditioned on y. It trains on latents (N, 2, 6, 16, 16)."""
 
     repeats = True
 
@@ -249,35 +249,35 @@ class TexturePrior(Trainable):
         return [self.net]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared error of what the net predicts of w, per dimension, given a y that may be noisy or untold."""
+        """Return the net's squared error on w per dimension, given a y that may be noisy or dropped."""
         y, w = self.codes.split(one_of_two(batch, self.config.flip))
         most = round(self.config.y_noise * self.diffusion.steps)
         t_y = torch.randint(0, most + 1, (len(y),), device=y.device)
         y, _ = self.diffusion.noised(y, t_y)
-        untold = torch.rand(len(y), device=y.device) < self.config.drop
-        y, t_y = self._untold(y, t_y, untold)
+        dropped = torch.rand(len(y), device=y.device) < self.config.drop
+        y, t_y = self._drop(y, t_y, dropped)
         t = self.diffusion.draw_times(w)
         w, target = self.diffusion.noised(w, t)
         loss = F.mse_loss(self.net(w, t, y, t_y)[0].float(), target)
         return loss, {"loss": loss}
 
-    def _untold(self, y: Tensor, t_y: Tensor, untold: Tensor) -> tuple[Tensor, Tensor]:
-        """Where `untold` (N,) is set, y is zero and its time T."""
-        return y.masked_fill(untold[:, None, None, None], 0.0), t_y.masked_fill(untold, self.diffusion.steps)
+    def _drop(self, y: Tensor, t_y: Tensor, dropped: Tensor) -> tuple[Tensor, Tensor]:
+        """Set y to zero and its time to T where `dropped` (N,) is set."""
+        return y.masked_fill(dropped[:, None, None, None], 0.0), t_y.masked_fill(dropped, self.diffusion.steps)
 
     @torch.no_grad()
     def sample(self, noise: Tensor, y: Tensor, steps: int, eta: float, seed: int) -> Tensor:
-        """Noise (N, C', 16, 16) and white y (N, C, S, S) -> z (N, 6, 16, 16), in the autoencoder's own units."""
+        """Noise (N, C', 16, 16) and whitened y (N, C, S, S) -> z (N, 6, 16, 16), in the autoencoder's units."""
         guidance = self.config.guidance
         time = round(self.config.y_time * self.diffusion.steps)
         t_y = torch.full((len(y),), time, device=y.device)
-        told = self.diffusion.noised(y, t_y)[0] if time else y
-        untold = self._untold(told, t_y, torch.ones_like(t_y, dtype=torch.bool))
+        given = self.diffusion.noised(y, t_y)[0] if time else y
+        no_y, no_t = self._drop(given, t_y, torch.ones_like(t_y, dtype=torch.bool))
 
         def net(w: Tensor, t: Tensor) -> Tensor:
             if guidance == 1:
-                return self.net(w, t, told, t_y)[0]
-            both, _ = self.net(torch.cat([w, w]), torch.cat([t, t]), torch.cat([told, untold[0]]), torch.cat([t_y, untold[1]]))
+                return self.net(w, t, given, t_y)[0]
+            both, _ = self.net(torch.cat([w, w]), torch.cat([t, t]), torch.cat([given, no_y]), torch.cat([t_y, no_t]))
             with_y, without = both.float().chunk(2)
             return without + guidance * (with_y - without)
 
@@ -288,7 +288,7 @@ class TexturePrior(Trainable):
 
 
 class PlusPrior(nn.Module):
-    """Hybrid+'s model of z, with `LatentDDIM`'s way to sample: y from `semantic`, then w given y from `texture`."""
+    """Hybrid+'s prior of z: y from `semantic`, then w given y from `texture`. `sample` has the interface of `LatentDDIM`."""
 
     def __init__(self, semantic: SemanticPrior, texture: TexturePrior):
         super().__init__()
@@ -302,6 +302,6 @@ class PlusPrior(nn.Module):
         return self.texture.sample(noise[:, channels:], y, steps, eta, seed)
 
     def sample_given(self, y: Tensor, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
-        """y (N, C, 16, 16) as encoders give it, and noise (N, C', 16, 16) for w -> z with that y and a drawn w."""
+        """The encoder's y (N, C, 16, 16) and noise (N, C', 16, 16) for w -> z with this y and a sampled w."""
         z = self.texture.sample(noise, self.texture.codes.whiten(y), steps, eta, seed)
         return torch.cat([y, z[:, y.shape[1] :]], dim=1)

@@ -1,10 +1,11 @@
 """MoCo-v2 (He et al. 2020; Chen et al. 2020): a momentum encoder and a queue of keys for the contrast of equation (3).
 
-Batch norm lets a query and its key recognise each other by their batch's statistics, a leak that MoCo stops by shuffling
-its batches over GPUs. On one device two things stop it here. Keys are computed in small parts of the batch, each normalised
-by itself (split batch norm): a key carries the mark of a few images, a query that of the whole batch. And keys enter the
-queue before their queries are compared with it: what all keys of the batch share, their mark as well as their age, does
-not tell a query which of them is its own. Several processes gather the keys of all into the queue, which is the same in each.
+With batch norm, a query could recognise its key by the statistics of their common batch. MoCo prevents this leak by shuffling
+batches over GPUs. Here two measures prevent it on one device. First, keys are computed in small parts of the batch, each
+normalised alone (split batch norm), so a key depends on the statistics of a few images, and a query on those of the whole
+batch. Second, keys enter the queue before the queries are compared with it, so nothing that all keys of the batch share, such
+as their statistics or their age, tells a query which key is its own. Several processes gather their keys; the queue is the
+same in each.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hybrid.profiles.schema import Contrast
 
 
 def head(inputs: int, config: Contrast) -> nn.Sequential:
-    """MoCo-v2's head, of two layers unless `config` has more: features (N, ...) of `inputs` values -> (N, dim)."""
+    """Return MoCo-v2's projection head, two layers by default: features (N, ...) of `inputs` values -> (N, dim)."""
     layers = [nn.Flatten(), nn.Linear(inputs, config.hidden), nn.ReLU(inplace=True)]
     for _ in range((config.layers or 2) - 2):
         layers += [nn.Linear(config.hidden, config.hidden), nn.ReLU(inplace=True)]
@@ -31,7 +32,10 @@ def head(inputs: int, config: Contrast) -> nn.Sequential:
 
 
 def predictor(config: Contrast) -> nn.Module:
-    """What queries (N, dim) go through, and keys do not (Grill et al. 2020; Chen et al. 2021): two layers, or nothing."""
+    """Return the two-layer predictor of queries (N, dim), or the identity (Grill et al. 2020; Chen et al. 2021).
+
+    Keys do not pass through it.
+    """
     if config.predictor is None:
         return nn.Identity()
     return nn.Sequential(
@@ -40,12 +44,15 @@ def predictor(config: Contrast) -> nn.Module:
 
 
 def all_parts_at_once(device: torch.device) -> bool:
-    """A CPU's caches hold one part of a batch of keys; a GPU would wait for the many small kernels of each."""
+    """Return whether to compute all parts of a batch of keys in one pass.
+
+    A CPU's caches hold only one part at a time. A GPU is faster with one pass than with many small kernels for each part.
+    """
     return device.type != "cpu"
 
 
 class MoCo(nn.Module):
-    """The key side of the contrast: a momentum copy of the query network, and a first-in first-out queue of its keys."""
+    """The key side of the contrast: a momentum copy of the query network and a first-in first-out queue of its keys."""
 
     def __init__(self, query_network: nn.Module, config: Contrast):
         super().__init__()
@@ -58,7 +65,7 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def keys(self, *views: Tensor) -> Tensor:
-        """Images (N, 3, H, W), in an order of chance -> keys (N, dim) of length 1; of several views of them, the mean's."""
+        """Views (N, 3, H, W) in random order -> keys (N, dim) of length 1; several views give the normalised mean key."""
         x = views[0] if len(views) == 1 else torch.cat(views)
         parts = max(1, len(x) // self.config.key_batch)
         at_once = parts if len(x) % parts == 0 and all_parts_at_once(x.device) else 1
@@ -70,25 +77,26 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> Tensor:
-        """Put keys (N, dim) in the place of the oldest, and return their places (N,). N may not exceed the queue.
+        """Replace the oldest keys by these (N, dim), and return their places (N,) in the queue.
 
-        Several processes put the keys of all of them, in their order, and each gets the places of its own.
+        Several processes enqueue the keys of all, in the order of their ranks; each gets the places of its own keys.
+        Raises HybridError if there are more keys than places.
         """
         keys = torch.cat(distributed.gather(keys))
         size, count = len(self.queue), len(keys)
         if count > size:
-            raise HybridError(f"a batch of {count} keys does not fit a queue of {size}: lengthen the queue or cut the batch")
+            raise HybridError(f"a batch of {count} keys does not fit a queue of {size}: use a longer queue or a smaller batch")
         places = (self.pointer + torch.arange(count, device=keys.device)) % size
         self.queue[places] = keys
         self.pointer.add_(count).remainder_(size)
         return distributed.shard(places)
 
     def bound(self, queries: Tensor, places: Tensor) -> Tensor:
-        """I_CPC in nats of queries (N, dim) whose keys lie at `places` (N,) of the queue: m = queue, g = exp(q . k / T)."""
+        """Return I_CPC in nats for queries (N, dim) with their keys at `places` (N,): m = queue length, g = exp(q . k / T)."""
         queries = F.normalize(queries.float(), dim=1) / self.config.temperature
         return i_cpc(queries @ self.queue.T, places)
 
     @torch.no_grad()
     def momentum_update(self, query_network: nn.Module) -> None:
-        """Move the key network's weights a step of 1 - momentum towards the query network's."""
+        """Move the key network's weights towards the query network's by a fraction 1 - momentum."""
         torch._foreach_lerp_(list(self.key_network.parameters()), list(query_network.parameters()), 1 - self.config.momentum)

@@ -1,7 +1,7 @@
-"""The baseline DDIM in pixels (Song, Meng & Ermon 2020), on the hybrid prior's own diffusion and U-Net.
+"""The baseline DDIM on pixels (Song, Meng & Ermon 2020). It uses the same diffusion and U-Net as the hybrid's prior.
 
-Its representation is x_T, where its ODE carries an image, and its reconstruction is the way there and back (paper, Table 1).
-Data lie in [-1, 1] as DDPM has them. Evaluation mode is the caller's business, as `train` leaves it.
+Its representation is x_T, to which the ODE maps an image; to reconstruct, the ODE runs to x_T and back (paper, Table 1).
+Pixels are scaled to [-1, 1] as in DDPM. The caller sets evaluation mode; `train` returns the model in it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from hybrid.models.unet import UNet
 from hybrid.profiles import schema
 
 SHAPE = (3, 32, 32)
-ERROR_IMAGES = 32  # that the error is measured on for several S, where a profile does not say
+ERROR_IMAGES = 32  # images for the error at several S, unless the profile sets another number
 ERROR_STEPS = (10, 20, 50, 100)
-CLIP = 1.0  # bound on each estimate of x_0 while sampling: that of the data
+CLIP = 1.0  # bound on each estimate of x_0 while sampling, the same as that of the data
 
 
 class PixelDDIM(Trainable):
-    """A model of images; `config.clip` is a bound for latents and not used."""
+    """A DDIM of images. It does not use `config.clip`, which is a bound for latents."""
 
     repeats = True
 
@@ -35,7 +35,7 @@ class PixelDDIM(Trainable):
         self.error_images = config.error_images or ERROR_IMAGES
         self.error_steps = config.error_steps or ERROR_STEPS
         for steps in (self.encoding_steps, self.ode_steps):
-            self.diffusion.timesteps(steps)  # raises where the diffusion has fewer
+            self.diffusion.timesteps(steps)  # raises if the diffusion has fewer
 
     @property
     def device(self) -> torch.device:
@@ -45,7 +45,7 @@ class PixelDDIM(Trainable):
         return [self.net]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared error of what the net predicts, per dimension: uint8 images (N, 3, 32, 32), each with its own flip."""
+        """Return the net's squared error per dimension on uint8 images (N, 3, 32, 32), each randomly flipped."""
         x = 2 * as_float(batch) - 1
         flipped = torch.rand(len(x), device=x.device) < self.flip
         x = torch.where(flipped[:, None, None, None], x.flip(3), x)
@@ -53,25 +53,25 @@ class PixelDDIM(Trainable):
         return loss, {"loss": loss}
 
     def encode(self, images: Tensor, steps: int) -> Tensor:
-        """x_T of images (N, 3, 32, 32), uint8 or float in [0, 1], by the ODE in `steps` steps: the same shape, float32."""
+        """Images (N, 3, 32, 32), uint8 or float in [0, 1] -> x_T by the ODE in `steps` steps: the same shape, float32."""
         if images.shape[1:] != SHAPE:
             raise HybridError(f"images of shape {tuple(images.shape)} cannot be encoded: expected (N, 3, 32, 32)")
         return in_batches(lambda x: self.diffusion.encode(self.net, 2 * as_float(x) - 1, steps), self.device, images)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What the linear probe is given: x_T (N, 3072), in `config.encoding_steps` steps."""
+        """Return the features for the linear probe: x_T (N, 3072), in `config.encoding_steps` steps."""
         return {"x_T": self.encode(images, self.encoding_steps).flatten(1)}
 
     def reconstruct(self, images: Tensor, steps: int | None = None) -> Tensor:
-        """Images, to x_T and back in `steps` steps each (left out: config.ode_steps): float (N, 3, 32, 32) in [0, 1]."""
+        """Encode images to x_T and decode them, in `steps` steps each (default: config.ode_steps): float, in [0, 1]."""
         steps = steps or self.ode_steps
         x_T = self.encode(images, steps)
-        # Nothing is clipped on the way: the way there was not, and this one is to undo it.
+        # No clipping on the way back: encoding does not clip either, and decoding inverts it.
         x0 = in_batches(lambda x: self.diffusion.decode(self.net, x, steps), self.device, x_T)
         return ((x0 + 1) / 2).clamp(0, 1)
 
     def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """`count` new images: float (count, 3, 32, 32) in [0, 1]."""
+        """Draw `count` images: float (count, 3, 32, 32) in [0, 1]."""
         noise = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
         def draw(noise: Tensor, seeds: Tensor) -> Tensor:
@@ -81,10 +81,10 @@ class PixelDDIM(Trainable):
         return ((x0 + 1) / 2).clamp(0, 1)
 
     def errors_by_steps(self, images: Tensor, steps: tuple[int, ...] | None = None) -> dict[str, float]:
-        """DDIM's Table 2: the reconstruction's squared error in S steps, 1e-3 per dimension on [0, 1].
+        """Measure the squared error of reconstruction in S steps, in 1e-3 per dimension on [0, 1], as in DDIM's Table 2.
 
-        mse_s<S> is its mean over images, median_s<S> their median, which does not change with a few images that go astray. On a
-        few images from all over the set only, as S = 100 takes 200 passes of the net for each.
+        mse_s<S> is the mean over images; median_s<S> is the median, which a few failed images do not change. Only a few images,
+        spread over the set, are used: S = 100 needs 200 passes of the net for each.
         """
         chosen = torch.linspace(0, len(images) - 1, min(self.error_images, len(images))).long()
         images = as_float(images[chosen.to(images.device)].to(self.device))

@@ -1,7 +1,7 @@
-"""The U-Net of DDPM (Ho, Jain & Abbeel 2020, appendix B), which the paper's DDIM uses.
+"""The U-Net of DDPM (Ho, Jain & Abbeel 2020, appendix B), which DDIM also uses.
 
-Residual blocks are told the time, self-attention runs at the given resolutions and in the middle, and every branch ends
-in a zero-initialised convolution, so that an untrained net predicts zero noise.
+Residual blocks are conditioned on the time. Self-attention runs at the given resolutions and in the middle. Each branch ends
+in a zero-initialised convolution, so an untrained net predicts zero.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hybrid.profiles import schema
 
 
 def time_embedding(t: Tensor, channels: int) -> Tensor:
-    """Sines, then cosines, of t (N,) at channels / 2 frequencies from 1 to 1 / 10000: float32 (N, channels)."""
+    """Return sines, then cosines, of t (N,) at channels / 2 frequencies from 1 to 1 / 10000: float32 (N, channels)."""
     half = channels // 2
     frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000) / max(half - 1, 1)))
     angles = t.float()[:, None] * frequencies
@@ -25,14 +25,14 @@ def time_embedding(t: Tensor, channels: int) -> Tensor:
 
 
 def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution with weight and bias set to zero."""
+    """Set the weight and bias of a convolution to zero, and return it."""
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)
     return conv
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation in 32 groups, or fewer where that would leave less than four channels to a group."""
+    """Group normalisation with at most 32 groups, of at least four channels each."""
 
     def __init__(self, channels: int):
         most = max(1, min(32, channels // 4))
@@ -40,12 +40,13 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) -> the same shape, channels_last."""
-        # PyTorch's kernel is five times slower in channels_last on a CPU, both copies counted, and leaves it on CUDA.
+        # On a CPU, PyTorch's channels_last kernel takes five times as long as this, both copies included. On CUDA, PyTorch
+        # does not keep channels_last.
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
 
 class ResidualBlock(nn.Module):
-    """Two times GroupNorm, swish, 3x3, with the time added between them and dropout before the second convolution."""
+    """Two times GroupNorm, swish, 3x3. The time embedding is added between them; dropout precedes the second convolution."""
 
     def __init__(self, channels_in: int, channels_out: int, time_channels: int, dropout: float):
         super().__init__()
@@ -58,7 +59,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x (N, channels_in, H, W), embedding (N, time_channels), already activated -> (N, channels_out, H, W)."""
+        """x (N, channels_in, H, W), activated embedding (N, time_channels) -> (N, channels_out, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = h + self.time(embedding)[:, :, None, None]
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
@@ -80,14 +81,14 @@ class Attention(nn.Module):
         q, k, v = qkv.flatten(1, 2).unsqueeze(1).chunk(3, dim=-1)  # each (N, 1, HW, C)
         if x.is_cuda:
             h = F.scaled_dot_product_attention(q, k, v)
-        else:  # the fused kernel takes three times as long on a CPU for these few pixels, most of it in the backward pass
+        else:  # for so few pixels the fused kernel takes three times as long on a CPU, mostly in the backward pass
             h = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
         h = h.squeeze(1).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)  # (N, C, H, W), channels_last
         return x + self.out(h)
 
 
 class Stage(nn.Module):
-    """A residual block, followed by attention where `attend` is set."""
+    """A residual block, followed by attention if `attend` is set."""
 
     def __init__(self, channels_in: int, channels_out: int, time_channels: int, dropout: float, attend: bool):
         super().__init__()
@@ -100,21 +101,21 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predicts from x at time t what the diffusion asks for (`predict`), of x's shape.
+    """Predicts the diffusion's target (`predict`) from x at time t, in x's shape.
 
     channels_in: channels of x and of the prediction. channels: width at full resolution, an even number. multipliers:
     width of each level, in units of `channels`; each level has half the resolution of the one before. blocks: residual
-    blocks per level on the way down, one more on the way up. attention: resolutions with self-attention; the middle
-    always has it. dropout: in [0, 1). size: height and width of x. patch: pixels of a side folded into channels before all
-    else and unfolded at the end, for CPUs; the full resolution is then size / patch.
+    blocks per level on the way down; one more per level on the way up. attention: resolutions with self-attention; the middle
+    always has it. dropout: in [0, 1). size: height and width of x. patch: side of the square of pixels that is folded into
+    channels at the start and unfolded at the end, to save work on CPUs; the full resolution is then size / patch.
 
-    DDPM's net for CIFAR-10 is UNet(3, 128, (1, 2, 2, 2), 2, (16,), 0.1, 32). Raises HybridError where the size does not
-    halve often enough, no level has a resolution of `attention`, or `channels` is odd.
+    DDPM's net for CIFAR-10 is UNet(3, 128, (1, 2, 2, 2), 2, (16,), 0.1, 32). Raises HybridError if `patch` does not divide the
+    size, the size cannot be halved often enough, no level has a resolution in `attention`, or `channels` is odd.
     """
 
     @classmethod
     def of(cls, config: schema.Diffusion, channels_in: int, size: int) -> UNet:
-        """The net that a profile asks for."""
+        """Build the net of a profile's config."""
         return cls(
             channels_in,
             config.channels,
@@ -154,13 +155,13 @@ class UNet(nn.Module):
         self.channels = channels
 
         time_channels = 4 * channels
-        # Every block starts from the activated embedding, so it is activated once, here.
+        # All blocks use the activated embedding, so it is activated once, here.
         self.time = nn.Sequential(
             nn.Linear(channels, time_channels), nn.SiLU(), nn.Linear(time_channels, time_channels), nn.SiLU()
         )
         self.first = nn.Conv2d(channels_in, channels, 3, padding=1)
 
-        width, skips = channels, [channels]  # channels of the current activation and of those kept for the way up
+        width, skips = channels, [channels]  # channels of the current activation and of the skip connections
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for level in range(levels):
             stages = nn.ModuleList()
@@ -198,9 +199,9 @@ class UNet(nn.Module):
         return self._run(x, self.time(time_embedding(t, self.channels)))[0]
 
     def _run(self, x: Tensor, embedding: Tensor, entering: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The prediction, and the features at the lowest resolution, at whose entrance `entering` is added."""
+        """Return the prediction and the features at the lowest resolution. `entering` is added to the input of that level."""
         if tuple(x.shape[1:]) != self.shape:
-            raise HybridError(f"x has the shape {tuple(x.shape)}; give this net images of the shape {self.shape}")
+            raise HybridError(f"x has the shape {tuple(x.shape)}; this net takes images of the shape {self.shape}")
         x = F.pixel_unshuffle(x, self.patch)  # (N, channels_in patch^2, size / patch, size / patch)
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         skips = [h]
@@ -225,12 +226,12 @@ class UNet(nn.Module):
 
 
 class CodeUNet(UNet):
-    """A U-Net of w that sees y at y's own, coarse resolution, and predicts for both.
+    """A U-Net of w that takes y at y's own, coarse resolution, and predicts both.
 
-    y (N, C, S, S) enters where the U-Net has S x S pixels, is told to all blocks beside the time, and what is predicted for it
-    leaves there. Each of the two has its own time, so that y can be as noisy as w, given as it is, or unknown (pure noise).
+    y (N, C, S, S) enters at the level with S x S pixels, and its prediction leaves there. An embedding of y also conditions all
+    blocks, together with the times. w and y have separate times, so y can be as noisy as w, clean, or unknown (pure noise).
 
-    Raises HybridError where no level of the net has y's resolution last.
+    Raises HybridError unless the lowest level of the net has y's resolution.
     """
 
     def __init__(
@@ -268,7 +269,7 @@ class CodeUNet(UNet):
     def forward(  # type: ignore[override]
         self, w: Tensor, t: Tensor, y: Tensor, t_y: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """w (N, ...) at times t (N,), y (N, C, S, S) at t_y (N,) -> what is predicted for w and, with `predict_y`, for y."""
+        """w (N, ...) at times t (N,), y (N, C, S, S) at t_y (N,) -> the predictions for w and, with `predict_y`, for y."""
         embedding = self.time[:-1](time_embedding(t, self.channels)) + self.y_time(time_embedding(t_y, self.channels))
         embedding = F.silu(embedding + self.y_all(y.flatten(1)))
         w, lowest = self._run(w, embedding, self.y_in(y))
@@ -276,8 +277,10 @@ class CodeUNet(UNet):
 
 
 class ResidualMLP(nn.Module):
-    """A net for vectors without neighbourhoods: residual blocks of two layers, each told the time (as RCG has them, Li et al.
-    2023). It takes and gives maps (N, C, S, S), which it reads as vectors; an untrained one predicts zero."""
+    """A net for vectors: residual blocks of two layers, each conditioned on the time, as in RCG (Li et al. 2023).
+
+    It takes and returns maps (N, C, S, S), which it flattens to vectors. An untrained net predicts zero.
+    """
 
     def __init__(self, shape: tuple[int, int, int], width: int, blocks: int, dropout: float = 0.0):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Minutes on a GPU: the laptop's recipe with wider networks and larger batches."""
+"""Minutes on a GPU: the recipe of `laptop` with wider networks and larger batches."""
 
 from hybrid.profiles.schema import (
     NVAE,

@@ -1,4 +1,4 @@
-"""One GPU, the paper's sizes. Where it leaves settings open: MoCo's for CIFAR, NVAE's cells, DDPM's and DDIM's net."""
+"""The paper's sizes, for one GPU. Settings that the paper leaves open: MoCo's for CIFAR, NVAE's cells, DDPM's net."""
 
 from hybrid.profiles.schema import (
     NVAE,
@@ -66,7 +66,7 @@ PROFILE = Profile(
         attention=(16,),
         dropout=0.1,
     ),
-    # BigGAN's widths, rate and four steps of D for CIFAR-10, each on 64 images instead of 50, in this loop's schedule.
+    # BigGAN's widths, learning rate and four steps of D for CIFAR-10. Each step has 64 images, not 50; the schedule is ours.
     biggan=BigGAN(
         training=Training(epochs=500, batch=256, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.9999),
         generator_channels=64,

@@ -1,4 +1,4 @@
-"""Seconds: every line of the pipeline runs, the numbers mean nothing. For tests."""
+"""Seconds: the whole pipeline runs on almost no data, and the numbers mean nothing. For tests."""
 
 from hybrid.profiles.schema import (
     NVAE,

@@ -1,1 +1,1 @@
-"""Pictures and tables, drawn from kept data."""
+"""Figures and tables, drawn from saved data."""

@@ -1,4 +1,4 @@
-"""Table 1 and the trainings behind it as pictures: what each method gives for its accuracy, and how it came there."""
+"""Table 1 as a figure, accuracy against error and distance, and the loss curves of the trainings."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COLOURS = dict(zip(TITLES, sns.color_palette("deep", len(TITLES)), strict=True))
 MARKERS = dict(zip(TITLES, "oPsD^v", strict=True))
 AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
 STYLE = {"font.family": "DejaVu Sans", "font.size": 8}
-Points = dict[str, tuple[float, float]]  # of methods
-NOT_SCALARS = ("step", "epoch", "seconds")  # of a history's columns
+Points = dict[str, tuple[float, float]]  # method -> position
+NOT_SCALARS = ("step", "epoch", "seconds")  # columns of a history that are no scalars of the training
 
-# Where a label may stand about its point, the best place first: which side of it is nearest, and how far, in points.
+# Positions of a label around its point, best first: horizontal and vertical alignment, and the offset in points.
 PLACES = [
     (horizontal, vertical, distance * right, distance * up)
     for distance in (7, 12, 18, 26)
@@ -45,10 +45,10 @@ EDGE_PLACES = [
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Accuracy (percent) against MSE (1e-3 per dimension) and against the samples' distance, from `table.tidy`'s rows.
+    """Draw accuracy (percent) against MSE (1e-3 per dimension) and against the samples' distance, from rows of `table.tidy`.
 
-    Up and right is better. The distance is FID where any method has one, else the stand-in that most have. A method of
-    which accuracy alone is known is a line across. The paper's numbers are hollow. What is not there is named below.
+    Up and right is better. The distance is FID if any method has it, else the stand-in that most methods have. A method with
+    only an accuracy is a vertical line. The paper's numbers are hollow. A line below names missing methods.
     """
     ours, spread, paper = (_wide(table, column) for column in ("value", "std", "paper"))
     distances = [m for m in ours if (m == "fid" or m.startswith("fd_")) and ours[m].notna().any()]
@@ -68,14 +68,14 @@ def draw(table: pd.DataFrame) -> Figure:
         axes[1].set_title("classifies and generates")
         figure.supxlabel(_remarks(ours, paper, distance), x=0.01, ha="left", fontsize=7, color="0.4")
         sns.despine(figure)
-        figure.draw_without_rendering()  # labels find their places among things that are in theirs
+        figure.draw_without_rendering()  # fix the layout before placing labels
         for metric, axis in panels.items():
             _labels(axis, metric, ours, spread, paper)
     return figure
 
 
 def curves(histories: dict[str, pd.DataFrame]) -> Figure:
-    """The loss over minutes of each training, by <method>-<stage>; where a history has no `loss`, its first scalar."""
+    """Draw the loss of each training, by <method>-<stage>, over minutes. Without a `loss`, draw the history's first scalar."""
     columns = max(1, min(4, len(histories)))
     rows = max(1, -(-len(histories) // columns))
     with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(STYLE):
@@ -98,15 +98,15 @@ def curves(histories: dict[str, pd.DataFrame]) -> Figure:
 
 
 def _wide(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One of the table's columns, a row a method and a column a metric, NaN where there is nothing."""
+    """Pivot one column of the table: a row per method, a column per metric, NaN where there is no value."""
     wide = table.astype({column: float}).pivot(index="method", columns="metric", values=column)
     return wide.reindex(index=list(TITLES), columns=wide.columns.union(["mse", "fid", "acc"]))
 
 
 def _split(numbers: pd.DataFrame, metric: str) -> tuple[Points, Points]:
-    """The methods that have a point in a panel, (accuracy, metric); and those with accuracy alone, (accuracy, 0)."""
+    """Return the methods with a point in a panel, (accuracy, metric), and those with only an accuracy, (accuracy, 0)."""
     known = numbers[numbers["acc"].notna()]
-    if metric == "mse":  # Hybrid+ has the hybrid's representation, and would be the same point
+    if metric == "mse":  # Hybrid+ has the hybrid's representation, so its point would be the same
         known = known.drop([name for name, method in TABLE.items() if method.first], errors="ignore")
     points, edges = known.dropna(subset=metric), known[known[metric].isna()]
     at = {name: (row["acc"], row[metric]) for name, row in points.iterrows()}
@@ -114,7 +114,7 @@ def _split(numbers: pd.DataFrame, metric: str) -> tuple[Points, Points]:
 
 
 def _shown(ours: pd.DataFrame, paper: pd.DataFrame, metric: str) -> tuple[Points, Points, Points, Points]:
-    """Points and edges of ours, then of the paper's, which has none to set beside a distance that it does not give."""
+    """Return our points and edges, then the paper's. The paper has none for a distance that it does not report."""
     theirs = _split(paper, metric) if paper[metric].notna().any() else ({}, {})
     return *_split(ours, metric), *theirs
 
@@ -126,7 +126,7 @@ def _points(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
     for name, (accuracy, _) in paper_edges.items():
         axis.axvline(accuracy, color=COLOURS[name], linestyle=":", linewidth=1, zorder=1)
     for name, point in paper_points.items():
-        line = np.array([point, *([points[name]] if name in points else [])]).T  # the paper's first, a thin line to ours
+        line = np.array([point, *([points[name]] if name in points else [])]).T  # from the paper's point, a thin line to ours
         axis.plot(*line, MARKERS[name], linestyle="-", linewidth=0.7, color=COLOURS[name], mfc="white", markevery=[0], ms=6)
     if points:
         names = list(points)
@@ -163,7 +163,7 @@ def _points(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
 
 
 def _labels(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, paper: pd.DataFrame) -> None:
-    """Names beside points and along lines, each where it covers nothing; the paper's only where there is none of ours."""
+    """Place names at points and along lines without overlaps. The paper's points get names only if ours are missing."""
     points, edges, paper_points, paper_edges = _shown(ours, paper, metric)
     across = axis.get_xaxis_transform()  # x in percent, y from 0 to 1 over the panel
     taken = [text.get_window_extent() for text in axis.texts]
@@ -194,14 +194,14 @@ def _labels(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
             for horizontal, vertical, right, up in places:
                 label.set(ha=horizontal, va=vertical, position=(right, up))
                 box = label.get_window_extent()
-                inside = axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max)
-                if inside and not box.count_overlaps(taken):
+                fits = axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max)
+                if fits and not box.count_overlaps(taken):
                     break
             taken.append(box)
 
 
 def _along(line: np.ndarray, radius: float) -> list[Bbox]:
-    """Squares of `radius` pixels along a line (2, 2) on the sheet."""
+    """Return squares of `radius` pixels along a line (2, 2), in pixels of the figure."""
     start, end = line
     return [Bbox([centre - radius, centre + radius]) for centre in np.linspace(start, end, 40)]
 
@@ -212,7 +212,7 @@ def _nothing(axis: Axes, text: str) -> None:
 
 
 def _remarks(ours: pd.DataFrame, paper: pd.DataFrame, distance: str) -> str:
-    """What the picture's signs mean, where it has them, and what is not in it."""
+    """Explain the figure's line styles, if it uses them, and name missing methods."""
     absent = ours.index[ours.isna().all(axis=1)]
     unplaced = ours.index[ours["acc"].isna()].difference(absent, sort=False)
     remarks = []

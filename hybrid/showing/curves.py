@@ -1,4 +1,4 @@
-"""The course of training: both bounds in nats, and the reconstruction's error."""
+"""Training curves: both bounds in nats, and the error of reconstruction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hybrid.profiles.schema import Profile
 
 
 def draw(history: pd.DataFrame, profile: Profile) -> Figure:
-    """I_CPC under its cap of log m, I_BA which has none, and the MSE, over the epochs of the first stage's training."""
+    """Draw I_CPC with its upper limit log m, I_BA and the MSE over the epochs of the first stage."""
     representation = profile.hybrid.representation
     cap = math.log(representation.contrast.queue)
     with sns.axes_style("whitegrid"), plt.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):

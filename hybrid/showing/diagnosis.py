@@ -1,4 +1,4 @@
-"""The tables of `hybrid diagnose` as Markdown and as a picture."""
+"""The tables of `hybrid diagnose` as Markdown and as a figure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hybrid.showing import figures
 
 
 def markdown(diagnosis: dict[str, pd.DataFrame]) -> str:
-    """The tables for people, each under its name."""
+    """Format the tables as Markdown, each under its name."""
     return "\n\n".join(f"{name}\n\n{frame.round(3).to_markdown()}" for name, frame in diagnosis.items() if len(frame))
 
 
 def as_json(diagnosis: dict[str, pd.DataFrame]) -> dict:
-    """The tables as lists of rows, each with its index."""
+    """Return the tables as lists of rows, each with its index."""
     return {name: json.loads(frame.reset_index().to_json(orient="records")) for name, frame in diagnosis.items()}
 
 
 def draw(diagnosis: dict[str, pd.DataFrame]) -> Figure:
-    """Four panels: spectra, losses, the samples' power, distances."""
+    """Draw four panels: spectra, losses, the samples' power, distances."""
     with plt.rc_context(figures.STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
         (left, right), (below, last) = axes

@@ -1,4 +1,4 @@
-"""What y, w and z keep of an image, as bars."""
+"""Bar charts of the information that y, w and z keep about an image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOURS = {"y": "C0", "w": "C1", "z": "0.6"}
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """`judging.factors.study`'s rows, a row a factor and a column a part: scores, and accuracies of kinds."""
+    """Pivot the rows of `judging.factors.study`: a row per factor, a column per part, with scores and accuracies of kinds."""
     wide = rows.pivot(index="factor", columns="part", values="score")[list(COLOURS)]
     if "accuracy" in rows:
         kinds = rows.dropna(subset="accuracy").pivot(index="factor", columns="part", values="accuracy")
@@ -22,7 +22,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(studies: dict[str, pd.DataFrame]) -> Figure:
-    """A panel for each of the named `judging.factors.study`s: a group of bars a factor, a bar a part of the code."""
+    """Draw a panel for each named result of `judging.factors.study`: a group of bars per factor, a bar per part of the code."""
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
         figure, axes = plt.subplots(1, len(studies), figsize=(4.5 * len(studies), 3), squeeze=False, layout="constrained")
         for axis, (title, rows) in zip(axes[0], studies.items(), strict=True):

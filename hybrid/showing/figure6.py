@@ -1,4 +1,4 @@
-"""Figure 6, drawn from saved data: same y with other w, and same w with other y."""
+"""Figure 6, drawn from saved data: same y with different w, and same w with different y."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hybrid.showing import figures
 
 
 def numbers(data: dict) -> pd.DataFrame:
-    """The figure's numbers for people: a row for each set of pictures."""
+    """Format the figure's numbers as a table: a row for each set of images."""
     judges = [name.removesuffix("_images") for name in data if name.endswith("_images")]
     found = {
         name: float(value)
@@ -30,7 +30,7 @@ def numbers(data: dict) -> pd.DataFrame:
 
 
 def draw(data: dict) -> Figure:
-    """Left pictures of the same y and other w, right of the same w and other y; each row beside the test image it is of."""
+    """Draw images with the same y (left) and with the same w (right). Each row starts with its test image."""
     titles = {"y": "same y, other w", "w": "same w, other y"}
     with plt.rc_context(figures.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(11, 0.6 * len(data["start"]) + 0.6), layout="constrained")

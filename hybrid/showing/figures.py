@@ -1,6 +1,6 @@
 """Figures 2-5 of the paper: interpolations between test images, drawn from saved data.
 
-`interpolations` computes what a figure shows, an .npz keeps it, `draw` needs nothing but that file. The same data gives the
+`judging.interpolations` computes the data, an .npz file stores it, and `draw` needs only that file. The same data gives the
 same bytes, as PNG and as PDF.
 """
 
@@ -26,8 +26,8 @@ STYLE = {"savefig.dpi": 150, "figure.dpi": 100, "font.family": "DejaVu Sans", "p
 
 
 def draw(data: dict) -> Figure:
-    """One panel a part: each row a path from start (left, t = 1) to end (right, t = 0), between the two images themselves."""
-    from matplotlib import pyplot as plt  # slow to import, here and below: figures are computed without it
+    """Draw a panel per part. Each row is a path from t = 1 (left) to t = 0 (right), between the two original images."""
+    from matplotlib import pyplot as plt  # imported here and below because it is slow; computing figures does not need it
 
     parts = [part for part in TITLES if part in data]
     rows, frames = data[parts[0]].shape[:2]
@@ -52,7 +52,7 @@ def draw(data: dict) -> Figure:
 
 
 def grid(data: dict, part: str, gap: int = 2, aside: int = 10) -> np.ndarray:
-    """Start images, the paths and end images on one white sheet (H, W, 3)."""
+    """Arrange start images, paths and end images on one white sheet (H, W, 3)."""
     path = data[part]
     rows, frames, size = path.shape[:3]
     height, width = rows * (size + gap) - gap, (frames + 2) * (size + gap) - gap + 2 * aside
@@ -66,7 +66,7 @@ def grid(data: dict, part: str, gap: int = 2, aside: int = 10) -> np.ndarray:
 
 
 def _centres(frames: int, size: int = 32, gap: int = 2, aside: int = 10) -> list[float]:
-    """Where the columns of `grid` lie: the true images stand apart from the decoded ones."""
+    """Return the centres of the columns of `grid`. A gap separates the original images from the decoded ones."""
     left = np.arange(frames + 2) * (size + gap)
     left[1:] += aside
     left[-1] += aside
@@ -74,7 +74,7 @@ def _centres(frames: int, size: int = 32, gap: int = 2, aside: int = 10) -> list
 
 
 def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
-    """Images (N, 3, H, W) uint8 as a plain picture."""
+    """Draw images (N, 3, H, W) uint8 as a plain grid."""
     from matplotlib import pyplot as plt
 
     grid = tile(images, columns)
@@ -85,7 +85,7 @@ def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
 
 
 def draw_gallery(data: dict) -> Figure:
-    """Left the samples; right test images, each row above the row of its reconstructions."""
+    """Draw samples (left) and test images (right), each row above the row of its reconstructions."""
     from matplotlib import pyplot as plt
 
     both = np.stack([data["originals"].reshape(4, 8, 3, 32, 32), data["reconstructions"].reshape(4, 8, 3, 32, 32)], axis=1)
@@ -102,7 +102,7 @@ def draw_gallery(data: dict) -> Figure:
 
 
 def draw_galleries(galleries: dict[str, dict]) -> Figure:
-    """A row a method (title -> its gallery): left 36 samples, right eight test images above their reconstructions."""
+    """Draw a row per method (title -> gallery): 36 samples, and eight test images above their reconstructions."""
     from matplotlib import pyplot as plt
 
     with plt.rc_context(STYLE):
@@ -126,7 +126,7 @@ def draw_galleries(galleries: dict[str, dict]) -> Figure:
 
 
 def show(figure: Figure) -> None:
-    """Show a figure in a notebook, once, as PNG, and close it."""
+    """Show a figure once in a notebook, as PNG, and close it."""
     from IPython.display import display
     from matplotlib import pyplot as plt
 
@@ -135,7 +135,7 @@ def show(figure: Figure) -> None:
 
 
 def save_figure(figure: Figure, stem: Path) -> None:
-    """Write `stem`.png and `stem`.pdf without dates or versions in them, and close the figure."""
+    """Write `stem`.png and `stem`.pdf, without dates or versions in the files, and close the figure."""
     from matplotlib import pyplot as plt
 
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"Creator": None, "Producer": None, "CreationDate": None})):

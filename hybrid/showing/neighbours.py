@@ -1,4 +1,4 @@
-"""Samples beside their nearest train images, drawn from a saved gallery."""
+"""Samples and their nearest train images, drawn from a saved gallery."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hybrid.showing import figures
 
 
 def draw(gallery: dict) -> Figure:
-    """A gallery's first samples, each left of its nearest train images: on features, and in pixels."""
+    """Draw a gallery's first samples, each left of its nearest train images by features and by pixels."""
     rows = min(SAMPLES, len(gallery["samples"]))
     with plt.rc_context(figures.STYLE):
         figure, axes = plt.subplots(1, 3, figsize=(7, 0.62 * rows + 0.6), width_ratios=(1, COUNT, COUNT), layout="constrained")

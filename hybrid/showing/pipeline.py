@@ -1,4 +1,4 @@
-"""Figure 1 of the paper: the pipeline, drawn."""
+"""A drawing of the pipeline, as in Figure 1 of the paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IMAGE, NET, Y, W = "#e8edf5", "#ffffff", "#f6c58f", "#a9cce3"
 
 
 def draw() -> Figure:
-    """(a) autoencoder and contrast on y; (b) the DDIM on the frozen z."""
+    """Draw (a) autoencoder and contrast on y; (b) the DDIM on the frozen z."""
     figure, axis = plt.subplots(figsize=(9, 3.9), layout="constrained")
     axis.set(xlim=(0, 18), ylim=(-3.3, 4.5))
     axis.axis("off")

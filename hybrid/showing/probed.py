@@ -1,4 +1,4 @@
-"""A confusion matrix, and images beside their nearest ones."""
+"""Figures of a probe's confusion matrix, and of images with their nearest neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hybrid.showing import figures
 
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
-    """Counts (C, C), a row a true class, shaded by their share of the row; the counts are written where there is room."""
+    """Draw counts (C, C), a row per true class, shaded by their share of the row. Up to 15 classes also get the numbers."""
     size = 1.6 + 0.32 * len(names) if len(names) <= 30 else 10
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     with plt.rc_context(figures.STYLE):
@@ -31,7 +31,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def neighbours(queries: np.ndarray, found: np.ndarray, titles: Sequence[Sequence[str]], name: str = "query") -> Figure:
-    """Queries uint8 (n, 3, H, W), each left of its nearest images (n, k, 3, H, W) with titles; `name` heads the queries."""
+    """Draw queries, uint8 (n, 3, H, W), left of their nearest images (n, k, 3, H, W) with titles. `name` heads the queries."""
     rows, columns = found.shape[:2]
     with plt.rc_context(figures.STYLE):
         figure, axes = plt.subplots(

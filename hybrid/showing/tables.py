@@ -1,4 +1,4 @@
-"""Table 1 as a picture."""
+"""Table 1 as a figure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hybrid.experiments.table import formatted
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Table 1 as a picture."""
+    """Draw Table 1."""
     shown = formatted(table).reset_index()
     figure, axis = plt.subplots(figsize=(1.5 * len(shown.columns), 0.45 * (len(shown) + 1)), layout="constrained")
     axis.axis("off")

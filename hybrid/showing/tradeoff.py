@@ -1,4 +1,4 @@
-"""What alpha and the split of z trade: accuracy on y against the reconstruction's error."""
+"""The trade-off between accuracy on y and error of reconstruction, over alpha and over the number of y's channels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hybrid.showing import figures
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Over alpha, then over y's channels: accuracy on y and the error; means over seeds, and each seed as a point."""
+    """Draw accuracy on y and error, over alpha and over y's channels: lines for means over seeds, points for single seeds."""
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
         figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
         alphas, channels = (rows[rows["sweep"] == sweep] for sweep in ("alpha", "y_channels"))
         _both(axes[0], alphas, "alpha", "alpha: 0 is MoCo-v2, 1 the autoencoder")
         least = alphas.loc[alphas["alpha"] > 0, "alpha"].min()
-        axes[0].set_xscale("symlog", linthresh=least)  # alpha = 0 has a place on it
+        axes[0].set_xscale("symlog", linthresh=least)  # it can show alpha = 0
         _both(axes[1], channels, "y_channels", "channels of y, of z's 6")
         sns.despine(figure, right=False)
     return figure

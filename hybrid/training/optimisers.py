@@ -1,4 +1,4 @@
-"""Optimisers and their schedule."""
+"""Optimisers and their learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from hybrid.profiles.schema import Training
 
 
 def optimiser_for(module: nn.Module, config: Training, graphed: bool = False) -> torch.optim.Optimizer:
-    """The optimiser of a module's parameters; `graphed`: its step is going to be captured in a CUDA graph."""
+    """Return the optimiser of a module's parameters. `graphed`: its step will be captured in a CUDA graph."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     weights = {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay}
     others = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
     if config.optimiser == "adamw":
         return torch.optim.AdamW([weights, others], lr=config.lr, betas=config.betas, fused=True, capturable=graphed)
-    from hybrid.training.muon import Muon  # imports timm, which takes its time
+    from hybrid.training.muon import Muon  # imports timm, which is slow
 
-    # Muon's steps are as large as AdamW's at the same rate, and NAdamW moves what is no matrix.
+    # At the same learning rate Muon's updates are as large as AdamW's. NAdamW updates parameters that are not matrices.
     groups = [weights, others | {"use_fallback": True}]
     return Muon(groups, lr=config.lr, betas=config.betas, nesterov=True, capturable=graphed)
 

@@ -1,4 +1,4 @@
-"""A training's sign of life: a bar on a terminal, elsewhere (a log, Slurm, CI) a plain line a minute."""
+"""The progress of a training: a bar on a terminal; elsewhere (logs, Slurm, CI) a plain line per minute."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LINE_SECONDS = 60.0  # between plain lines
 
 
 class Progress:
-    """Of `steps` steps with so many images each, `step` of which are done. The first process alone shows anything."""
+    """The progress of a training with `steps` steps of `images` images, after `step` steps. Only rank 0 shows it."""
 
     def __init__(self, folder: Path, step: int, steps: int, per_epoch: int, images: int):
         self.name, self.steps, self.per_epoch, self.images = "/".join(folder.parts[-3:]), steps, per_epoch, images
         self.first, self.began = step, time.monotonic()
-        self.said = self.began
-        silent = True if distributed.rank() else None  # None: where standard error is no terminal
+        self.last_line = self.began
+        silent = True if distributed.rank() else None  # None: hide the bar if standard error is no terminal
         done, total = step * images, steps * images
         self.bar = tqdm(desc=folder.name, initial=done, total=total, unit=" images", unit_scale=True, disable=silent)
         self.plain = self.bar.disable and not silent
@@ -33,12 +33,12 @@ class Progress:
         self.bar.close()
 
     def update(self, step: int, sums: dict[str, Tensor], count: int, after: float | None) -> None:
-        """So many steps are done; `sums` are of scalars over the last `count`; `after`: seconds of other work after these."""
+        """Show that `step` steps are done. `sums`: of scalars over the last `count` steps; `after`: seconds of later work."""
         self.bar.update(self.images)
         now = time.monotonic()
-        if not self.plain or now - self.said < LINE_SECONDS:
+        if not self.plain or now - self.last_line < LINE_SECONDS:
             return
-        self.said = now
+        self.last_line = now
         left = (now - self.began) / (step - self.first) * (self.steps - step)
         scalars = [f"{key} {value.item() / count:.3g}" for key, value in sums.items()]
         words = [f"epoch {step / self.per_epoch:.2f} of {self.steps // self.per_epoch}", *scalars, f"{in_words(left)} left"]
@@ -47,12 +47,12 @@ class Progress:
         print(f"{self.name}: {', '.join(words)}", file=sys.stderr, flush=True)
 
     def show(self, values: dict[str, float]) -> None:
-        """The means of a line of the history, beside the bar."""
+        """Show the means of a line of the history next to the bar."""
         self.bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
 
 
 def in_words(seconds: float) -> str:
-    """A duration with two digits: 8 s, 2.5 min, 31 h, 4.2 days."""
+    """Format a duration with two digits: 8 s, 2.5 min, 31 h, 4.2 days."""
     for unit, size, most in (("s", 1, 60), ("min", 60, 90), ("h", 3600, 48), ("days", 86400, float("inf"))):
         if (count := seconds / size) < most:
             return f"{count:.0f} {unit}" if unit == "s" or count >= 10 else f"{count:.1f} {unit}"

@@ -1,7 +1,7 @@
-"""Where one's own numbers lie among those that others had: committed outcomes of several seeds, on several kinds of machine.
+"""Compare your numbers with committed outcomes of several seeds on several kinds of machine.
 
-results/<profile>/<data set>/expected.json is a list of outcomes, one for each run and method: `method`, `seed`, `device`,
-`precision`, `commit`, `recipe` (what it was made and judged by, as a digest) and `metrics`. `hybrid expect` adds to it.
+results/<profile>/<data set>/expected.json is a list of outcomes, one per run and method, with `method`, `seed`, `device`,
+`precision`, `commit`, `recipe` (a digest of the settings for training and judging) and `metrics`. `hybrid expect` adds to it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.machine.files import read_json, write_json
 
-COVERAGE = 0.99  # of a further run's numbers that lie in the expected ranges, if its machine and seed are like the others'
-FEWEST = 3  # outcomes that a range is made of
+COVERAGE = 0.99  # probability that a number of a further run, on a similar machine, lies in its expected range
+FEWEST = 3  # smallest number of outcomes for a range
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One number of one's own beside the committed ones."""
+    """One of your numbers and the committed ones."""
 
     method: str
     metric: str
     yours: float
-    committed: float  # of the same seed where it is among them, else of the first run
-    low: float | None  # of the expected range; None: there are too few outcomes for one
-    high: float | None
+    committed: float  # of the same seed if there is one, else of the first run
+    low: float | None  # lower end of the expected range; None: too few outcomes
+    high: float | None  # upper end
 
     @property
     def outside(self) -> bool:
@@ -51,14 +51,14 @@ class Comparison:
 
 
 def file(experiment: Experiment) -> Path:
-    """Where the outcomes lie that an experiment's are compared with: in the repository, whatever the home is."""
+    """Return the file of the outcomes to compare with. It is in the repository, wherever HYBRID_HOME is."""
     return paths.REPOSITORY / "results" / experiment.profile.name / experiment.slug / "expected.json"
 
 
 def add(experiment: Experiment) -> Path:
-    """Add the experiment's outcomes; they take the place of those of the same seed, device and precision.
+    """Add the experiment's outcomes to the file and return its path. They replace those of the same seed, device and precision.
 
-    Raises HybridError where nothing is judged.
+    Raises HybridError if no method is judged yet.
     """
     path, new = file(experiment), []
     for name in METHODS:
@@ -68,14 +68,14 @@ def add(experiment: Experiment) -> Path:
             recipe = {"commit": origin["commit"], "recipe": _recipe(experiment, name)}
             new.append({"method": name, **about, **recipe, "metrics": kept["metrics"]})
     if not new:
-        raise HybridError(f"{experiment.outcomes} holds no outcome of this profile: run hybrid reproduce first")
+        raise HybridError(f"{experiment.outcomes} has no outcome of this profile: run hybrid reproduce first")
     same = [_run(outcome) for outcome in new]
     write_json(path, [outcome for outcome in read_json(path) or [] if _run(outcome) not in same] + new)
     return path
 
 
 def compare(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS)) -> list[Comparison]:
-    """Table 1's numbers of the experiment, and its ablation's; none where no outcomes of the profile as it stands are known."""
+    """Compare the experiment's numbers of Table 1 and the ablation. Only outcomes of the same settings are compared."""
     known, compared = read_json(file(experiment)) or [], []
     for name in methods:
         kept, recipe = experiment.kept_outcome(name), _recipe(experiment, name)
@@ -90,9 +90,9 @@ def compare(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS)) -
 
 
 def expected_range(values: list[float], metric: str) -> tuple[float | None, float | None]:
-    """Where a further value lies with a probability of `COVERAGE`, if all are draws from one normal distribution.
+    """Return the range of a further value with probability `COVERAGE`, if all values have the same normal distribution.
 
-    m ± t s √(1 + 1/n), cut to what the metric can be; None twice for fewer values than `FEWEST`.
+    It is m ± t s √(1 + 1/n), clipped to the metric's possible values. With fewer values than `FEWEST`, both ends are None.
     """
     from scipy.special import stdtrit  # Student's quantiles
 
@@ -100,13 +100,13 @@ def expected_range(values: list[float], metric: str) -> tuple[float | None, floa
         return None, None
     n, mean = len(values), statistics.fmean(values)
     reach = stdtrit(n - 1, (1 + COVERAGE) / 2) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
-    least = -math.inf if metric.startswith("k") else 0.0  # a kernel distance is unbiased, and can lie below 0
+    least = -math.inf if metric.startswith("k") else 0.0  # a kernel distance is unbiased and can be negative
     most = {"acc": 100.0, "precision": 1.0, "recall": 1.0}.get(metric, math.inf)
     return max(mean - reach, least), min(mean + reach, most)
 
 
 def formatted(compared: list[Comparison]) -> pd.DataFrame:
-    """A row a number: yours, committed, expected, and a word where it lies outside."""
+    """Return a row per number: yours, committed, expected range, and "outside" if it is."""
     rows = [
         {
             "method": METHODS[one.method].title,
@@ -122,7 +122,7 @@ def formatted(compared: list[Comparison]) -> pd.DataFrame:
 
 
 def verdict(compared: list[Comparison]) -> str:
-    """In a sentence, which numbers lie outside."""
+    """Say in a sentence which numbers are outside their ranges."""
     ranged, outside = [one for one in compared if one.low is not None], [one for one in compared if one.outside]
     if not ranged:
         return f"Too few runs are known for a range: {FEWEST} are needed."
@@ -132,7 +132,7 @@ def verdict(compared: list[Comparison]) -> str:
 
 
 def _recipe(experiment: Experiment, name: str) -> str:
-    """A digest of what outcomes of several seeds have in common: data set, method, judging."""
+    """Return a digest of everything but the seed: data set, method, judging."""
     key = {part: value for part, value in experiment.key(name).values.items() if part not in ("seed", "training")}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 

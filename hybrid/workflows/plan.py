@@ -1,7 +1,7 @@
-"""What `hybrid reproduce` is going to do: what is there, what is to be made, and how long that takes on this machine.
+"""The plan of `hybrid reproduce`: what is finished, what remains, and how long that will take on this machine.
 
-Trainings are timed by a few steps each, on few images where a step is long. A judgement is taken to last as long as the
-committed one did, times what the steps here take longer than there, by that training which suffers least.
+Each training is timed with a few steps, on few images if a step is long. The estimate for judging is the time of the committed
+judgement, scaled by the ratio of step times here and there (the smallest ratio of all trainings).
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ from hybrid.training.optimisers import optimiser_for
 from hybrid.training.progress import in_words
 from hybrid.workflows import notebooks
 
-TIMED_SECONDS = 10.0  # of timed steps, at most, in all
-TIMED_IMAGES = (4, 8, 16, 32, 32)  # of the timed steps on a CPU, one after the other as far as time allows
-SHORT = 5e9  # images times parameters of trainings that are over in a minute on any machine, and are not timed
+TIMED_SECONDS = 10.0  # upper limit for all timed steps together
+TIMED_IMAGES = (4, 8, 16, 32, 32)  # images in successive timed steps on a CPU, as far as time allows
+SHORT = 5e9  # images times parameters: less work than this takes under a minute on any machine and is not timed
 DRAWING_SECONDS = 20.0
-NOTEBOOK_SECONDS = 8.0  # of each, where several are executed; most of it is imports
+NOTEBOOK_SECONDS = 8.0  # for each of several notebooks; most of it is imports
 DRAWING, NOTEBOOKS = ("figures, table and report", "drawing"), ("notebooks", "executing")
 
 
 @dataclass
 class Stage:
-    """A training as it is found, before its end."""
+    """A training that is not finished."""
 
     name: str
     trainable: Trainable
     config: Training
-    data: Callable[[], Tensor]  # of a few images
-    step: int  # so many steps are done
-    steps: int  # of so many
+    data: Callable[[], Tensor]  # the data of a few images
+    step: int  # steps that are done
+    steps: int  # steps of the whole training
 
     @property
     def work(self) -> float:
-        """What is left, in images times parameters."""
+        """The remaining work, in images times parameters."""
         return (self.steps - self.step) * self.config.batch * sum(p.numel() for p in self.trainable.parameters())
 
 
 @dataclass(frozen=True)
 class Look(Run):
-    """A run on a few of the images that trains nothing: it notes the stages that are not finished, by their folders."""
+    """A run that trains nothing. It has only a few images, and records the unfinished stages by their folders."""
 
-    images_in_all: int = 0  # of the whole train set
+    images_in_all: int = 0  # size of the whole train set
     found: dict = field(default_factory=dict)
 
     def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
@@ -71,28 +71,28 @@ class Look(Run):
         steps = config.training.epochs * (self.images_in_all // config.training.batch)
         if done < steps:
             self.found[self.folder / name] = Stage(name, trainable, config.training, data, done, steps)
-        return copy.deepcopy(trainable)  # whoever gets it freezes it
+        return copy.deepcopy(trainable)  # a copy, because the caller freezes it
 
 
 @dataclass
 class Work:
-    """The parts of a `reproduce`: which, and the seconds that each takes."""
+    """The parts of a `reproduce`, with the estimated seconds of each."""
 
     methods: tuple[str, ...]
-    notebooks: bool
-    # By name and kind, such as ("nvae", "training"), in their order. 0: it is there; None: not known.
+    notebooks: bool  # whether to execute them
+    # By name and kind, such as ("nvae", "training"), in order. 0: already done; None: unknown.
     seconds: dict[tuple[str, str], float | None]
     began: float = field(default_factory=time.monotonic)
 
     def left(self, part: tuple[str, str]) -> tuple[float, float]:
-        """Seconds of this part and of those after it: as planned, times what the parts before took against their plan."""
+        """Return the seconds of this part and of all later parts: the estimates, scaled by how the earlier ones turned out."""
         planned, at = [seconds or 0.0 for seconds in self.seconds.values()], list(self.seconds).index(part)
         before = sum(planned[:at])
         pace = (time.monotonic() - self.began) / before if before > 20 else 1.0
         return pace * planned[at], pace * sum(planned[at + 1 :])
 
     def begin(self, name: str, kind: str, clock: Clock) -> None:
-        """Say that this part begins, where it is not there, and tell the clock what comes after it."""
+        """Print that this part begins, unless it is done, and tell the clock how long the later parts take."""
         part, to_make = (name, kind), [part for part, seconds in self.seconds.items() if seconds != 0]
         if part not in to_make:
             return
@@ -104,7 +104,7 @@ class Work:
 
 
 def of(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), execute: bool = True) -> Work:
-    """The work of the hybrid and the other `methods`, timed where they are to be trained for long; notebooks if `execute`."""
+    """Return the work for the hybrid and the other `methods`, and the notebooks if `execute`. Long trainings are timed."""
     methods = tuple(name for name in METHODS if name == "hybrid" or name in methods)
     images, processes = experiment.images, distributed.world()
     parts = distributed.on_rank_zero(lambda: _seconds(experiment, methods, execute, images, processes))
@@ -112,7 +112,7 @@ def of(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), execut
 
 
 def describe(experiment: Experiment, work: Work) -> str:
-    """The plan as text: a line a method, and how long all of it takes."""
+    """Format the plan as text: a line per method, and the total time."""
     lines = [f"{experiment.profile.name}, {experiment.slug}, seed {experiment.seed}, {device_in_words(experiment.device)}"]
     kinds = {}
     for (name, kind), seconds in work.seconds.items():
@@ -124,10 +124,10 @@ def describe(experiment: Experiment, work: Work) -> str:
 def _seconds(
     experiment: Experiment, methods: tuple[str, ...], execute: bool, images: ImageSet, processes: int
 ) -> dict[tuple[str, str], float | None]:
-    """Work's `seconds`."""
+    """Estimate the `seconds` of a `Work`."""
     stages = {name: unfinished(experiment, name, images) for name in methods}
     every = {folder: stage for found in stages.values() for folder, stage in found.items()}
-    paces, until = {}, time.monotonic() + TIMED_SECONDS  # paces: seconds a step
+    paces, until = {}, time.monotonic() + TIMED_SECONDS  # paces: seconds per step
     if sum(stage.work for stage in every.values()) > SHORT:
         for folder, stage in every.items():
             share = (until - time.monotonic()) / (len(every) - len(paces))
@@ -135,7 +135,7 @@ def _seconds(
     parts, known, factors = {}, set(), []
     committed = paths.REPOSITORY / "results" / experiment.profile.name.split(",")[0] / experiment.slug / "seed0"
     for name, found in stages.items():
-        new = {folder: stage for folder, stage in found.items() if folder not in known}  # a method may take another's stage
+        new = {folder: stage for folder, stage in found.items() if folder not in known}  # methods may share a stage
         known |= new.keys()
         timed = all(folder in paces for folder in new)
         parts[name, "training"] = sum((s.steps - s.step) * paces[f] for f, s in new.items()) if timed else None
@@ -150,7 +150,7 @@ def _seconds(
             parts[name, "judging"] = None
         else:
             parts[name, "judging"] = kept["provenance"]["evaluation_seconds"] * min(factors, default=1.0)
-    parts = {(name, kind): parts[name, kind] for name in methods for kind in ("training", "judging")}  # in their order
+    parts = {(name, kind): parts[name, kind] for name in methods for kind in ("training", "judging")}  # in order
     anew = any(seconds != 0 for seconds in parts.values())
     parts[DRAWING] = DRAWING_SECONDS
     if execute:
@@ -159,7 +159,7 @@ def _seconds(
 
 
 def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path, Stage]:
-    """The stages of a method that are to be trained, by their folders."""
+    """Return the unfinished stages of a method by their folders."""
     most = 2048 if experiment.device.type == "cuda" else max(TIMED_IMAGES)
     few = replace(images, train_images=images.train_images[:most], train_labels=images.train_labels[:most])
     run = experiment.run(name)
@@ -169,7 +169,7 @@ def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path
 
 
 def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
-    """Seconds of a step on one device, by a few that take no longer than `limit` seconds as far as that can be foreseen."""
+    """Measure the seconds of a step on one device, with a few steps that should take at most `limit` seconds in all."""
     module, config, data = stage.trainable.train(), stage.config, stage.data()
     module.to(memory_format=torch.channels_last)
     module.prepare(data)
@@ -188,15 +188,15 @@ def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
             optimisers[name].step()
         module.after_step()
 
-    # A GPU's steps are short, and as long for a few images as for many.
+    # Steps on a GPU are short, and take the same time for few images as for many.
     counts, started = (config.batch,) * 3 if data.is_cuda else TIMED_IMAGES, time.monotonic()
-    images, stepping = [], []  # seconds: an image's, the optimisers'
+    images, stepping = [], []  # seconds per image, and of the optimisers
     for count in (min(count, config.batch, len(data)) for count in counts):
         images.append(_timed(lambda count=count: gradients(count), data.device) / count)
         stepping.append(_timed(steps, data.device))
         if time.monotonic() - started + 2 * (images[-1] * count + stepping[-1]) > limit:
             break
-    return min(images) * config.batch + min(stepping)  # the first are the slowest: they set things up
+    return min(images) * config.batch + min(stepping)  # the minimum, because the first steps are slow: they set things up
 
 
 def _timed(function: Callable[[], None], device: torch.device) -> float:
@@ -209,14 +209,14 @@ def _timed(function: Callable[[], None], device: torch.device) -> float:
 
 def _in_all(parts: dict[tuple[str, str], float | None]) -> str:
     if not any(seconds != 0 for (_, kind), seconds in parts.items() if kind in ("training", "judging")):
-        return "all is trained and judged"
+        return "everything is trained and judged"
     known = in_words(sum(seconds or 0.0 for seconds in parts.values()))
-    short = "; what is short, or has no committed outcome, was not timed"
+    short = "; parts that are short or have no committed outcome were not timed"
     return f"at least {known} in all{short}" if None in parts.values() else f"about {known} in all"
 
 
 def _amount(seconds: float | None) -> str:
-    return "to do" if seconds is None else in_words(seconds) if seconds else "there"
+    return "to do" if seconds is None else in_words(seconds) if seconds else "done"
 
 
 def _title(name: str) -> str:

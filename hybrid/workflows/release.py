@@ -1,4 +1,4 @@
-"""Make released weights of a trained hybrid, with a model card."""
+"""Export the weights of a trained hybrid for release, with a model card."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hybrid.released import EXAMPLES, FOLDER, KEPT
 
 
 def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
-    """Write `folder`/<data set>.safetensors and its model card, <data set>.md; return the weights' path.
+    """Write `folder`/<data set>.safetensors and its model card <data set>.md, and return the path of the weights.
 
-    Floating point is rounded to half precision, and what that costs is measured and stated.
+    Floating-point values are rounded to half precision; the card states the error after rounding.
     """
     model, images = experiment.model("hybridplus"), experiment.images
     first, judged = experiment.metrics("hybrid"), experiment.metrics("hybridplus")

@@ -1,4 +1,4 @@
-"""The whole of an experiment: every method trained and judged, the figures, the table, the notebooks, the report."""
+"""A complete experiment: train and judge all methods, then make the figures, the table, the notebooks and the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hybrid.workflows.plan import DRAWING, NOTEBOOKS, Work
 
 
 def reproduce(experiment: Experiment, work: Work) -> Path:
-    """Make what is not made yet, and return where the report is. Raises TimeUp when the experiment's clock runs out."""
+    """Make everything that is missing, and return the path of the report. Raises TimeUp if the experiment's time is up."""
     for name in work.methods:
         work.begin(name, "training", experiment.clock)
         experiment.model(name)
@@ -26,7 +26,7 @@ def reproduce(experiment: Experiment, work: Work) -> Path:
 
 
 def _show(experiment: Experiment, work: Work) -> Path:
-    """Whatever is drawn and written of what was measured."""
+    """Draw and write all figures, tables and reports of the measurements."""
     work.begin(*DRAWING, experiment.clock)
     _draw_hybrid(experiment)
     shown = [name for name in work.methods if name in TABLE and "fid" in TABLE[name].metrics]
@@ -46,7 +46,7 @@ def _show(experiment: Experiment, work: Work) -> Path:
 
 
 def _draw_hybrid(experiment: Experiment) -> None:
-    """Figures 2-5, the bounds while training, samples and reconstructions."""
+    """Draw figures 2-5, the training curves, samples and reconstructions."""
     for number in interpolations.PARTS:
         figures.save_figure(figures.draw(experiment.figure(number)), experiment.outcomes / f"figure{number}")
     history = experiment.history("hybrid", "representation")
@@ -55,7 +55,7 @@ def _draw_hybrid(experiment: Experiment) -> None:
 
 
 def write_table(experiment: Experiment) -> None:
-    """Table 1 as CSV, Markdown and picture, the methods by what they can do, and where it comes from."""
+    """Write Table 1 as CSV, Markdown and figure, the figure of accuracy against error and distance, and their sources."""
     rows, stem = experiment.table(), experiment.results / "table1"
     write_atomically(stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g"))
     write_atomically(

@@ -1,7 +1,8 @@
-"""Screening: what a change of one stage of the hybrid is worth in a short training, with the test set unseen.
+"""Screening: test a change of one stage of the hybrid in a short training, without using the test set.
 
-A stage is trained on nine tenths of the train set and judged on the tenth, or against the nine tenths, so values can be chosen
-by it. Every run leaves a line in a log, with where it comes from. What a change leaves as it was is not trained again.
+A stage is trained on nine tenths of the train set. It is judged on the last tenth, or its samples are compared with the nine
+tenths, so the results may be used to choose settings. Each run appends a line with its provenance to a log. A stage that a
+change does not affect is not trained again.
 """
 
 from __future__ import annotations
@@ -34,27 +35,29 @@ from hybrid.released import open_model
 from hybrid.training import checkpoint
 from hybrid.training.history import append, read_history
 
-HELD_OUT = 0.1  # share of the train set that is judged on
-SAMPLES = 2000  # images that a prior's distances are of, at most
+HELD_OUT = 0.1  # fraction of the train set for judging
+SAMPLES = 2000  # largest number of images for a prior's distances
 STAGES = ("representation", "prior", "plus")
-PARTS = {"p(z)": "prior", "p(y)": "semantic", "p(w | y)": "texture"}  # folders of what `diagnose.losses` calls so
+PARTS = {"p(z)": "prior", "p(y)": "semantic", "p(w | y)": "texture"}  # name in `diagnose.losses` -> folder
 
 
 def screen(experiment: Experiment, log: Path, stage: str = "representation", run: str | Path | None = None) -> dict:
-    """Train a stage of the experiment's profile, append to `log` (.jsonl) how it fares, and return that line.
+    """Train a stage of the experiment's profile, append its results as a line to `log` (.jsonl), and return that line.
 
-    `stage`: `representation`, the first (see `judge_representation`); `prior`, the DDIM on z, or `plus`, Hybrid+'s p(y) and
-    p(w | y) (see `judge_prior`). A prior is of the codes of the profile's first stage, or of `run`: released weights or a run's
-    folder, whose encoder may have seen all of the train set. `seconds`: of training, for each stage. Raises TimeUp when the
-    experiment's clock runs out, HybridError for a stage or run that cannot be.
+    `stage`: `representation`, the first (see `judge_representation`); `prior`, the DDIM on z; or `plus`, Hybrid+'s p(y) and
+    p(w | y) (for both, see `judge_prior`). A prior is trained on codes of the profile's first stage, or of `run`: released
+    weights or a run's folder. That encoder may have seen the whole train set. The line's `seconds` are those of training, per
+    stage. Raises TimeUp if the experiment's time is up, and HybridError if the stage or run is invalid.
     """
     if stage not in STAGES:
         raise HybridError(f"stage {stage!r} is unknown: choose one of {', '.join(STAGES)}")
     if run is not None and stage == "representation":
-        raise HybridError(f"run = {str(run)!r} brings a first stage, and none is to be trained then: give stage prior or plus")
+        raise HybridError(f"run = {str(run)!r} provides the first stage, so it is not trained: give stage prior or plus")
     images, config = held_out(experiment.images), experiment.profile.hybrid.representation
     if stage != "representation" and run is None and not config.alpha:
-        raise HybridError("alpha = 0.0: without a decoder a prior has no images to be judged by; give a weight above 0")
+        raise HybridError(
+            "alpha = 0.0: without a decoder the prior's samples cannot be judged as images; give a weight above 0"
+        )
     folders = {}
     if run is None:
         training = _run(experiment, images, describe(config))
@@ -90,8 +93,10 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
 
 
 def judge_representation(model: EncoderModel, images: ImageSet, seed: int) -> dict:
-    """`acc_y`: linear accuracy on y in percent; `mse`: in 1e-3 per dimension on [0, 1]; both of the images held out, the latter
-    where there is a decoder."""
+    """Return `acc_y`, the linear accuracy on y in percent, and, if there is a decoder, `mse`, in 1e-3 per dimension on [0, 1].
+
+    Both are measured on the held-out images.
+    """
     y, held_y = model.features(images.train_images)["y"], model.features(images.test_images)["y"]
     labels, held_labels, sources = images.train_labels, images.test_labels, images.train_sources
     probe = distributed.on_rank_zero(lambda: linear_probe(y, labels, held_y, held_labels, seed=seed, sources=sources))
@@ -104,10 +109,12 @@ def judge_representation(model: EncoderModel, images: ImageSet, seed: int) -> di
 def judge_prior(
     model: HybridModel, images: ImageSet, config: schema.Evaluation, seed: int, trained: dict[str, Path]
 ) -> dict[str, dict]:
-    """`losses`: for each that a prior has, at the end of its training (`train`, noisy: a quarter of an epoch's mean), on the
-    images held out, and the best Gaussian predictor's. Then distance, kernel distance, precision and recall against the train
-    images of `images`, of `count` images: `samples`; `reconstructions` of images held out, what samples can come to;
-    `real_y`: w drawn given y of images held out, where the prior can.
+    """Return a prior's losses and the distances of its samples.
+
+    `losses`, for each loss of the prior: `train`, at the end of training (noisy: the mean over a quarter of an epoch);
+    `held_out`, on the held-out images; `gaussian`, of the best Gaussian predictor. The other entries are distance, kernel
+    distance, precision and recall of `count` images against the train images of `images`: `samples`; `reconstructions` of
+    held-out images, the limit for samples; and `real_y`, with w sampled given y of held-out images, if the prior can do that.
 
     `trained`: the folder of each of the prior's stages.
     """
@@ -140,8 +147,11 @@ def judge_prior(
 
 
 def _priors(experiment: Experiment, images: ImageSet, model: HybridModel, stage: str) -> tuple[nn.Module, dict[str, Path]]:
-    """The prior of z, trained, and the folder of each of its stages. Each is kept by its own description and the weights whose
-    codes it is of, without what is of sampling alone: another guidance, or another p(w | y), leaves p(y) as it is."""
+    """Train the prior of z; return it and the folder of each of its stages.
+
+    A stage's folder depends on its own config and the encoder's weights, but not on settings that only affect sampling. So p(y)
+    is not trained again when the guidance or p(w | y) changes.
+    """
     weights, folders = _digest(model), {}
 
     def train(name: str, build, config) -> Trainable:
@@ -159,14 +169,14 @@ def _priors(experiment: Experiment, images: ImageSet, model: HybridModel, stage:
 
 
 def _run(experiment: Experiment, images: ImageSet, *what) -> Run:
-    """A training in a folder that all screens of the same stage (plain values) on the same images share."""
+    """Return a run in a folder that all screens with the same images and the same plain values `what` share."""
     digest = hashlib.sha256(json.dumps([images.sha256, *what]).encode()).hexdigest()[:16]
     folder = paths.runs("screen", images.name) / f"seed{experiment.seed}" / digest
     return Run(experiment.profile, images, experiment.seed, folder, experiment.clock)
 
 
 def _digest(model: HybridModel) -> str:
-    """Of the encoder's weights."""
+    """Return a digest of the encoder's weights."""
     digest = hashlib.sha256()
     for name, value in model.encoder.state_dict().items():
         digest.update(name.encode())
@@ -175,7 +185,7 @@ def _digest(model: HybridModel) -> str:
 
 
 def held_out(images: ImageSet) -> ImageSet:
-    """The train set in two parts, the same for every seed, the smaller of them in the place of the test set."""
+    """Split the train set into two parts, the same for every seed. The smaller one replaces the test set."""
     sources, device = images.train_sources, images.train_images.device
     held, kept = (part.to(device) for part in split(len(images.train_images), HELD_OUT, seed=0, sources=sources))
     return replace(

@@ -1,4 +1,4 @@
-"""The benchmark: ratios by a clock of the test's own, convolutions counted by hand, files with what they should say."""
+"""The benchmark: ratios with a simulated clock, convolutions counted by hand, and the contents of its files."""
 
 import json
 import statistics
@@ -14,7 +14,7 @@ from pytorch_fid import fid_score
 
 from hybrid.benchmark import contenders, contenders_frechet
 from hybrid.benchmark import run as benchmark
-from hybrid.benchmark.contenders import Pair, Setting, Sides
+from hybrid.benchmark.contenders import Pair, Setting, Workload
 from hybrid.benchmark.roofline import alone, calls, recorded
 from hybrid.benchmark.run import PAIRS, QUICK, QUICK_PROFILE, Measured, bench, compare, measure
 from hybrid.errors import HybridError
@@ -36,7 +36,7 @@ class Machine:
 
     def __init__(self, ours: list[float], peer: list[float]):
         self.now, self.order = 0.0, ""
-        self.sides = Sides(lambda: self.work("A", ours), lambda: self.work("B", peer), 10, "")
+        self.workload = Workload(lambda: self.work("A", ours), lambda: self.work("B", peer), 10, "")
 
     def work(self, name: str, durations: list[float]) -> float:
         self.order += name
@@ -44,7 +44,7 @@ class Machine:
         return self.now
 
     def measure(self, seconds: float) -> Measured:
-        return measure(self.sides, seconds, clock=lambda: self.now)
+        return measure(self.workload, seconds, clock=lambda: self.now)
 
 
 def test_turns_alternate_and_the_first_two_warm_up():
@@ -53,7 +53,7 @@ def test_turns_alternate_and_the_first_two_warm_up():
     assert machine.order == "ABABABAB"
     assert (measured.ours, measured.peer) == ((1, 2, 1), (3, 2, 4))
     assert measured.ratios == [3, 1, 4]
-    assert measured.gave == (27, 31)
+    assert measured.results == (27, 31)
 
 
 def test_turns_longer_than_the_time_count_once():
@@ -65,8 +65,8 @@ def test_turns_longer_than_the_time_count_once():
 def test_a_row_holds_the_median_of_ratios_not_the_ratio_of_medians(monkeypatch, setting):
     ours, peer = (1.0, 2.0, 10.0), (4.0, 2.0, 30.0)
     monkeypatch.setattr(benchmark, "measure", lambda *args, **kwargs: Measured(ours, peer, (90.0, 80.0)))
-    sides = Sides(lambda: None, lambda: None, 100, "as it is", gives="accuracy")
-    row = compare(Pair("a", "b", "c", lambda setting: nullcontext(sides)), setting, 1)
+    workload = Workload(lambda: None, lambda: None, 100, "as it is", returns="accuracy")
+    row = compare(Pair("a", "b", "c", lambda setting: nullcontext(workload)), setting, 1)
     assert row["ratio_median"] == pytest.approx(3.0)
     assert statistics.median(peer) / statistics.median(ours) == 2.0
     assert (row["ratio_min"], row["ratio_max"], row["runs"]) == (1.0, 4.0, 3)
@@ -172,9 +172,9 @@ def test_diffusers_net_is_ours_in_parameters_and_operations(name):
 def test_frechet_keeps_nothing_from_turn_to_turn(monkeypatch, setting):
     made = []
     monkeypatch.setattr(contenders_frechet, "frechet_distance", lambda a, b: made.append(b) or 0.0)
-    with contenders_frechet.pytorch_fid(setting) as sides:
-        sides.ours()
-        sides.ours()
+    with contenders_frechet.pytorch_fid(setting) as workload:
+        workload.ours()
+        workload.ours()
     assert made[0] is not made[1] and "root" not in made[1].__dict__
 
 

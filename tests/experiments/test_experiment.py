@@ -1,4 +1,4 @@
-"""What an experiment keeps, under which key, and when it is made anew."""
+"""What an experiment stores, under which key, and when it makes it again."""
 
 import os
 import shutil

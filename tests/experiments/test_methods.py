@@ -1,4 +1,4 @@
-"""What cannot be trained is refused before anything is."""
+"""Impossible settings are refused before any training starts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is said of a hybrid, on codes of known spectrum; Gaussian losses against least squares on draws."""
+"""The diagnosis of a hybrid on codes with known spectra; Gaussian losses against least squares on samples."""
 
 import math
 

@@ -140,7 +140,7 @@ def test_a_damaged_inception_is_not_an_absent_one(monkeypatch, tmp_path):
     file = tmp_path / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
     file.parent.mkdir()
     file.write_text("<html>")
-    with pytest.raises(HybridError, match=r"cannot be read .*: remove it, or put the right one there") as error:
+    with pytest.raises(HybridError, match=r"cannot be read .*: remove it, or replace it by the right one") as error:
         frechet.load_network("inception", CPU)
     assert not isinstance(error.value, frechet.Unavailable)
 

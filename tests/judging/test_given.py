@@ -1,4 +1,4 @@
-"""Same y, other w: what is kept is kept, and the numbers are those of pictures whose answer is known."""
+"""Same y, different w: the kept part stays the same, and the numbers are right for images with known answers."""
 
 import matplotlib
 import numpy as np

@@ -1,4 +1,4 @@
-"""Precision and recall against a double loop, scikit-learn's neighbours, and sets whose answer is known."""
+"""Precision and recall against a double loop, scikit-learn's neighbours, and sets with known answers."""
 
 import numpy as np
 import pytest

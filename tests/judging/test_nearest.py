@@ -1,4 +1,4 @@
-"""The nearest train images: a copy is found, mirrored too; the order is that of a plain search."""
+"""The nearest train images: copies are found, even mirrored ones, and the order is that of a brute-force search."""
 
 import matplotlib
 import numpy as np

@@ -1,4 +1,4 @@
-"""The linear probe against scikit-learn's logistic regression, and on data whose answer is known."""
+"""The linear probe against scikit-learn's logistic regression, and on data with known answers."""
 
 from __future__ import annotations
 

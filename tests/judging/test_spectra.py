@@ -1,4 +1,4 @@
-"""Spectra of codes whose spectrum is known, and the DCT against SciPy's."""
+"""Spectra of codes with known spectra, and the DCT against SciPy's."""
 
 import numpy as np
 import pytest

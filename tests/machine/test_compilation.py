@@ -1,4 +1,4 @@
-"""torch.compile: the same training, and a training all the same where the compiler fails."""
+"""torch.compile: it gives the same training, and training goes on if the compiler fails."""
 
 from dataclasses import replace
 

@@ -1,7 +1,7 @@
-"""Two processes train as one does, down to the weights, and judge as one does; the first alone has files.
+"""Two processes get the same weights and metrics as one; only rank 0 has files.
 
-The equalities are held in float64, where nothing but an error could make a difference: in float32 AdamW turns the rounding
-noise of gradients that are zero, such as a bias's before batch norm, into whole steps (in float64 into 1e-10).
+The tests compare in float64. In float32 AdamW would turn the rounding noise of zero gradients, such as that of a bias before
+batch norm, into full steps (in float64 into steps of 1e-10).
 """
 
 import contextlib

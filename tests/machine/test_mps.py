@@ -1,7 +1,7 @@
-"""Training, sampling, probe and distances on a pretended Apple GPU: nothing there is float64, nothing lacks a kernel.
+"""Training, sampling, probe and distances on a simulated Apple GPU: they use no float64 and no operation without a kernel.
 
-No Mac is at hand for tests. A tensor here says that it lies on `mps` while the CPU computes it, what has float64 is refused as
-there, and every operation is looked up in the list of kernels that comes with torch.
+The tests need no Mac. Tensors claim to be on `mps` while the CPU computes them; float64 is refused as on MPS; and every
+operation is looked up in torch's list of kernels.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is computed in which precision, where; Muon's iteration against timm's in float64."""
+"""The precision of each computation on each device; Muon's iteration against timm's in float64."""
 
 import math
 
@@ -72,7 +72,7 @@ def test_the_environment_overrides_both_and_wrong_values_are_told(monkeypatch):
     monkeypatch.setenv("HYBRID_PRECISION", "fp16")
     with pytest.raises(HybridError, match=r"HYBRID_PRECISION = 'fp16' is unknown: choose one of bf16, float32"):
         precision.dtype(CPU)
-    for name, why in (("cuda", "is not there"), ("tpu", "is unknown")):
+    for name, why in (("cuda", "is not available"), ("tpu", "is unknown")):
         monkeypatch.setenv("HYBRID_DEVICE", name)
         with pytest.raises(HybridError, match=rf"HYBRID_DEVICE = '{name}' {why}: choose one of mps, cpu"):
             precision.best_device()
@@ -105,7 +105,7 @@ def test_muons_iteration_in_float32_is_timms_in_float64(monkeypatch, shape):
     matrix = 3 * u * torch.logspace(0, -5, len(s), dtype=torch.float64) @ v
     arguments = {"eps": 1e-7, "safety_factor": 1.0, "scale_eps": False}
     found = muon.orthogonalised(matrix.float(), 5, QUINTIC, **arguments)
-    expected = muon.THEIRS(matrix, 5, QUINTIC, **arguments, dtype=torch.float64)
+    expected = muon.TIMM_ITERATION(matrix, 5, QUINTIC, **arguments, dtype=torch.float64)
     assert found.shape == shape and found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
     assert muon.orthogonalised(torch.zeros(shape), 5, QUINTIC, **arguments).abs().max() == 0
@@ -113,7 +113,7 @@ def test_muons_iteration_in_float32_is_timms_in_float64(monkeypatch, shape):
 
 def test_muons_iteration_follows_the_precision_and_timms_stays_as_it_is(monkeypatch):
     dtypes = []
-    monkeypatch.setattr(muon, "THEIRS", lambda x, *_, dtype=torch.bfloat16, **__: dtypes.append(dtype) or x)
+    monkeypatch.setattr(muon, "TIMM_ITERATION", lambda x, *_, dtype=torch.bfloat16, **__: dtypes.append(dtype) or x)
     layer = nn.Linear(4, 4)
     for name in precision.PRECISIONS:
         monkeypatch.setenv("HYBRID_PRECISION", name)

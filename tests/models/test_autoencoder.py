@@ -1,4 +1,4 @@
-"""Encoder and decoder: shapes, what y and w can see, and the cells' start."""
+"""Encoder and decoder: shapes, the receptive fields of y and w, and the cells' initialisation."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_shapes_and_the_split():
     assert decoder(z).shape == x.shape
     torch.testing.assert_close(encoder.y(x), z[:, :3])
     assert encoder(torch.rand(2, 3, 24, 24)).shape == (2, 6, 12, 12)
-    with pytest.raises(HybridError, match="give as many of the one"):
+    with pytest.raises(HybridError, match="give one number of cells for each width"):
         Encoder(Autoencoder(widths=(8, 8, 16), cells=(1, 1)))
 
 

@@ -1,4 +1,4 @@
-"""The diffusion against diffusers' schedulers, and against Gaussian data, for which every answer is known."""
+"""The diffusion against diffusers' schedulers, and on Gaussian data with known answers."""
 
 import pytest
 import torch

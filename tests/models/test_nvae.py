@@ -1,4 +1,4 @@
-"""NVAE: its likelihood, KL and penalty against independent ones, and that it trains, samples and resumes."""
+"""NVAE: likelihood, KL and penalty against independent implementations; training, sampling and resuming."""
 
 import math
 from dataclasses import replace

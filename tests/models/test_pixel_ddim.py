@@ -1,4 +1,4 @@
-"""The DDIM in pixels against an untrained net and Gaussian data, for which there and back are known in closed form."""
+"""The DDIM on pixels, with an untrained net and on Gaussian data, where encoding and decoding have closed forms."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The U-Net against diffusers' UNet2DModel with the same weights, and for what training it needs."""
+"""The U-Net against diffusers' UNet2DModel with the same weights, and its training."""
 
 import re
 

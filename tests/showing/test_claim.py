@@ -1,4 +1,4 @@
-"""The comparison's pictures: points where the table has them, names for what is not there, the same bytes again."""
+"""The figure of Table 1: it has the table's points, names missing methods, and has the same bytes when drawn again."""
 
 import matplotlib
 import numpy as np

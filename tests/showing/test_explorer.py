@@ -1,4 +1,4 @@
-"""The explorer, as its widgets are used: by setting what a user sets and reading what is shown."""
+"""The explorer: the tests set its widgets as a user would, and read what it shows."""
 
 import io
 from datetime import UTC, datetime

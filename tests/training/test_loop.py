@@ -1,4 +1,4 @@
-"""The training loop: an interrupted run ends where an uninterrupted one does, and nothing is lost on the way."""
+"""The training loop: an interrupted run ends with the same weights as an uninterrupted one, and loses no history."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Signs of life: a plain line where there is no terminal, nothing from other processes."""
+"""Progress: plain lines without a terminal, and nothing from other processes than rank 0."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Where one's numbers lie among the committed ones: ranges against scipy's, and outcomes with made-up values."""
+"""Comparison with committed numbers: ranges against scipy's, and outcomes with made-up values."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The plan of a reproduction: what it finds, and how its seconds are counted."""
+"""The plan of a reproduction: the stages that it finds, and its estimates of seconds."""
 
 import time
 
@@ -44,10 +44,10 @@ def test_a_dry_run_makes_nothing_and_tells_what_is_there(home, capsys):
     assert "MoCo-v2                    training to do, judging to do" in capsys.readouterr().out
     assert main(["train", "--profile", "smoke", "--methods", "mocov2"]) == 0
     assert main(["reproduce", *profile, "--dry-run"]) == 0
-    assert "MoCo-v2                    training there, judging to do" in capsys.readouterr().out
+    assert "MoCo-v2                    training done, judging to do" in capsys.readouterr().out
     assert main(["evaluate", "--profile", "smoke", "--methods", "mocov2"]) == 0
     assert main(["reproduce", *profile, "--dry-run"]) == 0
-    assert "MoCo-v2                    training there, judging there" in capsys.readouterr().out
+    assert "MoCo-v2                    training done, judging done" in capsys.readouterr().out
 
 
 def test_timed_steps_keep_to_their_time_and_harm_nothing(home):

@@ -1,4 +1,4 @@
-"""The whole pipeline in its smallest form: images to report, once, and then again without doing anything twice."""
+"""The whole pipeline at its smallest, from images to report; a second run repeats no work."""
 
 import json
 import time

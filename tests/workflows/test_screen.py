@@ -1,4 +1,4 @@
-"""What a change of a stage is worth: the test set stays unseen, and what a change leaves as it was is not trained again."""
+"""Screening: it does not use the test set, and does not train again what a change does not affect."""
 
 import json
 
