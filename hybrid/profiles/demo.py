@@ -53,8 +53,8 @@ PROFILE = Profile(
     ),
     nvae=NVAE(training=Training(epochs=3, batch=64, lr=3e-3), channels=32, groups=(1, 1, 1, 1), kl_warmup=0.6, flip=0.0),
     ddim=PixelDiffusion(
-        training=Training(epochs=4, batch=128, optimiser="muon", lr=5e-3, average=0.1),
-        channels=32,
+        training=Training(epochs=3, batch=128, optimiser="muon", lr=5e-3, average=0.1),
+        channels=48,
         attention=(),
         predict="v",
         flip=0.0,
