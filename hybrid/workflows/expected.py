@@ -20,7 +20,7 @@ from hybrid.errors import HybridError
 from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
-from hybrid.machine.files import read_json, write_json
+from hybrid.machine.files import demand, write_json
 
 COVERAGE = 0.99  # of a further run's numbers that lie in the expected ranges, if its machine and seed are like the others'
 FEWEST = 3  # outcomes that a range is made of
@@ -70,13 +70,13 @@ def add(experiment: Experiment) -> Path:
     if not new:
         raise HybridError(f"{experiment.outcomes} holds no outcome of this profile: run hybrid reproduce first")
     same = [_run(outcome) for outcome in new]
-    write_json(path, [outcome for outcome in read_json(path) or [] if _run(outcome) not in same] + new)
+    write_json(path, [outcome for outcome in _read(path) if _run(outcome) not in same] + new)
     return path
 
 
 def compare(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS)) -> list[Comparison]:
     """Table 1's numbers of the experiment, and its ablation's; none where no outcomes of the profile as it stands are known."""
-    known, compared = read_json(file(experiment)) or [], []
+    known, compared = _read(file(experiment)), []
     for name in methods:
         kept, recipe = experiment.kept_outcome(name), _recipe(experiment, name)
         runs = [run for run in known if (run["method"], run["recipe"]) == (name, recipe)]
@@ -133,9 +133,24 @@ def verdict(compared: list[Comparison]) -> str:
 
 def _recipe(experiment: Experiment, name: str) -> str:
     """A digest of what outcomes of several seeds have in common: data set, method, judging."""
-    key = {part: value for part, value in experiment.key(name).values.items() if part not in ("seed", "training")}
+    own = ("seed", "training", "sha256")  # the data set's name among the values tells what is in it
+    key = {part: value for part, value in experiment.key(name).values.items() if part not in own}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _read(path: Path) -> list[dict]:
+    """The committed outcomes, none where there is no file. Raises HybridError where it is not what `add` writes."""
+    parts = {"method": str, "recipe": str, "seed": int, "device": str, "metrics": dict}
+    try:
+        outcomes = json.loads(path.read_text(encoding="utf-8"))
+        for outcome in outcomes:
+            demand(outcome, parts)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise HybridError(f"{path} cannot be used ({error}): restore it, as with git checkout") from error
+    return outcomes
+
+
 def _run(outcome: dict) -> tuple:
-    return tuple(outcome[part] for part in ("method", "recipe", "seed", "device", "precision"))
+    return tuple(outcome.get(part) for part in ("method", "recipe", "seed", "device", "precision"))

@@ -66,8 +66,9 @@ def test_outcomes_of_another_data_set_of_the_same_name_are_not_taken_for_ones_ow
         arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
         np.savez(tmp_path / place / "mine.npz", **arrays)
         keys.append(Experiment("smoke", str(tmp_path / place / "mine.npz")).key("mocov2").values)
-    assert keys[0]["dataset"] == keys[1]["dataset"] == "mine" and keys[0] != keys[1]
-    assert "sha256" not in Experiment("smoke").key("mocov2").values
+    assert keys[0]["dataset"].startswith("mine-") and keys[0]["sha256"] != keys[1]["sha256"]
+    assert keys[0]["dataset"] != keys[1]["dataset"]
+    assert Experiment("smoke").key("mocov2").values["dataset"] == "digits"
 
 
 def test_a_changed_profile_is_judged_anew(done, monkeypatch):
