@@ -7,6 +7,7 @@ Counts are printed: tried, survived, lost.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -27,6 +28,7 @@ import torch
 from hybrid import paths
 from hybrid.cli import main
 from hybrid.experiments.store import Store
+from hybrid.judging import frechet
 from hybrid.machine import files
 from hybrid.showing import figures
 from hybrid.training import checkpoint
@@ -109,16 +111,10 @@ def kinds(home: Path) -> list[Path]:
 
 def import_everything():
     """What a command would import, so that no child has to."""
-    import matplotlib.backends.backend_agg
-    import matplotlib.backends.backend_pdf
-    import matplotlib.pyplot
-    import pandas
-    import seaborn
-    import timm.scheduler  # noqa: F401
-
-    from hybrid.judging import frechet
-    from hybrid.workflows import expected, plan, reproduce  # noqa: F401
-
+    for name in ("matplotlib.backends.backend_pdf", "timm.scheduler", "timm.utils", "scipy.special", "tabulate"):
+        importlib.import_module(name)
+    for name in ("expected", "plan", "reproduce", "report"):
+        importlib.import_module(f"hybrid.workflows.{name}")
     frechet.load_network("efficientnet_lite0", torch.device("cpu"))
 
 
@@ -264,9 +260,8 @@ def test_nothing_is_lost(whole, tmp_path_factory, capsys):
         except AssertionError as failure:
             lost.append(f"trial {number}, {fault.__name__}: {str(failure)[:1500]}")
         shutil.rmtree(home)
+    counts = f"tried {TRIALS}, survived {TRIALS - len(lost)}, lost {len(lost)}"
     with capsys.disabled():
-        print(
-            f"\na run takes {seconds:.1f} s; faults: tried {TRIALS}, survived {TRIALS - len(lost)}, lost {len(lost)}; {json.dumps(tried)}"
-        )
+        print(f"\nfaults: {counts}; {json.dumps(tried)}; a run takes {seconds:.1f} s")
     assert not lost, "\n\n".join(lost)
     assert paths.REPOSITORY not in clean.parents
