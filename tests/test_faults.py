@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from hybrid import paths
 from hybrid.cli import main
 from hybrid.experiments.store import Store
 from hybrid.judging import frechet
 from hybrid.machine import files
-from hybrid.showing import figures
 from hybrid.training import checkpoint
 from hybrid.training.history import read_history
 
@@ -44,7 +44,7 @@ REPRODUCE = ["reproduce", "--profile", PROFILE, "--dataset", "data/tiny.npz", "-
 TRAIN = ["train", "--profile", PROFILE, "--dataset", "data/tiny.npz", "--methods", "hybrid"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="trials are forked")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="trials are forked")]
 
 
 def run(home: Path, command: list[str], before=None, after: float | None = None, number: int = signal.SIGKILL):
@@ -131,8 +131,8 @@ def whole(tmp_path_factory):
     (home / "data").mkdir()
     np.savez(home / "data/tiny.npz", **pictures, **labels)
     os.utime(home / "data/tiny.npz", (1e9, 1e9))
-    threads, dots = torch.get_num_threads(), figures.STYLE["savefig.dpi"]
-    figures.STYLE["savefig.dpi"] = 30  # most of a trial would be drawing
+    threads, draw_on = torch.get_num_threads(), Figure.savefig
+    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"drawn")  # most of a trial would be drawing
     torch.set_num_threads(1)  # a child of a process with threads of its own would hang in them
     import_everything()
     started = time.monotonic()
@@ -140,7 +140,7 @@ def whole(tmp_path_factory):
     assert status == 0, error
     yield home, time.monotonic() - started
     torch.set_num_threads(threads)
-    figures.STYLE["savefig.dpi"] = dots
+    Figure.savefig = draw_on
 
 
 def killed(chance, home, whole, seconds):
