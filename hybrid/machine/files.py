@@ -71,7 +71,7 @@ def check_archive(file: BinaryIO) -> None:
 
 
 def read_json(path: Path, check: Callable[[Any], object] | None = None) -> Any:
-    """The named values of a JSON file, without their digest, or its list; `check` raises where they are not what they should be.
+    """The named values of a JSON file, without their digest, or its list; `check` raises where they are not right.
 
     See `read_kept`.
     """
