@@ -11,6 +11,7 @@ import torch
 from hybrid.experiments import methods
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging import evaluate, frechet
+from hybrid.machine import files
 from hybrid.machine.files import write_json
 from hybrid.training.loop import Clock, TimeUp
 
@@ -98,8 +99,9 @@ def test_a_history_is_of_the_profile_as_it_is(done, monkeypatch):
     monkeypatch.setattr(experiment, "model", asked.append)
     assert len(experiment.history("mocov2", "representation")) and not asked
     path = experiment.outcomes / "mocov2.json"
-    kept = path.read_text()
-    path.write_text(kept.replace('"temperature": 0.1', '"temperature": 0.2'))
+    kept, other = path.read_text(), files.read_json(path)
+    other["key"]["method"]["contrast"]["temperature"] = 0.2
+    write_json(path, files.sealed(other))
     experiment.history("mocov2", "representation")
     path.write_text(kept)
     assert asked == ["mocov2"]
