@@ -57,7 +57,7 @@ class Checked:
     """A dataclass whose fields are looked at when it is made: their types, and their ranges where they have one."""
 
     def __post_init__(self):
-        for name, (kind, optional, range_) in _fields(type(self)).items():
+        for name, (kind, optional, range_) in ranges(type(self)).items():
             value = getattr(self, name)
             if value is None and optional:
                 continue
@@ -72,14 +72,14 @@ class Checked:
 
 
 @cache
-def _fields(kind: type) -> dict[str, tuple[type, bool, Range | None]]:
+def ranges(kind: type) -> dict[str, tuple[type, bool, Range | None]]:
     """Of each field its type, whether it may be None, and its range."""
     found = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         parts = [part for part in get_args(hint) if part is not type(None)] if type(None) in get_args(hint) else [hint]
         optional, hint = type(None) in get_args(hint), parts[0]
-        ranges = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Range)]
-        found[name] = (hint.__origin__ if ranges else hint, optional, ranges[0] if ranges else None)
+        own = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Range)]
+        found[name] = (hint.__origin__ if own else hint, optional, own[0] if own else None)
     return found
 
 

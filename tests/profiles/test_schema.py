@@ -28,7 +28,7 @@ LEAVES = list(leaves(PROFILES["smoke"]))
 
 def test_every_number_has_a_range():
     for _, kind, name in LEAVES:
-        hint, (plain, _, range_) = get_type_hints(kind)[name], schema._fields(kind)[name]
+        hint, (plain, _, range_) = get_type_hints(kind)[name], schema.ranges(kind)[name]
         assert range_ is not None or plain in (bool, str), f"{kind.__name__}.{name}: {hint}"
 
 
@@ -51,7 +51,7 @@ def test_any_text_is_a_value_or_told_in_a_line(leaf, text):
     value = changed
     for part in path.split("."):
         value = getattr(value, part)
-    range_ = schema._fields(kind)[name][2]
+    range_ = schema.ranges(kind)[name][2]
     if value is not None and range_ is not None:
         assert all(range_.low <= each <= range_.high for each in (value if isinstance(value, tuple) else (value,)))
 
