@@ -6,10 +6,11 @@ PROFILE ?= demo
 DATASET ?=
 SEED ?= 0
 
-.PHONY: help install reproduce test bench notebooks docs clean
+.PHONY: help install reproduce test test-faults bench notebooks docs clean
 help:
 	@echo "make reproduce [PROFILE=demo|laptop|gpu|paper] [DATASET=...] [SEED=0]   install, then run everything"
 	@echo "make test                                                          install, then run the tests"
+	@echo "make test-faults                                                   kill, damage and starve 200 runs, and count what is lost"
 	@echo "make bench                                                         install the peers, then measure against them"
 	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"
 	@echo "make docs                                                          build the documentation as a site, into site/"
@@ -34,6 +35,9 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check hybrid tests
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov tests --nbval-lax notebooks
+
+test-faults: $(VENV)/.installed-test
+	HYBRID_TRIALS=200 $(VENV)/bin/python -m pytest tests/test_faults.py
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --editable '.[bench]'

@@ -63,18 +63,21 @@ def cli() -> str:
 
 def profile_fields() -> str:
     """A section a dataclass of the schema: each field's type, default and comment."""
+    from hybrid.profiles import schema
+
     source = SCHEMA.read_text()
     comments = _comments(source)
     lines = [MADE, "", "# Profile fields", ""]
     lines += ["Every field of a profile, by the dataclass that holds it. [Values](values.md) lists what each profile has.", ""]
     for node in ast.parse(source).body:
-        if not isinstance(node, ast.ClassDef):
+        if not isinstance(node, ast.ClassDef) or not node.bases:
             continue
-        parents = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        parents = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != "Checked"]
+        ranges = schema.ranges(getattr(schema, node.name))
         also = f" It has the fields of [{parents[0]}](#{parents[0].lower()}) too." if parents else ""
         lines += [f"## {node.name}", "", " ".join((ast.get_docstring(node) or "").split()) + also, ""]
-        rows = [_field(field, source, comments) for field in node.body if isinstance(field, ast.AnnAssign)]
-        lines += [markdown(["field", "type", "default", "meaning"], rows), ""] if rows else []
+        rows = [_field(field, source, comments, ranges) for field in node.body if isinstance(field, ast.AnnAssign)]
+        lines += [markdown(["field", "type", "values", "default", "meaning"], rows), ""] if rows else []
     return "\n".join(lines)
 
 
@@ -110,16 +113,18 @@ def _override(value) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _field(node: ast.AnnAssign, source: str, comments: dict[int, tuple[str, bool]]) -> list[str]:
+def _field(node: ast.AnnAssign, source: str, comments: dict[int, tuple[str, bool]], ranges: dict) -> list[str]:
     """A field as a row: its comments are those right above it and the one at its end."""
     above, line = [], node.lineno - 1
     while line in comments and comments[line][1]:
         above.insert(0, comments[line][0])
         line -= 1
     beside = [comments[node.end_lineno][0]] if node.end_lineno in comments else []
-    kind = ast.get_source_segment(source, node.annotation).replace(" | None", " or none")
+    plain, optional, range_ = ranges[node.target.id]
+    kind = (plain.__name__ if isinstance(plain, type) and "[" not in str(plain) else str(plain)) + " or none" * optional
+    values = "–" if range_ is None else range_.expected
     default = "required" if node.value is None else f"`{ast.get_source_segment(source, node.value)}`".replace("None", "none")
-    return [f"`{node.target.id}`", f"`{kind}`", default, _cell(" ".join(above + beside))]
+    return [f"`{node.target.id}`", f"`{kind}`", values, default, _cell(" ".join(above + beside))]
 
 
 def _comments(source: str) -> dict[int, tuple[str, bool]]:

@@ -39,10 +39,11 @@ def reproduce(
     profile: str = "demo",
     dataset: str | None = None,
     seed: int = 0,
-    methods: tuple[str, ...] = (),
+    methods: tuple[str, ...] | None = None,
     time_limit: float | None = None,
     notebooks: bool = True,
     dry_run: bool = False,
+    strict: bool = False,
 ) -> None:
     """Train, judge, draw: everything that a profile makes, then the notebooks and one HTML report.
 
@@ -61,6 +62,7 @@ def reproduce(
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
         notebooks: execute the notebooks too.
         dry_run: tell what is there, what is to be made and how long that takes, and make nothing.
+        strict: refuse what was made by other code or in another precision, instead of saying so in a line.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.machine.precision import in_words
@@ -68,6 +70,7 @@ def reproduce(
     from hybrid.workflows import expected, plan
     from hybrid.workflows.reproduce import reproduce
 
+    _set_strict(strict)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     _say(in_words(experiment.device))
     work = plan.of(experiment, _known(methods), notebooks)
@@ -83,9 +86,10 @@ def train(
     profile: str = "demo",
     dataset: str | None = None,
     seed: int = 0,
-    methods: tuple[str, ...] = (),
+    methods: tuple[str, ...] | None = None,
     time_limit: float | None = None,
     log: Literal["pictures", "tensorboard"] | None = None,
+    strict: bool = False,
 ) -> None:
     """Train methods, or go on where training stopped.
 
@@ -102,12 +106,14 @@ def train(
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
         log: pictures: reconstructions and samples after each epoch, as .png in a stage's folder, watched/; tensorboard: these,
             losses and a vote of neighbours in its log too, for tensorboard --logdir runs
+        strict: as for `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.machine.precision import in_words
     from hybrid.training.loop import Clock
     from hybrid.workflows.watching import Watch
 
+    _set_strict(strict)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit), watch=Watch(log) if log else None)
     _say(in_words(experiment.device))
     for name in _known(methods):
@@ -116,7 +122,12 @@ def train(
 
 
 def evaluate(
-    profile: str = "demo", dataset: str | None = None, seed: int = 0, methods: tuple[str, ...] = (), json: bool = False
+    profile: str = "demo",
+    dataset: str | None = None,
+    seed: int = 0,
+    methods: tuple[str, ...] | None = None,
+    json: bool = False,
+    strict: bool = False,
 ) -> None:
     """Judge methods on the test set, training what is not trained, and print the numbers.
 
@@ -130,17 +141,23 @@ def evaluate(
         seed: of weights, batches and samples.
         methods: likewise; left out: all.
         json: print the numbers as JSON, by method.
+        strict: likewise.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.experiments.methods import method
+    from hybrid.experiments.table import unconverged
 
+    _set_strict(strict)
     experiment, found = Experiment(profile, dataset, seed), {}
     for name in _known(methods):
-        found[name] = experiment.metrics(name)["metrics"]
+        outcome = experiment.metrics(name)
+        found[name] = outcome["metrics"]
         if not json:
             print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
             for metric, value in found[name].items():
                 print(f"  {metric:24} {value:10.3f}")
+            if words := unconverged(outcome):
+                print(f"  {words}")
     if json:
         _print_json(found)
 
@@ -167,8 +184,8 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
 
     if count < 1:
         raise HybridError(f"count = {count}: give 1 or more")
-    if out.suffix not in (".png", ".npz"):
-        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png or .npz")
+    _check_out(out, ".png", ".npz")
+    _check_sampling(seed, eta)
     images = pixels.to_uint8(open_model(run, best_device()).sample(count, steps, eta, seed))
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
@@ -339,19 +356,20 @@ def diagnose(
     """
     from hybrid.data import datasets
     from hybrid.judging.diagnose import diagnose
-    from hybrid.machine.files import write_atomically
+    from hybrid.machine.files import write_text
     from hybrid.machine.precision import best_device
     from hybrid.released import names, open_model
     from hybrid.showing import diagnosis, figures
 
     _png_wanted(out)
+    _check_sampling(seed, eta)
     if count < 2:
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
     name = dataset or (str(run) if str(run) in names() else run.resolve().parents[1].name)
     found = diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed)
     tables = diagnosis.markdown(found)
-    write_atomically(out.with_suffix(".md"), lambda path: path.write_text(tables + "\n"))
+    write_text(out.with_suffix(".md"), tables + "\n")
     figures.save_figure(diagnosis.draw(found), out.with_suffix(""))
     if json:
         _print_json(diagnosis.as_json(found))
@@ -389,6 +407,18 @@ def data(dataset: str = "digits") -> None:
     from hybrid.data.datasets import describe, load
 
     _print_json(describe(load(dataset)))
+
+
+def explain(path: tyro.conf.Positional[Path], cell: tuple[str, str] | None = None) -> None:
+    """Say where a file comes from: command, commit, data, weights, precision, device, and how to make it again.
+
+    Args:
+        path: a figure, table, outcome or history of results/, a checkpoint, released weights.
+        cell: a method and a metric of a table, such as hybrid acc: the number's own origin.
+    """
+    from hybrid.workflows.explain import explain
+
+    print(explain(path, cell))
 
 
 def bench(
@@ -539,7 +569,7 @@ def tradeoff(profile: str = "demo", dataset: str | None = None, seed: int = 0, t
 
 COMMANDS = (
     *(reproduce, train, evaluate, sample, interpolate, embed, probe, neighbours),
-    *(diagnose, release, data, bench, screen, expect, bounds, factors, tradeoff),
+    *(diagnose, release, data, explain, bench, screen, expect, bounds, factors, tradeoff),
 )
 
 
@@ -576,6 +606,9 @@ def main(arguments: list[str] | None = None) -> int:
         return stop.status if isinstance(stop, Interrupted) else STOPPED
     except HybridError as error:
         print(f"hybrid: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(f"hybrid: {error.filename} cannot be used ({error.strerror}): see to its rights", file=sys.stderr)
         return 2
     finally:
         if started:
@@ -631,11 +664,35 @@ def _unknown_command(arguments: list[str], commands: tuple[str, ...]) -> str | N
     return f"{arguments[0]!r} is no command: {meant}"
 
 
-def _known(methods: tuple[str, ...]) -> tuple[str, ...]:
-    """The methods, all where none is named. A wrong name is told before anything is trained."""
+def _known(methods: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The methods, all where the option is left out. A wrong name is told before anything is trained."""
     from hybrid.experiments.methods import METHODS, method
 
-    return tuple(method(name).name for name in methods) or tuple(METHODS)
+    if methods is not None and not methods:
+        raise HybridError(f"methods names none: choose among {', '.join(METHODS)}, or leave the option out for all")
+    return tuple(METHODS) if methods is None else tuple(method(name).name for name in methods)
+
+
+def _set_strict(strict: bool) -> None:
+    from hybrid.machine import fingerprint
+
+    fingerprint.strict.set(strict)
+
+
+def _check_out(out: Path, *endings: str) -> None:
+    """A name that nothing can be written to is told before anything is computed."""
+    if out.suffix not in endings:
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected {' or '.join(endings)}")
+    if out.is_dir():
+        raise HybridError(f"out = {str(out)!r} is a folder: give a file's name in it")
+
+
+def _check_sampling(seed: int, eta: float) -> None:
+    from hybrid.profiles.schema import whole_seed
+
+    whole_seed(seed)
+    if not 0 <= eta <= 1:
+        raise HybridError(f"eta = {eta}: give a value from 0 (DDIM) to 1 (DDPM)")
 
 
 def _say(line: str) -> None:
@@ -648,8 +705,7 @@ def _print_json(value: object) -> None:
 
 
 def _png_wanted(out: Path) -> None:
-    if out.suffix != ".png":
-        raise HybridError(f"out = {str(out)!r} has no known ending: expected .png")
+    _check_out(out, ".png")
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:

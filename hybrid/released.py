@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hybrid.errors import HybridError
+from hybrid.machine.files import demand
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.base import Trainable
@@ -22,6 +24,8 @@ from hybrid.profiles.schema import restore
 from hybrid.training import checkpoint
 
 FOLDER = Path(__file__).parent / "weights"
+
+SUMS = "SHA256SUMS"  # beside the weights, as `sha256sum --check` reads it
 
 EXAMPLES = 16  # test images that are released with the weights, so that they can be tried and checked at once
 KEPT = "examples"  # their name beside the weights'
@@ -35,14 +39,17 @@ def names() -> list[str]:
 def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> HybridModel:
     """The released hybrid, which samples by Hybrid+, in float32. Raises HybridError for a name that is not released."""
     tensors, known = _read(name)
-    del tensors[KEPT]
-    # Only what is built: how it was trained may be told in fields that are no more.
-    kept = known["config"]
-    autoencoder = schema.restore(schema.Autoencoder, kept["representation"]["autoencoder"])
-    semantic = SemanticPrior(schema.restore(schema.Semantic, kept["y"]), autoencoder)
-    texture = TexturePrior(schema.restore(schema.Texture, kept["w"]), autoencoder)
-    model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), PlusPrior(semantic, texture))
-    model.load_state_dict(tensors)
+    tensors.pop(KEPT, None)
+    try:
+        # Only what is built: how it was trained may be told in fields that are no more.
+        kept = known["config"]
+        autoencoder = schema.restore(schema.Autoencoder, kept["representation"]["autoencoder"])
+        semantic = SemanticPrior(schema.restore(schema.Semantic, kept["y"]), autoencoder)
+        texture = TexturePrior(schema.restore(schema.Texture, kept["w"]), autoencoder)
+        model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), PlusPrior(semantic, texture))
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise _damaged(FOLDER / f"{name}.safetensors", error) from error
     return model.to(device=device, memory_format=torch.channels_last)
 
 
@@ -52,7 +59,10 @@ def examples(name: str = "cifar10") -> Tensor:
         raise HybridError(
             f"{name!r} brings no images, only released weights do ({_choices()}): give some, such as a data set's name"
         )
-    return _read(name)[0][KEPT]
+    tensors = _read(name)[0]
+    if KEPT not in tensors:
+        raise _damaged(FOLDER / f"{name}.safetensors", f"it has no {KEPT}")
+    return tensors[KEPT]
 
 
 def about(name: str = "cifar10") -> dict:
@@ -65,7 +75,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     """The trained hybrid in a run's folder, such as runs/demo/digits/hybrid/seed0, ready for use.
 
     It samples by Hybrid+ where that is trained beside it, in runs/demo/digits/hybridplus/seed0. Raises HybridError where there
-    is no hybrid. A prior that is not trained to its end is left out.
+    is no hybrid, or a prior is of other weights' codes. A prior that is not trained to its end is left out.
     """
     path, device = Path(path).resolve(), torch.device(device)
     representation, config = load_stage(path / "representation", schema.Representation, Representation, device)
@@ -74,8 +84,10 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     if representation.decoder is None:
         raise HybridError(f"{path} holds MoCo-v2, which decodes nothing: give a hybrid's folder")
 
-    def prior(folder: Path, kind: type, build: Callable) -> Any:
-        return load_stage(folder, kind, lambda found: build(found, config.autoencoder), device)[0]
+    encoder = checkpoint.digest(representation.encoder.state_dict())
+
+    def prior(folder: Path, kind: type, build: Callable) -> Trainable | None:
+        return load_stage(folder, kind, lambda found: build(found, config.autoencoder), device, encoder)[0]
 
     plus = path.parents[1] / "hybridplus" / path.name
     semantic = prior(plus / "semantic", schema.Semantic, SemanticPrior)
@@ -103,21 +115,64 @@ def _read(name: str) -> tuple[dict[str, Tensor], dict]:
     path = FOLDER / f"{name}.safetensors"
     if not path.exists():
         raise HybridError(f"no weights of {name!r} are released: choose among {_choices()}")
+    return read(path)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """A file of released weights: tensors, in float32, and what is known of them, as `about`.
+
+    Raises HybridError for a file that is damaged, or not the one that SHA256SUMS beside it lists.
+    """
+    if (digest := sums(path.parent).get(path.name)) is not None and digest != sha256(path):
+        raise _damaged(path, f"its SHA-256 is not the one in {SUMS}")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             known = json.loads(file.metadata()["about"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise HybridError(f"{path} is damaged ({error}): restore it, as with git checkout") from error
-    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}, known
+            demand(known, {"config": dict, "provenance": dict, "metrics": dict})
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+    if (broken := checkpoint.not_finite(tensors)) is not None:
+        raise _damaged(path, f"{broken} is not finite")
+    return tensors, known
 
 
-def load_stage(folder: Path, kind: type, build: Callable, device: torch.device) -> tuple[Trainable | None, Any]:
+def sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files of weights in a folder, by their names."""
+    path = folder / SUMS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {name: digest for digest, name in (line.split() for line in lines)}
+
+
+def sha256(path: Path) -> str:
+    """Of a file. Raises HybridError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise HybridError(f"{path} cannot be read ({error}): see to its rights") from error
+
+
+def _damaged(path: Path, why: Exception | str) -> HybridError:
+    reason = " ".join(str(why).split())[:200]
+    return HybridError(f"{path} is damaged ({reason}): restore it, as with git checkout")
+
+
+def load_stage(
+    folder: Path, kind: type, build: Callable, device: torch.device, encoder: str | None = None
+) -> tuple[Trainable | None, Any]:
     """A stage that is trained to its end, and its config; None twice where there is none."""
     state = checkpoint.load(folder / "checkpoint.pt")
     if state is None or state["step"] < state["steps"]:
         return None, None
-    config = restore(kind, state["about"]["config"])
-    stage = build(config)
-    stage.load_state_dict(state["weights"])
+    try:
+        config = restore(kind, state["about"]["config"])
+        stage = build(config)
+        stage.load_state_dict(state["weights"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise HybridError(f"{folder} holds no {kind.__name__} that can be built ({reason}): train it anew") from error
+    if encoder is not None and state["about"].get("encoder", encoder) != encoder:
+        raise HybridError(f"{folder} was trained on the codes of other weights than those of the first stage: train it anew")
     return stage.to(device=device, memory_format=torch.channels_last), config

@@ -55,6 +55,32 @@ def test_help_names_every_method(capsys):
     assert ", ".join(METHODS) in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "--profile", "smoke", "--time-limit", "nan"], "time_limit = nan: give seconds, 0 or more"),
+        (["reproduce", "--profile", "smoke", "--time-limit", "-1"], "time_limit = -1.0: give seconds"),
+        (["sample", "--run", "cifar10", "--out", "x.png", "--seed", "-1"], "seed -1 is not usable"),
+        (["sample", "--run", "cifar10", "--out", "x.png", "--eta", "nan"], "eta = nan: give a value from 0"),
+        (["sample", "--run", "cifar10", "--out", "folder.png"], "out = 'folder.png' is a folder: give a file's name"),
+        (["embed", "--run", "cifar10", "--dataset", "digits", "--out", "folder.npz"], "is a folder"),
+        (["explain", "nowhere.png"], "nowhere.png is not there"),
+    ],
+)
+def test_values_that_make_no_sense_end_with_one_line(home, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(home)
+    (home / "folder.png").mkdir(), (home / "folder.npz").mkdir()
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("parameters", [{"profile": 3}, {"dataset": 7}, {"seed": "1"}, {"seed": 2**64}, {"seed": True}])
+def test_parameters_of_other_types_are_told(home, parameters):
+    with pytest.raises(hybrid.HybridError, match="is not usable"):
+        hybrid.Experiment.from_notebook({"profile": "smoke", "dataset": "digits", "seed": 0} | parameters)
+
+
 def test_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("hybrid 0.")

@@ -1,7 +1,11 @@
 """Weights written from a run and read again."""
 
+import json
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import hybrid
 from hybrid import released
@@ -9,6 +13,7 @@ from hybrid.cli import main
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging.evaluate import squared_error
+from hybrid.training import checkpoint
 from hybrid.workflows.release import release
 
 
@@ -66,3 +71,51 @@ def test_wrong_names_and_damaged_files_are_told(trained, tmp_path, monkeypatch):
     (tmp_path / "digits.safetensors").write_bytes((trained.runs.parents[2] / "weights/digits.safetensors").read_bytes()[:1000])
     with pytest.raises(HybridError, match="is damaged"):
         hybrid.pretrained("digits")
+
+
+def test_a_flipped_bit_of_released_weights_is_found(trained, tmp_path, monkeypatch):
+    source = released.FOLDER
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(released, "FOLDER", tmp_path)
+    hybrid.pretrained("digits")
+    content = bytearray((tmp_path / "digits.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "digits.safetensors").write_bytes(content)
+    with pytest.raises(HybridError, match="its SHA-256 is not the one in SHA256SUMS"):
+        hybrid.pretrained("digits")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda tensors, known: tensors.pop(next(name for name in tensors if name != released.KEPT)), "Missing key"),
+        (lambda tensors, known: known.pop("config"), "config is missing"),
+        (lambda tensors, known: known["config"].pop("y"), "'y'"),
+        (lambda tensors, known: known.update(metrics=[]), "metrics is missing or of another type"),
+        (
+            lambda tensors, known: next(x for x in tensors.values() if x.is_floating_point()).fill_(float("nan")),
+            "is not finite",
+        ),
+    ],
+)
+def test_released_weights_that_are_whole_and_not_what_they_should_be(trained, tmp_path, monkeypatch, change, says):
+    tensors, known = released.read(released.FOLDER / "digits.safetensors")
+    monkeypatch.setattr(released, "FOLDER", tmp_path)
+    change(tensors, known)
+    save_file(tensors, tmp_path / "digits.safetensors", {"about": json.dumps(known)})
+    with pytest.raises(HybridError, match=says):
+        hybrid.pretrained("digits")
+
+
+def test_a_prior_of_another_first_stage_is_refused(trained, tmp_path):
+    run = tmp_path / "digits" / "hybrid" / "seed0"
+    shutil.copytree(trained.runs / "hybrid" / "seed0", run)
+    path = run / "representation" / "checkpoint.pt"
+    state = checkpoint.load(path)
+    for weights in (state["weights"], state["model"]):
+        for name in (name for name, value in weights.items() if value.ndim > 1):
+            weights[name] = weights[name] * 1.01
+    checkpoint.save(path, state)
+    with pytest.raises(HybridError, match="was trained on the codes of other weights"):
+        hybrid.load(run)

@@ -11,6 +11,7 @@ import hybrid
 from hybrid import paths, released
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS, TABLE
+from hybrid.experiments.store import key_of
 from hybrid.judging import interpolations
 from hybrid.judging.evaluate import squared_error
 from hybrid.machine import files
@@ -32,6 +33,12 @@ def committed_outcomes():
     return [path for path in map(paths.REPOSITORY.joinpath, found.stdout.splitlines()) if is_committed(path)]
 
 
+def is_of(path, key):
+    """Whether arrays were kept under that key."""
+    arrays = files.load_arrays(path)
+    return key.matches(key_of(*(json.loads(str(arrays[part])) for part in ("key", "provenance"))))
+
+
 def outcome(name):
     return json.loads((RESULTS / "seed0" / f"{name}.json").read_text())
 
@@ -44,11 +51,11 @@ def judged():
 @pytest.mark.parametrize("name", METHODS)
 def test_they_are_of_the_profile_as_it_stands(name):
     key = Experiment("demo").key(name)
-    assert outcome(name)["key"] == key
+    assert Experiment("demo").kept_outcome(name)["metrics"] == outcome(name)["metrics"]
     assert outcome(name)["provenance"]["sha256"] == Experiment("demo").images.sha256
     stems = {"hybrid": ["hybrid-gallery", "figure2", "figure3", "figure4", "figure5"], "mocov2": [], "contrast_on_z": []}
     for stem in stems.get(name, [f"{name}-gallery"]):
-        assert json.loads(str(files.load_arrays(RESULTS / "seed0" / f"{stem}.npz")["key"])) == key
+        assert is_of(RESULTS / "seed0" / f"{stem}.npz", key)
 
 
 def test_the_pattern_of_table_1():
@@ -106,11 +113,13 @@ def test_the_table_is_of_these_numbers(judged):
 def test_cifars_are_of_the_profile_as_it_stands(path):
     profile, seed = path.parts[-4], int(path.parent.name.removeprefix("seed"))
     kept = json.loads(path.read_text())
-    assert Experiment(profile, "cifar10", seed).key(path.stem).matches(kept["key"])
+    key = Experiment(profile, "cifar10", seed).key(path.stem)
+    assert key.matches(key_of(kept["key"], kept["provenance"]))
+    assert kept["digest"] == files.digest({name: value for name, value in kept.items() if name != "digest"})
     assert kept["provenance"]["dataset"] == "cifar10" and not kept["provenance"]["dirty"]
     if (profile, seed, path.stem) == ("laptop", 0, "hybrid"):
         for number in interpolations.PARTS:
-            assert json.loads(str(files.load_arrays(path.parent / f"figure{number}.npz")["key"])) == kept["key"]
+            assert is_of(path.parent / f"figure{number}.npz", key)
 
 
 def test_cifars_hybrid_classifies_and_reconstructs():
@@ -136,6 +145,7 @@ def test_the_weights_in_the_repository():
     """They are small, are those of the committed results, and do on their own examples what the file says."""
     path = released.FOLDER / "cifar10.safetensors"
     assert path.stat().st_size < 16e6
+    assert released.sums(released.FOLDER)[path.name] == released.sha256(path)
     model, about, shown = hybrid.pretrained("cifar10"), released.about("cifar10"), released.examples("cifar10")
     if is_committed(CIFAR):
         assert about["metrics"] == json.loads((CIFAR / "seed0" / "hybridplus.json").read_text())["metrics"]

@@ -98,7 +98,9 @@ def bench(
             measured[pair.name, pair.peer] = row
             rows = [measured[p.name, p.peer] for p in PAIRS if (p.name, p.peer) in measured]
             table = pd.DataFrame(rows, columns=list(COLUMNS))
-            write_atomically(path, lambda file, table=table: table.to_csv(file, index=False, float_format="%.6g"))
+            write_atomically(
+                path, lambda file, table=table: table.to_csv(file, index=False, float_format="%.6g", encoding="utf-8")
+            )
             origins[pair.name] = origin
             write_json(path.with_suffix(".json"), origins)
     figures.save_figure(draw(table, machine), stem)

@@ -79,7 +79,9 @@ def as_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float images in [0, 1] to uint8, rounded."""
+    """Float images in [0, 1] to uint8, rounded. Raises HybridError for NaN and infinity, which would show as black."""
+    if not torch.isfinite(images).all():
+        raise HybridError("the images hold values that are not finite: the model that drew them is broken, train it anew")
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 

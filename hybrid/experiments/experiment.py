@@ -6,7 +6,7 @@ from `results/`. So a notebook opened in a fresh clone shows the committed outco
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid import paths
-from hybrid.data import datasets
+from hybrid.data import datasets, identity
 from hybrid.errors import HybridError, tell
 from hybrid.experiments import few
 from hybrid.experiments.methods import TABLE, Run, Watch, check, method
@@ -23,12 +23,13 @@ from hybrid.experiments.store import Key, Store, as_json
 from hybrid.judging import evaluate, frechet, galleries, given, interpolations, nearest
 from hybrid.judging.classifier import Classifier, Judge
 from hybrid.judging.probe import fitted
-from hybrid.machine import distributed, files
+from hybrid.machine import distributed
+from hybrid.machine.fingerprint import modules, note, tell_once
 from hybrid.machine.precision import best_device
 from hybrid.machine.provenance import code, machine, peak_memory, provenance
 from hybrid.models.base import stream
 from hybrid.profiles.overrides import profile
-from hybrid.profiles.schema import Profile, describe
+from hybrid.profiles.schema import Profile, describe, whole_seed
 from hybrid.training import checkpoint
 from hybrid.training.loop import Clock, TimeUp
 
@@ -49,13 +50,19 @@ class Experiment:
         clock: Clock | None = None,
         watch: Watch | None = None,
     ):
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 on")
+        self.seed = whole_seed(seed)
+        if not isinstance(profile_name, str):
+            raise HybridError(f"profile {profile_name!r} is not usable: expected a name, such as demo")
+        if not isinstance(dataset, str | None):
+            raise HybridError(f"dataset {dataset!r} is not usable: expected a name, such as digits, or a path")
         self.profile: Profile = profile(profile_name)
         check(self.profile)
         self.dataset = dataset or self.profile.dataset
-        self.slug = datasets.slug(self.dataset)
-        self.seed = seed
+        # What is in a data set tells it from others, not what it is called.
+        self.sha256 = distributed.on_rank_zero(lambda: identity.identify(self.dataset, paths.data(), paths.cache()))
+        self.slug = identity.slug(self.dataset, self.sha256)
+        if self.dataset in datasets.NAMED and self.slug != self.dataset:
+            note(f"the {self.dataset} in {paths.data()} is not the published one: its outcomes go to {self.slug}")
         self.clock, self.watch = clock or Clock(), watch
         self.device = best_device()
         self.runs = paths.runs(self.profile.name, self.slug)
@@ -64,8 +71,6 @@ class Experiment:
         self.store = Store(self.outcomes)
         self._models: dict[str, nn.Module] = {}
         self._trained: dict[str, dict] = {}  # provenance of each stage's training
-        # Two data sets of a user may have one name; their outcomes are told apart by what is in them.
-        self.sha256 = None if self.dataset in datasets.NAMED else self.images.sha256
         if self.dataset not in datasets.NAMED:
             self.profile = few.clipped(self.profile, len(self.images.train_images))
         code()  # as it is now, before anybody changes it
@@ -85,8 +90,18 @@ class Experiment:
 
     @cached_property
     def images(self) -> datasets.ImageSet:
-        """The data set, on the device."""
-        loaded = distributed.on_rank_zero(lambda: datasets.load(self.dataset, paths.data())).to(self.device)
+        """The data set, on the device. Raises HybridError where it is not what it was when the experiment began."""
+
+        def load() -> datasets.ImageSet:
+            images = datasets.load(self.dataset, paths.data())
+            if (found := identity.of(images)) != self.sha256:
+                raise HybridError(
+                    f"data set {self.dataset!r} holds other images ({found[:8]}) than it did, or than the published one does "
+                    f"({self.sha256[:8]}): run the same command again, it goes by what is there now"
+                )
+            return images
+
+        loaded = distributed.on_rank_zero(load).to(self.device)
         return loaded if self.profile.images is None else loaded.first(self.profile.images)
 
     def run(self, name: str) -> Run:
@@ -109,9 +124,9 @@ class Experiment:
         """The history of a stage's training: a row each time that it was logged."""
         import pandas as pd  # slow to import
 
-        kept, now = files.read_json(self.outcomes / f"{name}.json"), self.key(name)
-        of_another = kept is not None and not now.matches(kept["key"], ("method",))
-        if of_another or not self.store.history_path(name, stage).exists():
+        kept, now = self.store.read(name), self.key(name)
+        of_another = kept is not None and not now.matches(kept["key"], ("method", "sha256"))
+        if of_another or not self.store.history(name, stage):
             self.model(name)
         return pd.DataFrame(self.store.history(name, stage))
 
@@ -167,7 +182,9 @@ class Experiment:
             )
             return shown | (nearest.beside(shown["samples"], self.images, *self._features) if "samples" in shown else {})
 
-        return self._arrays(f"{name}-gallery", make, name)
+        having = {"fid": ["samples"], "mse": ["originals", "reconstructions"]}
+        parts = [part for metric, shown in having.items() if metric in method(name).metrics for part in shown]
+        return self._arrays(f"{name}-gallery", make, parts, name)
 
     @cached_property
     def _features(self) -> tuple[frechet.FeatureNetwork, Tensor]:
@@ -178,7 +195,7 @@ class Experiment:
     def figure(self, number: int) -> dict:
         """The data of one of the paper's figures 2-5, for `figures.draw`, or of Hybrid+'s figure 6, for `figure6.draw`."""
         if number == 6:
-            return self._arrays("figure6", self._given, "hybridplus")
+            return self._arrays("figure6", self._given, ("start", "y", "w"), "hybridplus")
         if number not in interpolations.PARTS:
             raise HybridError(f"figure {number} is not drawn from data: choose one of 2, 3, 4, 5, 6")
         frames = self.profile.evaluation.frames
@@ -188,7 +205,7 @@ class Experiment:
             chosen = self._pairs[1 if number == 5 else 0]
             return interpolations.interpolations(self.model(), self.images, chosen, frames, interpolations.PARTS[number])
 
-        return self._arrays(f"figure{number}", make)
+        return self._arrays(f"figure{number}", make, ("start", "end", "t", *interpolations.PARTS[number]))
 
     @cached_property
     def _pairs(self) -> tuple[Tensor, Tensor]:
@@ -215,8 +232,8 @@ class Experiment:
         judges = {"probe": lambda pictures: probe(model.features(pictures)["y"]), "classifier": classifier.predict}
         return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed)
 
-    def _arrays(self, stem: str, make: Callable[[], dict], name: str = "hybrid") -> dict:
-        return self.store.arrays(stem, lambda: self.key(name), make, lambda: self.provenance(name))
+    def _arrays(self, stem: str, make: Callable[[], dict], parts: Iterable[str], name: str = "hybrid") -> dict:
+        return self.store.arrays(stem, lambda: self.key(name), make, lambda: self.provenance(name), parts)
 
     def table(self) -> pd.DataFrame:
         """Table 1, tidy, over all the methods and seeds that have been judged."""
@@ -228,19 +245,33 @@ class Experiment:
         return table.tidy(self.slug, measured)
 
     def comparable_outcomes(self) -> dict[Path, dict]:
-        """The kept outcomes of the table's methods, of every seed. Those of a profile that was another then do not count."""
+        """The kept outcomes of the table's methods, of every seed. Those of another profile or other data do not count.
 
-        def counts(path: Path) -> bool:
-            return path.stem in TABLE and path.parent.name.removeprefix("seed").isdigit()
-
+        Precisions that are not the same are told, or refused where --strict is set.
+        """
         keys = {name: self.key(name) for name in TABLE}
         parts = [part for part in keys["hybrid"].values if part not in ("seed", "training")]
-        found = {path: files.read_json(path) for path in sorted(self.results.glob("seed*/*.json")) if counts(path)}
-        return {path: kept for path, kept in found.items() if kept is not None and keys[path.stem].matches(kept["key"], parts)}
+        found, precisions = {}, {}
+        for folder in sorted(self.results.glob("seed*")):
+            seed = folder.name.removeprefix("seed")
+            for name in TABLE if seed.isdigit() else ():
+                kept = Store(folder).read(name)
+                if kept is None or not keys[name].matches(kept["key"], parts):
+                    continue
+                if kept["key"].get("seed") != int(seed):
+                    note(f"{folder / name}.json does not count: it is of seed {kept['key'].get('seed')}")
+                    continue
+                found[folder / f"{name}.json"] = kept
+                precisions.setdefault(name, set()).add(kept["provenance"].get("precision"))
+        for name, several in precisions.items():
+            if len(known := sorted(several - {None})) > 1:
+                tell_once(f"{self.results}: {name}'s seeds are of {' and '.join(known)}", "the table is their mean")
+        return found
 
     def provenance(self, name: str, **details) -> dict:
         """Where an outcome comes from: as `provenance.provenance`, and for each stage where its training does."""
         stages = {stage: self.store.history(name, stage) for stage in method(name).stages}
+        judging = modules("hybrid.judging.evaluate", "hybrid.judging.interpolations")
         if name not in self._trained:  # large files, read once
             kept = {stage: checkpoint.load(self._run_folder(name) / stage / "checkpoint.pt") for stage in stages}
             self._trained[name] = {stage: state["provenance"] for stage, state in kept.items() if state is not None}
@@ -251,6 +282,7 @@ class Experiment:
             sha256=self.images.sha256,
             seed=self.seed,
             **machine(self.device),
+            modules=judging,
             peak_memory_gib=max([peak_memory(self.device), *(origin["peak_memory_gib"] for origin in trained.values())]),
             training_seconds={stage: lines[-1]["seconds"] for stage, lines in stages.items() if lines},
             trained=trained,
@@ -273,9 +305,8 @@ class Experiment:
             "method": describe(config),
             "evaluation": describe(self.profile.evaluation),
             "judging": JUDGING,
+            "sha256": self.sha256,
         }
         if self.profile.images is not None:
             values["images"] = self.profile.images
-        if self.sha256 is not None:
-            values["sha256"] = self.sha256
         return Key(as_json(values), type(config))

@@ -29,6 +29,7 @@ from hybrid.models.nvae import NVAE
 from hybrid.models.pixel_ddim import PixelDDIM
 from hybrid.profiles import schema
 from hybrid.profiles.schema import Profile, describe
+from hybrid.training import checkpoint
 from hybrid.training.loop import Clock, finished, train
 
 Watch = Callable[[Path, Trainable, dict, ImageSet], None]  # a stage's folder, its model so far, a history line, the images
@@ -92,6 +93,9 @@ def check(profile: Profile) -> None:
 
     BigGAN is left out, because its spectral norms need values.
     """
+    batch, keys = profile.hybrid.representation.training.batch, profile.hybrid.representation.contrast.key_batch
+    if batch % min(keys, batch):
+        raise HybridError(f"key_batch = {keys}: give a divisor of the batch's {batch} images, or more")
     with torch.device("meta"):
         Representation(profile.hybrid.representation)
         NVAE(profile.nvae)
@@ -130,16 +134,20 @@ def train_hybrid_plus(run: Run, config: schema.HybridPlus) -> HybridModel:
 def on_latents(run: Run, model: HybridModel, name: str, build, config, latents_of: dict) -> Trainable:
     """Train a stage on the frozen codes of the train images and their mirror images.
 
-    `latents_of`: plain values that identify the encoder. A checkpoint trained on another encoder's codes is refused.
+    `latents_of`: plain values that tell whose codes they are; a checkpoint of others' is refused, and so is one of the codes of
+    the same encoder with other weights. Raises HybridError for codes that are not finite.
     """
     torch.manual_seed(stream(run.seed, name))
     prior = build(config, model.encoder.config)
 
     def latents() -> Tensor:
         images = run.images.train_images
-        return torch.stack([model.encode(images), model.encode(images.flip(3))], dim=1)  # (N, 2, 6, 16, 16)
+        codes = torch.stack([model.encode(images), model.encode(images.flip(3))], dim=1)  # (N, 2, 6, 16, 16)
+        if not torch.isfinite(codes).all():
+            raise HybridError(f"the first stage, in {run.folder.parents[1]}, gives codes that are not finite: train it anew")
+        return codes
 
-    return run.stage(name, prior, config, latents, latents_of=latents_of)
+    return run.stage(name, prior, config, latents, latents_of=latents_of, encoder=checkpoint.digest(model.encoder.state_dict()))
 
 
 def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], nn.Module]:

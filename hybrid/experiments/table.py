@@ -139,6 +139,12 @@ def parts(metrics: dict[str, float]) -> pd.DataFrame:
     ).round(2)
 
 
+def unconverged(outcome: dict) -> str:
+    """Which of an outcome's probes did not come to their end, in a sentence; empty where all did."""
+    names = [name for name, probe in outcome.get("details", {}).get("probes", {}).items() if not probe["converged"]]
+    return f"Not converged: the probe on {', '.join(names)}; its accuracy may be too low." if names else ""
+
+
 def calibration(judged: dict[str, dict]) -> pd.DataFrame:
     """Return the distances of images of known quality, and of each method's samples and reconstructions."""
     own = ("samples", "reconstructions of the test set")

@@ -9,12 +9,14 @@ is unbiased and therefore better for few samples.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
+from unittest.mock import patch
 from urllib.error import URLError
 
 import numpy as np
@@ -28,7 +30,9 @@ from hybrid.judging.manifold import precision_recall
 from hybrid.machine.files import load_arrays, save_arrays
 from hybrid.machine.precision import float64_device, without_tf32
 
-BATCH = 200  # images per pass
+BATCH = 200  # images at once
+# SHA-256 of pytorch-fid's pt_inception-2015-12-05-6726825d.pth.
+INCEPTION = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -65,14 +69,35 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
 
 
 def inception_is_here() -> bool:
-    """Return whether Inception's weights are cached, so that FID needs no download."""
+    """Whether Inception's weights are here, so that FID can be measured without a download."""
     return _inception_file().exists()
 
 
 def _inception_file() -> Path:
+    """Where HYBRID_INCEPTION says, else where torch keeps downloads."""
     from pytorch_fid import inception  # slow to import, as is timm below
 
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(inception.FID_WEIGHTS_URL).name
+    given = os.environ.get("HYBRID_INCEPTION")
+    return Path(given) if given else Path(torch.hub.get_dir()) / "checkpoints" / Path(inception.FID_WEIGHTS_URL).name
+
+
+def _inception_weights() -> dict[str, Tensor]:
+    """Inception's weights, downloaded where they are not here. Raises HybridError where a file is not the published one."""
+    from pytorch_fid import inception
+
+    path = _inception_file()
+    if not path.exists() and os.environ.get("HYBRID_INCEPTION"):
+        raise HybridError(f"HYBRID_INCEPTION = {str(path)!r} is not there: give the file, or leave it unset")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with quiet_download():
+            torch.hub.download_url_to_file(inception.FID_WEIGHTS_URL, str(path), hash_prefix=INCEPTION, progress=False)
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != INCEPTION:
+            raise HybridError(
+                f"{path} is not what {inception.FID_WEIGHTS_URL} holds, by its SHA-256: remove it, or get it anew"
+            )
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _inception(device: torch.device) -> FeatureNetwork:
@@ -80,8 +105,12 @@ def _inception(device: torch.device) -> FeatureNetwork:
     from pytorch_fid import inception
 
     try:
-        with quiet_download():
+        weights = _inception_weights()
+        # pytorch-fid would download them itself, and look at no digest.
+        with patch.object(inception, "load_state_dict_from_url", lambda *_, **__: weights):
             net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+    except HybridError:
+        raise
     except (URLError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
         if inception_is_here():
             raise HybridError(
@@ -89,7 +118,8 @@ def _inception(device: torch.device) -> FeatureNetwork:
             ) from None
         raise Unavailable(
             f"FID needs pytorch-fid's Inception weights: they are not in {torch.hub.get_dir()}/checkpoints, and "
-            f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or continue without FID"
+            f"{inception.FID_WEIGHTS_URL} could not be read ({error}): put the file there, or name it in "
+            "HYBRID_INCEPTION, or go without FID"
         ) from None
     net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     at_once = BATCH if device.type == "cuda" else 16  # at 299 x 299 a CPU is twice as fast if a batch fits its caches
@@ -215,7 +245,7 @@ def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) ->
     """
     identity = f"{network.key} | {key} | {len(images)} images | features of {MANIFOLD_IMAGES}"
     path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
-    kept = load_arrays(path)
+    kept = load_arrays(path, ("identity", "mean", "covariance", "features"))
     if kept is None or str(kept.get("identity")) != identity:
         features = network(images)
         statistics = Statistics.of(features)

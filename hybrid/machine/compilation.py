@@ -32,27 +32,26 @@ def backend(device: torch.device) -> str | None:
 
 
 def compile_networks(networks: list[nn.Module], device: torch.device) -> None:
-    """Compile each network in place, at its first call. Where the compiler fails, it warns and the network runs uncompiled."""
+    """Compile each in place, at its first call."""
     name = backend(device)
     if name is not None:
-        torch._dynamo.config.suppress_errors = True
         for network in networks:
             network.compile(backend=name)
 
 
 @contextlib.contextmanager
 def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
-    """Compile the networks inside this context and, on a GPU, let cuDNN search for its fastest algorithms.
-
-    Both end with the context: for a few batches of other shapes they would cost more than they save.
-    """
-    benchmark = torch.backends.cudnn.benchmark
+    """The networks are compiled in here, on a GPU cuDNN tries which of its algorithms is the fastest, and afterwards all is as
+    it was: for a few batches of other shapes neither would pay. What the compiler cannot do runs as it is, with a warning."""
+    benchmark, compiler = torch.backends.cudnn.benchmark, torch._dynamo.config
+    suppress = compiler.suppress_errors
     torch.backends.cudnn.benchmark = benchmark or device.type == "cuda"
     compile_networks(networks, device)
+    compiler.suppress_errors = suppress or backend(device) is not None
     try:
         yield
     finally:
-        torch.backends.cudnn.benchmark = benchmark
+        torch.backends.cudnn.benchmark, compiler.suppress_errors = benchmark, suppress
         for network in networks:
             network._compiled_call_impl = None
 

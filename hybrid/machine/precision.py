@@ -124,5 +124,5 @@ def instructions() -> str:
 @cache
 def _cpu_flags() -> list[str]:
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     return next((line.split(":")[1].split() for line in lines if line.startswith(("Features", "flags"))), [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import shlex
 import subprocess
 import sys
@@ -32,6 +31,29 @@ def provenance(**details) -> dict:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         **details,
+    }
+
+
+def summary(origin: dict, key: dict, source: str) -> dict:
+    """What a reader asks of a number or a picture first, of its provenance and the key of its outcome."""
+    profile = origin.get("profile")
+    name = profile.get("name") if isinstance(profile, dict) else profile
+    seed, dataset = origin.get("seed"), origin.get("dataset")
+    changed = " with changes that were not committed" if origin.get("dirty") else ""
+    trained = origin.get("trained") or {}
+    return {
+        "made from": source,
+        "command": origin.get("command"),
+        "commit": f"{origin.get('commit') or 'unknown'}{changed}",
+        "date": origin.get("date"),
+        "data": f"{dataset}, SHA-256 {origin.get('sha256')}",
+        "seed": seed,
+        "weights": key.get("training") and f"of the training whose histories have SHA-256 {key['training']}",
+        "trained": "; ".join(f"{n}: {o.get('command')}, {o.get('device')}" for n, o in trained.items()) or None,
+        "precision": origin.get("precision"),
+        "device": origin.get("device"),
+        "again": name
+        and shlex.join(["hybrid", "reproduce", "--profile", name, "--dataset", str(dataset), "--seed", str(seed)]),
     }
 
 
@@ -83,18 +105,22 @@ def peak_memory(device: torch.device) -> float:
     """Return this process's peak memory so far, in GiB: GPU memory if `device` is a GPU, else main memory."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB; on macOS in bytes
+    if os.name == "nt":  # which has no such count
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
     return round(peak / (2**30 if sys.platform == "darwin" else 2**20), 2)
 
 
 def _cpuinfo() -> list[str]:
     path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
 
 
 def git(*arguments: str, cwd: Path = REPOSITORY) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, encoding="utf-8", errors="replace", check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

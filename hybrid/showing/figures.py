@@ -6,6 +6,7 @@ same bytes, as PNG and as PDF.
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from hybrid.machine.files import write_atomically
+from hybrid.machine.provenance import summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,6 +127,12 @@ def draw_galleries(galleries: dict[str, dict]) -> Figure:
     return figure
 
 
+def origin(data: dict, source: str) -> dict:
+    """Where kept arrays come from, for `save_figure`."""
+    key, provenance = (json.loads(str(data[part])) for part in ("key", "provenance"))
+    return summary(provenance, key, source)
+
+
 def show(figure: Figure) -> None:
     """Show a figure once in a notebook, as PNG, and close it."""
     from IPython.display import display
@@ -134,11 +142,19 @@ def show(figure: Figure) -> None:
     plt.close(figure)
 
 
-def save_figure(figure: Figure, stem: Path) -> None:
-    """Write `stem`.png and `stem`.pdf, without dates or versions in the files, and close the figure."""
+def save_figure(figure: Figure, stem: Path, origin: dict | None = None) -> None:
+    """Write `stem`.png and `stem`.pdf without dates or versions in them, and close the figure.
+
+    Both carry their `origin`, see `provenance.summary`, where `hybrid explain` finds it.
+    """
     from matplotlib import pyplot as plt
 
-    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"Creator": None, "Producer": None, "CreationDate": None})):
+    text = None if origin is None else json.dumps(origin)
+    kinds = {
+        ".png": {"Software": None, **({} if text is None else {"hybrid": text})},
+        ".pdf": {"Creator": None, "Producer": None, "CreationDate": None, "Subject": text},
+    }
+    for suffix, metadata in kinds.items():
         draw = partial(figure.savefig, format=suffix[1:], metadata=metadata)
         write_atomically(stem.with_suffix(suffix), draw)
     plt.close(figure)

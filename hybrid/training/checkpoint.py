@@ -1,22 +1,35 @@
 """The one checkpoint format: plain values and tensors, written atomically, the last but one kept beside the last.
 
-A kill or a full disk while writing leaves the older file as it was. A file that cannot be read is set aside, never
-deleted, and the one before it is used. Of several processes the first writes and reads, for all.
+A kill or a full disk while writing leaves the older file as it was. A file that is damaged, incomplete or broken by a value
+that is not finite is set aside, never deleted, and the one before it is used. Of several processes the first writes and
+reads, for all.
 """
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
+from torch import Tensor
 
-from hybrid.errors import HybridError
 from hybrid.machine import distributed
-from hybrid.machine.files import write_atomically
+from hybrid.machine.files import check_archive, demand, read_kept, write_atomically
 
-log = logging.getLogger(__name__)
+# What each checkpoint has.
+FIELDS = {
+    "about": dict,  # what is trained on what
+    "provenance": dict,
+    "step": int,  # so many steps are done
+    "steps": int,  # of so many
+    "seconds": (int, float),
+    "model": dict,  # weights that go on being trained
+    "optimisers": dict,
+    "weights": dict,  # weights for use
+}
 
 
 def save(path: Path, state: dict) -> None:
@@ -32,9 +45,29 @@ def save(path: Path, state: dict) -> None:
     distributed.on_rank_zero(write)
 
 
-def load(path: Path) -> dict | None:
-    """The newest readable checkpoint at `path`, its tensors on the CPU, or None when there is none."""
-    return distributed.on_rank_zero(lambda: _newest(path))
+def load(path: Path, fits: Callable[[dict], None] | None = None) -> dict | None:
+    """The newest checkpoint at `path` that is whole, its tensors on the CPU, or None when there is none.
+
+    `fits` raises ValueError for a state that cannot be used, which is then set aside, or HybridError to refuse it.
+    """
+
+    def read(file: BinaryIO) -> dict:
+        check_archive(file)  # torch does not look at the CRCs
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"expected named values, found {type(state).__name__}")
+        demand(state, FIELDS)
+        if (name := not_finite(state["weights"]) or not_finite(state["model"])) is not None:
+            raise ValueError(f"{name} is not finite")
+        if fits is not None:
+            fits(state)
+        return state
+
+    def newest() -> dict | None:
+        states = (read_kept(candidate, read) for candidate in (path, previous(path)))
+        return next((state for state in states if state is not None), None)
+
+    return distributed.on_rank_zero(newest)
 
 
 def previous(path: Path) -> Path:
@@ -42,19 +75,15 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
 
 
-def _newest(path: Path) -> dict | None:
-    for candidate in (path, previous(path)):
-        try:
-            return torch.load(candidate, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            continue
-        except Exception as error:
-            # Which say nothing of the file; that memory is short torch tells by a RuntimeError.
-            if isinstance(error, OSError | MemoryError) or "allocate memory" in str(error):
-                raise HybridError(
-                    f"{candidate} cannot be read ({error}): it is left as it is; mend that and run again"
-                ) from error
-            aside = candidate.with_name(f"{candidate.name}.damaged")
-            os.replace(candidate, aside)
-            log.warning("%s cannot be read (%s): set aside as %s", candidate, type(error).__name__, aside.name)
-    return None
+def not_finite(weights: dict[str, Tensor]) -> str | None:
+    """The first of the named tensors that holds NaN or infinity; None where none does."""
+    return next((n for n, x in weights.items() if x.is_floating_point() and not torch.isfinite(x).all()), None)
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """Sixteen hexadecimal digits that tell one set of weights from another."""
+    found = hashlib.sha256()
+    for name, value in weights.items():
+        found.update(name.encode())
+        found.update(value.cpu().contiguous().numpy())
+    return found.hexdigest()[:16]

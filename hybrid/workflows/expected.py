@@ -20,7 +20,7 @@ from hybrid.errors import HybridError
 from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
-from hybrid.machine.files import read_json, write_json
+from hybrid.machine.files import demand, write_json
 
 COVERAGE = 0.99  # probability that a number of a further run, on a similar machine, lies in its expected range
 FEWEST = 3  # smallest number of outcomes for a range
@@ -70,13 +70,13 @@ def add(experiment: Experiment) -> Path:
     if not new:
         raise HybridError(f"{experiment.outcomes} has no outcome of this profile: run hybrid reproduce first")
     same = [_run(outcome) for outcome in new]
-    write_json(path, [outcome for outcome in read_json(path) or [] if _run(outcome) not in same] + new)
+    write_json(path, [outcome for outcome in _read(path) if _run(outcome) not in same] + new)
     return path
 
 
 def compare(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS)) -> list[Comparison]:
-    """Compare the experiment's numbers of Table 1 and the ablation. Only outcomes of the same settings are compared."""
-    known, compared = read_json(file(experiment)) or [], []
+    """Table 1's numbers of the experiment, and its ablation's; none where no outcomes of the profile as it stands are known."""
+    known, compared = _read(file(experiment)), []
     for name in methods:
         kept, recipe = experiment.kept_outcome(name), _recipe(experiment, name)
         runs = [run for run in known if (run["method"], run["recipe"]) == (name, recipe)]
@@ -132,10 +132,25 @@ def verdict(compared: list[Comparison]) -> str:
 
 
 def _recipe(experiment: Experiment, name: str) -> str:
-    """Return a digest of everything but the seed: data set, method, judging."""
-    key = {part: value for part, value in experiment.key(name).values.items() if part not in ("seed", "training")}
+    """A digest of what outcomes of several seeds have in common: data set, method, judging."""
+    own = ("seed", "training", "sha256")  # the data set's name among the values tells what is in it
+    key = {part: value for part, value in experiment.key(name).values.items() if part not in own}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _read(path: Path) -> list[dict]:
+    """The committed outcomes, none where there is no file. Raises HybridError where it is not what `add` writes."""
+    parts = {"method": str, "recipe": str, "seed": int, "device": str, "metrics": dict}
+    try:
+        outcomes = json.loads(path.read_text(encoding="utf-8"))
+        for outcome in outcomes:
+            demand(outcome, parts)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise HybridError(f"{path} cannot be used ({error}): restore it, as with git checkout") from error
+    return outcomes
+
+
 def _run(outcome: dict) -> tuple:
-    return tuple(outcome[part] for part in ("method", "recipe", "seed", "device", "precision"))
+    return tuple(outcome.get(part) for part in ("method", "recipe", "seed", "device", "precision"))

@@ -94,5 +94,8 @@ def _kernel_manager() -> tuple[type, list]:
 
 def _parameters(notebook: Path) -> str:
     """The source of a notebook's parameters."""
-    cells = json.loads(notebook.read_text())["cells"]
-    return "".join(line for cell in cells if "parameters" in cell["metadata"].get("tags", []) for line in cell["source"])
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        return "".join(line for cell in cells if "parameters" in cell["metadata"].get("tags", []) for line in cell["source"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HybridError(f"{notebook} is no notebook that can be read ({error}): restore it, as with git checkout") from error

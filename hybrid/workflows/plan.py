@@ -20,8 +20,8 @@ from hybrid import paths
 from hybrid.data.datasets import ImageSet
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS, Run, method
+from hybrid.experiments.store import Store
 from hybrid.machine import distributed
-from hybrid.machine.files import read_json
 from hybrid.machine.precision import autocast
 from hybrid.machine.provenance import device_in_words
 from hybrid.models.base import Trainable
@@ -143,14 +143,14 @@ def _seconds(
             if timed and (lines := read_history(committed / f"{name}-{stage.name}.jsonl")):
                 factors.append(paces[folder] * lines[-1]["step"] / lines[-1]["seconds"])
     for name, found in stages.items():
-        kept = read_json(committed / f"{name}.json")
+        kept = Store(committed).read(name)
         if not found and experiment.kept_outcome(name) is not None:
             parts[name, "judging"] = 0
         elif kept is None or (known and not factors):
             parts[name, "judging"] = None
         else:
-            parts[name, "judging"] = kept["provenance"]["evaluation_seconds"] * min(factors, default=1.0)
-    parts = {(name, kind): parts[name, kind] for name in methods for kind in ("training", "judging")}  # in order
+            parts[name, "judging"] = kept["provenance"].get("evaluation_seconds", 0.0) * min(factors, default=1.0)
+    parts = {(name, kind): parts[name, kind] for name in methods for kind in ("training", "judging")}  # in their order
     anew = any(seconds != 0 for seconds in parts.values())
     parts[DRAWING] = DRAWING_SECONDS
     if execute:

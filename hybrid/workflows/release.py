@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import method
 from hybrid.judging import evaluate, interpolations
-from hybrid.machine.files import write_atomically
+from hybrid.machine.files import write_atomically, write_text
 from hybrid.profiles.schema import describe
-from hybrid.released import EXAMPLES, FOLDER, KEPT
+from hybrid.released import EXAMPLES, FOLDER, KEPT, SUMS, sha256, sums
 
 
 def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
@@ -42,6 +42,8 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
     }
     path, metadata = folder / f"{experiment.slug}.safetensors", {"about": json.dumps(known)}
     write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
+    listed = sums(folder) | {path.name: sha256(path)}
+    write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())))
     template = Environment(loader=PackageLoader("hybrid.workflows", "")).get_template("card.md")
     card = template.render(
         name=experiment.slug,
@@ -51,5 +53,5 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
         minutes={stage: seconds / 60 for stage, seconds in made["training_seconds"].items()},
         **known,
     )
-    write_atomically(path.with_suffix(".md"), lambda temporary: temporary.write_text(card))
+    write_text(path.with_suffix(".md"), card)
     return path

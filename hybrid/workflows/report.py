@@ -15,7 +15,7 @@ from PIL import Image
 from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
-from hybrid.machine.files import write_atomically
+from hybrid.machine.files import write_text
 from hybrid.training.progress import in_words
 from hybrid.workflows import expected
 
@@ -88,7 +88,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
     environment = Environment(loader=PackageLoader("hybrid.workflows", ""), autoescape=select_autoescape())
     compared, rows = expected.compare(experiment, methods), experiment.table()
     ablation = ("hybrid", "contrast_on_z")
-    times = {name: sum(result["provenance"]["training_seconds"].values()) for name, result in judged.items()}
+    times = {name: sum(result["provenance"].get("training_seconds", {}).values()) for name, result in judged.items()}
     each = [f"{METHODS[name].title} {in_words(seconds)}" for name, seconds in times.items()]
     page = environment.get_template("report.html").render(
         title=f"Hybrid mutual information bounds: {experiment.profile.name} on {experiment.slug}",
@@ -99,6 +99,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         others=others(rows, compared),
         legend=table.legend(rows, experiment.profile.evaluation.samples).replace("`", ""),
         inside=expected.verdict(compared) if compared else None,
+        unconverged=" ".join(f"{METHODS[n].title}: {words}" for n, j in judged.items() if (words := table.unconverged(j))),
         parts=_cells(table.parts(judged["hybrid"]["metrics"]).rename_axis("part").reset_index()),
         figures=_figures(experiment),
         verdict=table.verdict(*(judged[name]["metrics"] for name in ablation)) if judged.keys() >= set(ablation) else None,
@@ -114,7 +115,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         ],
     )
     path = experiment.results / "report.html"
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_text(path, page)
     return path
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import TABLE
 from hybrid.judging import interpolations, nearest
 from hybrid.machine import distributed
-from hybrid.machine.files import write_atomically, write_json
+from hybrid.machine.files import write_atomically, write_json, write_text
+from hybrid.machine.provenance import summary
 from hybrid.showing import claim, curves, figure6, figures, neighbours, tables
 from hybrid.workflows import notebooks, report
 from hybrid.workflows.plan import DRAWING, NOTEBOOKS, Work
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def reproduce(experiment: Experiment, work: Work) -> Path:
@@ -31,12 +36,12 @@ def _show(experiment: Experiment, work: Work) -> Path:
     _draw_hybrid(experiment)
     shown = [name for name in work.methods if name in TABLE and "fid" in TABLE[name].metrics]
     if "hybridplus" in work.methods:
-        figures.save_figure(figure6.draw(experiment.figure(6)), experiment.outcomes / "figure6")
+        _save(figure6.draw(data := experiment.figure(6)), experiment.outcomes / "figure6", data)
     galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})
-    figures.save_figure(galleries, experiment.outcomes / "baselines")
+    _save(galleries, experiment.outcomes / "baselines", experiment.gallery(), "hybrid-gallery.npz and the others'")
     for name in shown:
         if nearest.NAMES[0] in (gallery := experiment.gallery(name)):  # older galleries lack them
-            figures.save_figure(neighbours.draw(gallery), experiment.outcomes / f"{name}-nearest")
+            _save(neighbours.draw(gallery), experiment.outcomes / f"{name}-nearest", gallery, f"{name}-gallery.npz")
     write_table(experiment)
     executed = []
     if work.notebooks:
@@ -48,20 +53,27 @@ def _show(experiment: Experiment, work: Work) -> Path:
 def _draw_hybrid(experiment: Experiment) -> None:
     """Draw figures 2-5, the training curves, samples and reconstructions."""
     for number in interpolations.PARTS:
-        figures.save_figure(figures.draw(experiment.figure(number)), experiment.outcomes / f"figure{number}")
-    history = experiment.history("hybrid", "representation")
-    figures.save_figure(curves.draw(history, experiment.profile), experiment.outcomes / "curves")
-    figures.save_figure(figures.draw_gallery(experiment.gallery()), experiment.outcomes / "samples")
+        _save(figures.draw(data := experiment.figure(number)), experiment.outcomes / f"figure{number}", data)
+    history, kept = experiment.history("hybrid", "representation"), experiment.metrics("hybrid")
+    origin = summary(kept["provenance"], kept["key"], "hybrid-representation.jsonl")
+    figures.save_figure(curves.draw(history, experiment.profile), experiment.outcomes / "curves", origin)
+    _save(figures.draw_gallery(gallery := experiment.gallery()), experiment.outcomes / "samples", gallery, "hybrid-gallery.npz")
+
+
+def _save(figure: Figure, stem: Path, data: dict, source: str | None = None) -> None:
+    """A figure with the origin of the arrays that it shows; `source` names their file, left out: the figure's own."""
+    figures.save_figure(figure, stem, figures.origin(data, source or f"{stem.name}.npz"))
 
 
 def write_table(experiment: Experiment) -> None:
     """Write Table 1 as CSV, Markdown and figure, the figure of accuracy against error and distance, and their sources."""
     rows, stem = experiment.table(), experiment.results / "table1"
-    write_atomically(stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g"))
     write_atomically(
-        stem.with_suffix(".md"), lambda path: path.write_text(table.markdown(rows, experiment.profile.evaluation.samples))
+        stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g", encoding="utf-8")
     )
-    figures.save_figure(tables.draw(rows), stem)
-    figures.save_figure(claim.draw(rows), experiment.results / "claim")
+    write_text(stem.with_suffix(".md"), table.markdown(rows, experiment.profile.evaluation.samples))
     sources = [str(path.relative_to(experiment.results)) for path in experiment.comparable_outcomes()]
+    origin = {"made from": ", ".join(sources), "more": f"hybrid explain {stem.name}.json"}
+    figures.save_figure(tables.draw(rows), stem, origin)
+    figures.save_figure(claim.draw(rows), experiment.results / "claim", origin)
     write_json(stem.with_suffix(".json"), {"computed from": sources})

@@ -147,12 +147,9 @@ def judge_prior(
 
 
 def _priors(experiment: Experiment, images: ImageSet, model: HybridModel, stage: str) -> tuple[nn.Module, dict[str, Path]]:
-    """Train the prior of z; return it and the folder of each of its stages.
-
-    A stage's folder depends on its own config and the encoder's weights, but not on settings that only affect sampling. So p(y)
-    is not trained again when the guidance or p(w | y) changes.
-    """
-    weights, folders = _digest(model), {}
+    """The prior of z, trained, and the folder of each of its stages. Each is kept by its own description and the weights whose
+    codes it is of, without what is of sampling alone: another guidance, or another p(w | y), leaves p(y) as it is."""
+    weights, folders = checkpoint.digest(model.encoder.state_dict()), {}
 
     def train(name: str, build, config) -> Trainable:
         run = _run(experiment, images, weights, describe(config))
@@ -173,15 +170,6 @@ def _run(experiment: Experiment, images: ImageSet, *what) -> Run:
     digest = hashlib.sha256(json.dumps([images.sha256, *what]).encode()).hexdigest()[:16]
     folder = paths.runs("screen", images.name) / f"seed{experiment.seed}" / digest
     return Run(experiment.profile, images, experiment.seed, folder, experiment.clock)
-
-
-def _digest(model: HybridModel) -> str:
-    """Return a digest of the encoder's weights."""
-    digest = hashlib.sha256()
-    for name, value in model.encoder.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().numpy())
-    return digest.hexdigest()[:16]
 
 
 def held_out(images: ImageSet) -> ImageSet:

@@ -11,6 +11,7 @@ import torch
 from hybrid.experiments import methods
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging import evaluate, frechet
+from hybrid.machine import files
 from hybrid.machine.files import write_json
 from hybrid.training.loop import Clock, TimeUp
 
@@ -66,8 +67,9 @@ def test_outcomes_of_another_data_set_of_the_same_name_are_not_taken_for_ones_ow
         arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
         np.savez(tmp_path / place / "mine.npz", **arrays)
         keys.append(Experiment("smoke", str(tmp_path / place / "mine.npz")).key("mocov2").values)
-    assert keys[0]["dataset"] == keys[1]["dataset"] == "mine" and keys[0] != keys[1]
-    assert "sha256" not in Experiment("smoke").key("mocov2").values
+    assert keys[0]["dataset"].startswith("mine-") and keys[0]["sha256"] != keys[1]["sha256"]
+    assert keys[0]["dataset"] != keys[1]["dataset"]
+    assert Experiment("smoke").key("mocov2").values["dataset"] == "digits"
 
 
 def test_a_changed_profile_is_judged_anew(done, monkeypatch):
@@ -97,8 +99,9 @@ def test_a_history_is_of_the_profile_as_it_is(done, monkeypatch):
     monkeypatch.setattr(experiment, "model", asked.append)
     assert len(experiment.history("mocov2", "representation")) and not asked
     path = experiment.outcomes / "mocov2.json"
-    kept = path.read_text()
-    path.write_text(kept.replace('"temperature": 0.1', '"temperature": 0.2'))
+    kept, other = path.read_text(), files.read_json(path)
+    other["key"]["method"]["contrast"]["temperature"] = 0.2
+    write_json(path, files.sealed(other))
     experiment.history("mocov2", "representation")
     path.write_text(kept)
     assert asked == ["mocov2"]

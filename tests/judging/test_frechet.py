@@ -1,5 +1,6 @@
 """Distances against scipy, closed forms and a double loop; the networks under their own names."""
 
+import hashlib
 import socket
 from dataclasses import replace
 from urllib.error import URLError
@@ -123,12 +124,13 @@ def test_weights_of_another_network_are_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("failure", [URLError("Name or service not known"), EOFError("Ran out of input")])
-def test_inception_without_weights_says_why(monkeypatch, failure):
+def test_inception_without_weights_says_why(monkeypatch, tmp_path, failure):
     def no_network(*_, **__):
         assert socket.getdefaulttimeout()
         raise failure
 
-    monkeypatch.setattr(inception, "load_state_dict_from_url", no_network)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(frechet.Unavailable, match="FID needs pytorch-fid's Inception weights") as error:
         frechet.load_network("inception", CPU)
     assert "\n" not in str(error.value)
@@ -140,9 +142,20 @@ def test_a_damaged_inception_is_not_an_absent_one(monkeypatch, tmp_path):
     file = tmp_path / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
     file.parent.mkdir()
     file.write_text("<html>")
-    with pytest.raises(HybridError, match=r"cannot be read .*: remove it, or replace it by the right one") as error:
+    with pytest.raises(HybridError, match=r"is not what https.* holds, by its SHA-256: remove it, or get it anew") as error:
         frechet.load_network("inception", CPU)
     assert not isinstance(error.value, frechet.Unavailable)
+
+
+def test_inception_can_be_named_and_is_checked(monkeypatch, tmp_path):
+    monkeypatch.setenv("HYBRID_INCEPTION", str(tmp_path / "mine.pth"))
+    with pytest.raises(HybridError, match=r"HYBRID_INCEPTION = '.*mine\.pth' is not there"):
+        frechet.load_network("inception", CPU)
+    torch.save({"a": torch.zeros(1)}, tmp_path / "mine.pth")
+    with pytest.raises(HybridError, match="by its SHA-256"):
+        frechet.load_network("inception", CPU)
+    monkeypatch.setattr(frechet, "INCEPTION", hashlib.sha256((tmp_path / "mine.pth").read_bytes()).hexdigest())
+    assert frechet.inception_is_here() and frechet._inception_weights().keys() == {"a"}
 
 
 def test_inception_with_weights_is_fid(monkeypatch, images):
@@ -155,7 +168,7 @@ def test_inception_with_weights_is_fid(monkeypatch, images):
     )
     weights.Mixed_7b, weights.Mixed_7c = inception.FIDInceptionE_1(1280), inception.FIDInceptionE_2(2048)
     state = weights.state_dict()
-    monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: state)
+    monkeypatch.setattr(frechet, "_inception_weights", lambda: state)
     network = frechet.load_network("inception", CPU)
     assert (network.fd_name, network.kd_name) == ("fid", "kid")
     assert network(images[:2]).shape == (2, 2048)

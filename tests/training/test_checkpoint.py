@@ -1,5 +1,6 @@
 """Checkpoints survive a full disk and a damaged file."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,11 +9,18 @@ from hybrid.machine import files
 from hybrid.training import checkpoint
 
 
+def state(step, **others):
+    """All that a checkpoint has, next to nothing of each."""
+    weights = {"w": torch.full((2,), float(step))}
+    own = {"about": {}, "provenance": {}, "step": step, "steps": 9, "seconds": 0.0}
+    return own | {"model": weights, "optimisers": {}, "weights": weights} | others
+
+
 def test_the_last_but_one_is_kept(tmp_path):
     path = tmp_path / "deep" / "checkpoint.pt"
     assert checkpoint.load(path) is None
     for step in range(3):
-        checkpoint.save(path, {"step": step, "weights": {"w": torch.full((2,), float(step))}})
+        checkpoint.save(path, state(step))
     assert checkpoint.load(path)["step"] == 2
     assert checkpoint.load(checkpoint.previous(path))["step"] == 1
     assert {p.name for p in path.parent.iterdir()} == {"checkpoint.pt", "checkpoint.pt.previous"}
@@ -21,12 +29,61 @@ def test_the_last_but_one_is_kept(tmp_path):
 def test_a_damaged_file_is_kept_aside(tmp_path):
     path = tmp_path / "checkpoint.pt"
     for step in range(2):
-        checkpoint.save(path, {"step": step})
+        checkpoint.save(path, state(step))
     path.write_bytes(b"half a file")
     assert checkpoint.load(path)["step"] == 0
     assert path.with_name("checkpoint.pt.damaged").read_bytes() == b"half a file"
     checkpoint.previous(path).write_bytes(b"")
     assert checkpoint.load(path) is None
+
+
+def test_a_flipped_bit_is_found(tmp_path, caplog):
+    """torch.load looks at no CRC."""
+    path = tmp_path / "checkpoint.pt"
+    for step in range(2):
+        checkpoint.save(path, state(step))
+    content = bytearray(path.read_bytes())
+    place = content.index(np.full(2, 1.0, np.float32).tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert checkpoint.load(path)["step"] == 0
+    assert "the CRC of" in caplog.text and "set aside as checkpoint.pt.damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [],
+        {},
+        {"about": {}},
+        state(1, about=[]),
+        state(1, weights={"w": torch.tensor([1.0, float("nan")])}),
+        state(1, model={"w": torch.tensor(float("inf"))}),
+        state("1"),
+    ],
+    ids=str,
+)
+def test_what_is_no_whole_checkpoint_is_set_aside(tmp_path, found):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, state(0))
+    checkpoint.save(path, found)
+    assert checkpoint.load(path)["step"] == 0 and path.with_name("checkpoint.pt.damaged").exists()
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    path, ran = tmp_path / "checkpoint.pt", []
+
+    class Bad:
+        def __reduce__(self):
+            return ran.append, (1,)
+
+    torch.save(state(0, about={"x": Bad()}), path)
+    assert checkpoint.load(path) is None and not ran
+
+
+def test_weights_are_told_apart():
+    one, other = {"w": torch.zeros(2)}, {"w": torch.tensor([0.0, 1e-30])}
+    assert checkpoint.digest(one) == checkpoint.digest({"w": torch.zeros(2)}) != checkpoint.digest(other)
 
 
 SHORT = (
@@ -37,7 +94,7 @@ SHORT = (
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError(), RuntimeError(SHORT)])
 def test_what_says_nothing_of_the_file_leaves_it(tmp_path, monkeypatch, error):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, {"step": 0})
+    checkpoint.save(path, state(0))
 
     def fails(*_, **__):
         raise error
@@ -46,7 +103,7 @@ def test_what_says_nothing_of_the_file_leaves_it(tmp_path, monkeypatch, error):
     with pytest.raises(HybridError, match="it is left as it is"):
         checkpoint.load(path)
     monkeypatch.undo()
-    assert checkpoint.load(path) == {"step": 0}
+    assert checkpoint.load(path)["step"] == 0
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):
@@ -58,15 +115,15 @@ def test_a_folder_that_cannot_be_is_told(tmp_path):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, error):
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, {"step": 0})
+    checkpoint.save(path, state(0))
 
-    def full(state, target):
+    def full(_, target):
         target.write_bytes(b"part")
         raise error
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(HybridError, match="what was there is intact"):
-        checkpoint.save(path, {"step": 1})
+        checkpoint.save(path, state(1))
     monkeypatch.undo()
     assert checkpoint.load(path)["step"] == 0
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]

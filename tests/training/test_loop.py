@@ -1,5 +1,6 @@
 """The training loop: an interrupted run ends with the same weights as an uninterrupted one, and loses no history."""
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -296,6 +297,84 @@ def test_a_loss_that_is_not_finite_stops_with_the_name_of_the_value(tmp_path):
 
     with pytest.raises(HybridError, match="loss is no longer finite at step 1"):
         train(Broken(), numbers(), LABELS, Training(epochs=1, batch=16), tmp_path, seed=0, about={})
+
+
+def test_a_gradient_that_is_not_finite_is_told_with_its_step_though_the_loss_is_finite(tmp_path):
+    """At the last step too, whose weights no loss has seen; and the state is kept for a look."""
+
+    class Steep(Regression):
+        def loss(self, player, batch, labels):
+            loss, scalars = super().loss(player, batch, labels)
+            self.count = getattr(self, "count", 0) + 1
+            if self.count == self.broken:
+                loss = loss + (0 * self.net[0].weight.sum()).sqrt()  # 0, of an infinite slope
+            return loss, scalars
+
+    for step in (3, 4):
+        steep, folder = Steep(), tmp_path / str(step)
+        steep.broken = step
+        with pytest.raises(HybridError, match=rf"a gradient is no longer finite at step {step} of .*broken\.pt"):
+            train(steep, numbers(), LABELS, Training(epochs=1, batch=16), folder, seed=0, about={})
+        assert checkpoint.load(folder / "checkpoint.pt") is None
+        assert torch.load(folder / "broken.pt", weights_only=True)["step"] == step
+
+
+def test_broken_weights_do_not_count_as_finished(tmp_path):
+    config = Training(epochs=1, batch=16)
+    whole = train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={})
+    state = checkpoint.load(tmp_path / "checkpoint.pt")
+    state["weights"] |= {"net.0.weight": torch.full((8, 4), math.nan)}
+    checkpoint.save(tmp_path / "checkpoint.pt", state)
+    checkpoint.previous(tmp_path / "checkpoint.pt").unlink()
+    assert finished(Regression(), tmp_path, {}) is None
+    assert same(whole, train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={}))
+
+
+def test_weights_of_another_network_are_set_aside(tmp_path):
+    class Wider(Regression):
+        def __init__(self):
+            super().__init__()
+            self.net[0] = nn.Linear(4, 8, bias=False)
+
+    config = Training(epochs=1, batch=16)
+    train(Wider(), numbers(), LABELS, config, tmp_path, seed=0, about={})
+    assert finished(Regression(), tmp_path, {}) is None
+    assert (tmp_path / "checkpoint.pt.damaged").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"step": 1, "lo', b"\xff", b"[]\n", None])
+def test_a_history_is_mended_from_the_checkpoint(tmp_path, content):
+    """Also once the training is finished."""
+    config, history = Training(epochs=4, batch=16), tmp_path / "history.jsonl"
+    for looks in (4, math.inf):
+        with pytest.raises(TimeUp) if looks == 4 else contextlib.nullcontext():
+            train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={}, clock=StopAfter(looks))
+        before = history.read_bytes()
+        history.unlink() if content is None else history.write_bytes(content)
+        if looks == 4:
+            continue
+        assert finished(Regression(), tmp_path, {}) is not None and history.read_bytes() == before
+    assert [line["step"] for line in read_history(history)] == list(range(1, 17))
+
+
+def test_codes_of_another_encoder_are_not_taken_up(tmp_path):
+    config = Training(epochs=1, batch=16)
+    train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={"encoder": "a"})
+    with pytest.raises(HybridError, match="trained with encoder = 'a', now it is 'b'"):
+        finished(Regression(), tmp_path, {"encoder": "b"})
+    train(Regression(), numbers(), LABELS, config, tmp_path / "older", seed=0, about={})
+    assert finished(Regression(), tmp_path / "older", {"encoder": "b"}) is not None
+
+
+def test_a_training_of_one_step_warns_of_nothing(tmp_path, caplog):
+    trained = train(Regression(), numbers(), LABELS, Training(epochs=1, batch=64), tmp_path, seed=0, about={})
+    assert not caplog.records and not same(trained, Regression())
+
+
+@pytest.mark.parametrize("limit", [math.nan, -1.0, math.inf])
+def test_a_time_limit_is_a_time(limit):
+    with pytest.raises(HybridError, match="give seconds, 0 or more"):
+        Clock(limit)
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):

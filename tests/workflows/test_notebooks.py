@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from hybrid import cli, paths
+from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.paths import REPOSITORY
@@ -69,6 +70,14 @@ def two(home, monkeypatch):
         return Experiment("smoke")
 
     return write
+
+
+@pytest.mark.parametrize("content", [b"", b'{"cells": [', b"[]", b'{"cells": [{}]}', b"\xff"])
+def test_a_notebook_that_is_cut_is_told(two, home, content):
+    experiment = two("1")
+    (home / "notebooks" / "a.ipynb").write_bytes(content)
+    with pytest.raises(HybridError, match=r"a\.ipynb is no notebook that can be read"):
+        notebooks.of(experiment, tuple(METHODS))
 
 
 def test_kernels_warn_of_nothing(two, capfd):

@@ -1,0 +1,125 @@
+"""What is kept, and what is not believed: other keys, other seeds, damage, values that are not what they should be."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from hybrid.errors import HybridError
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.store import Store
+from hybrid.machine import files, fingerprint
+from hybrid.training.history import read_history
+
+
+@pytest.fixture
+def kept(home, monkeypatch):
+    """Writes a made-up outcome of smoke's MoCo-v2, and gives the experiment and the outcome's path."""
+    monkeypatch.setattr(fingerprint, "_told", set())
+
+    def write(seed=0, acc=50.0, **provenance):
+        experiment = Experiment("smoke", seed=seed)
+        origin = {"seed": seed, "device": "2 cores of A", "precision": "float32", "sha256": experiment.sha256}
+        outcome = {"metrics": {"acc": acc}, "calibration": [], "provenance": origin | provenance}
+        experiment.store.keep_outcome("mocov2", experiment.key("mocov2"), outcome)
+        return experiment, experiment.outcomes / "mocov2.json"
+
+    return write
+
+
+def test_an_outcome_is_read_back(kept):
+    experiment, _ = kept()
+    assert experiment.kept_outcome("mocov2")["metrics"] == {"acc": 50.0}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "[]", "null", "1", "", "\x00", '{"key": {}}', '{"key": [], "metrics": {}, "provenance": {}, "calibration": []}'],
+)
+def test_what_is_no_outcome_is_set_aside(kept, content):
+    experiment, path = kept()
+    path.write_text(content)
+    assert experiment.kept_outcome("mocov2") is None and path.with_name("mocov2.json.damaged").exists()
+    assert experiment.comparable_outcomes() == {}
+
+
+@pytest.mark.parametrize("change", [("50.0", "51.0"), ('"seed": 0', '"seed": 1'), ("float32", "bf16")])
+def test_an_outcome_that_was_changed_is_not_believed(kept, change):
+    experiment, path = kept()
+    path.write_text(path.read_text().replace(*change))
+    assert experiment.kept_outcome("mocov2") is None and not path.exists()
+
+
+def test_an_outcome_without_metrics_or_with_broken_ones(kept):
+    experiment, path = kept()
+    values = json.loads(path.read_text())
+    del values["digest"]
+    for metrics in (None, [], {"acc": "high"}, {"acc": float("nan")}):
+        files.write_json(path, values | {"metrics": metrics})
+        assert experiment.kept_outcome("mocov2") is None
+    with pytest.raises(HybridError, match="mocov2: acc is nan"):
+        kept(acc=float("nan"))
+
+
+def test_keys_of_earlier_versions_are_told_by_their_provenance(kept):
+    """A published data set's digest stood in the provenance alone, and there was none of the outcome."""
+    experiment, path = kept()
+    values = json.loads(path.read_text())
+    del values["digest"], values["key"]["sha256"]
+    files.write_json(path, values)
+    assert experiment.kept_outcome("mocov2") is not None
+    values["provenance"]["sha256"] = "another"
+    files.write_json(path, values)
+    assert experiment.kept_outcome("mocov2") is None
+
+
+def test_a_copied_seed_is_no_second_seed(kept, caplog):
+    experiment, path = kept()
+    shutil.copytree(path.parent, path.parent.with_name("seed5"))
+    assert experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc"), "seeds"] == "0"
+    assert "it is of seed 0" in caplog.text
+    assert Experiment("smoke", seed=5).kept_outcome("mocov2") is None
+
+
+def test_precisions_are_not_averaged_silently(kept, caplog):
+    experiment, _ = kept(0)
+    kept(1, precision="bf16")
+    experiment.table()
+    assert "mocov2's seeds are of bf16 and float32: the table is their mean" in caplog.text
+    token = fingerprint.strict.set(True)
+    with pytest.raises(HybridError, match="bf16 and float32"):
+        experiment.table()
+    fingerprint.strict.reset(token)
+
+
+def test_arrays_without_a_key_or_with_other_names_are_made_anew(home):
+    experiment, made = Experiment("smoke"), []
+
+    def arrays():
+        return experiment.store.arrays(
+            "x", lambda: experiment.key("hybrid"), lambda: made.append(1) or {"a": np.zeros(2)}, dict, ("a",)
+        )
+
+    arrays(), arrays()
+    assert made == [1]
+    path = experiment.outcomes / "x.npz"
+    for broken in ({"b": np.zeros(2)}, {"a": np.zeros(2), "key": np.array("no"), "provenance": np.array("{}")}):
+        files.save_arrays(path, broken)
+        assert (arrays()["a"] == 0).all()
+    assert made == [1, 1, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"step": 1}\n{"ste', b"\xff\n", b"[1]\n", None])
+def test_a_runs_damaged_history_does_not_take_the_good_copys_place(tmp_path, content):
+    store, run = Store(tmp_path / "seed0"), tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "model/history.jsonl").write_text('{"step": 1}\n')
+    store.keep_histories("nvae", ("model",), run)
+    if content is None:
+        (run / "model/history.jsonl").unlink()
+    else:
+        (run / "model/history.jsonl").write_bytes(content)
+    store.keep_histories("nvae", ("model",), run)
+    assert store.history("nvae", "model") == [{"step": 1}]
+    assert read_history(tmp_path / "nowhere.jsonl") == []

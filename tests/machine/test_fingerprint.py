@@ -1,0 +1,61 @@
+"""What code a number depends on, and what is said where it is another."""
+
+import pytest
+
+from hybrid.errors import HybridError
+from hybrid.machine import fingerprint
+from hybrid.machine.precision import best_device
+from hybrid.machine.provenance import machine, provenance
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Writes a module hybrid.models.<name> of a package of the test's own."""
+    monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path)
+    monkeypatch.setattr(fingerprint, "_told", set())
+    (tmp_path / "models").mkdir()
+
+    def write(name, text):
+        (tmp_path / "models" / f"{name}.py").write_text(text)
+        for cached in (fingerprint._tree, fingerprint.modules, fingerprint.fingerprint):
+            cached.cache_clear()
+        return fingerprint.modules("hybrid.models.a")
+
+    yield write
+    monkeypatch.undo()
+    for cached in (fingerprint._tree, fingerprint.modules, fingerprint.fingerprint):
+        cached.cache_clear()
+
+
+def test_a_module_and_what_it_imports_count(package):
+    package("b", "x = 1")
+    before = package("a", "from hybrid.models.b import x\nfrom hybrid.machine.files import log\n")
+    assert before.keys() == {"models.a", "models.b"}
+    assert package("b", '"""Of x."""\nx = 1  # one\n') == before  # words change no number
+    after = package("b", "x = 2")
+    assert after["models.b"] != before["models.b"] and after["models.a"] == before["models.a"]
+
+
+def test_other_code_and_precision_are_told_once_or_refused(package, caplog):
+    package("b", "x = 1")
+    found = package("a", "from hybrid.models.b import x")
+    origin = {"modules": found, "precision": machine(best_device())["precision"], "commit": "abc"}
+    assert fingerprint.difference(origin) == "" == fingerprint.difference({})
+    package("b", "x = 2")
+    assert fingerprint.difference(origin) == "other code (models.b changed since commit abc)"
+    other = {"bf16": "float32", "float32": "bf16"}[origin["precision"]]
+    for _ in range(2):
+        fingerprint.tell_difference("hybrid.json", {"precision": other})
+    (line,) = caplog.messages
+    assert f"hybrid.json comes of another precision ({other}, here it is {origin['precision']})" in line
+    token = fingerprint.strict.set(True)
+    with pytest.raises(HybridError, match=r"models\.b changed .*go without --strict"):
+        fingerprint.tell_difference("hybrid.json", origin)
+    fingerprint.strict.reset(token)
+
+
+def test_what_a_method_depends_on_is_found():
+    found = fingerprint.modules("hybrid.models.nvae", "hybrid.training.loop")
+    assert {"models.nvae", "models.cells", "training.loop", "training.optimisers", "training.muon"} <= found.keys()
+    assert not found.keys() & {"models.biggan", "training.progress", "machine.files"}
+    assert "modules" in provenance(modules=found)

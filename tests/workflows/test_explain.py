@@ -1,0 +1,65 @@
+"""Where a kept file comes from, of the committed results and of pictures that carry it themselves."""
+
+import json
+
+import pytest
+
+from hybrid import paths, released
+from hybrid.errors import HybridError
+from hybrid.showing import figures
+from hybrid.workflows.explain import explain, origins
+
+RESULTS = paths.REPOSITORY / "results" / "demo" / "digits"
+
+
+def outcome(name):
+    return json.loads((RESULTS / "seed0" / f"{name}.json").read_text())
+
+
+COMMITTED = "figure3.png figure6.pdf hybrid.json hybrid-prior.jsonl figure3.npz samples.png ddim-nearest.png curves.pdf"
+
+
+@pytest.mark.parametrize("name", COMMITTED.split())
+def test_committed_files_are_explained(name):
+    words = explain(RESULTS / "seed0" / name)
+    origin = outcome("hybridplus" if "6" in name else "ddim" if "ddim" in name else "hybrid")["provenance"]
+    assert origin["sha256"] in words and "hybrid reproduce --profile demo --dataset digits --seed 0" in words
+    assert origin["device"] in words and "commit" in words
+
+
+def test_a_cell_of_a_table_is_explained():
+    words = explain(RESULTS / "table1.md", ("mocov2", "acc"))
+    assert f"acc = {outcome('mocov2')['metrics']['acc']:g}" in words and outcome("mocov2")["provenance"]["command"] in words
+    assert "nvae" not in words
+    with pytest.raises(HybridError, match="has no number 'mse' of 'mocov2'"):
+        explain(RESULTS / "table1.csv", ("mocov2", "mse"))
+
+
+def test_a_table_is_of_all_its_outcomes():
+    assert len(origins(RESULTS / "table1.png")) == len(json.loads((RESULTS / "table1.json").read_text())["computed from"])
+
+
+def test_released_weights_are_explained():
+    words = explain(released.FOLDER / "cifar10.safetensors")
+    assert released.sha256(released.FOLDER / "cifar10.safetensors") in words
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+def test_pictures_carry_their_origin(tmp_path, suffix):
+    from matplotlib import pyplot as plt
+
+    origin = {"made from": "a (b) \\ c.npz", "commit": "abc"}
+    for _ in range(2):
+        figures.save_figure(plt.figure(), tmp_path / "x", origin)
+        content = (tmp_path / f"x{suffix}").read_bytes()
+    assert origins(tmp_path / f"x{suffix}") == [origin]
+    figures.save_figure(plt.figure(), tmp_path / "x", origin)
+    assert (tmp_path / f"x{suffix}").read_bytes() == content
+
+
+def test_what_has_no_origin_is_told(tmp_path):
+    with pytest.raises(HybridError, match=r"is not there: expected a \.png"):
+        explain(tmp_path / "x.png")
+    (tmp_path / "x.txt").touch()
+    with pytest.raises(HybridError, match="has no known origin"):
+        explain(tmp_path / "x.txt")
