@@ -86,7 +86,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
 
     encoder = checkpoint.digest(representation.encoder.state_dict())
 
-    def prior(folder: Path, kind: type, build: Callable) -> Trainable | None:
+    def prior(folder: Path, kind: type, build: Callable) -> Any:
         return load_stage(folder, kind, lambda found: build(found, config.autoencoder), device, encoder)[0]
 
     plus = path.parents[1] / "hybridplus" / path.name

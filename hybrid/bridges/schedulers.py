@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PREDICTIONS = {"noise": "epsilon", "v": "v_prediction"}  # what nets give, in diffusers' words
 
 
-def scheduler(model: HybridModel, kind: type | None = None, **options) -> SchedulerMixin:
+def scheduler(model: HybridModel, kind: Any = None, **options) -> SchedulerMixin:
     """A scheduler with the noise levels that the model's DDIM was trained on: diffusers' DDIMScheduler, or another `kind`.
 
     `options` take the place of this one's. Raises HybridError where the model has no DDIM on z.

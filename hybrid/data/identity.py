@@ -63,7 +63,7 @@ def of(images: ImageSet) -> str:
     """SHA-256 of images that are loaded. A published set counts as such in whatever order it comes."""
     known = SHA256.get(images.name)
     same = known is not None and images.sha256 != known and content(images) == CONTENT.get(images.name)
-    return known if same else images.sha256
+    return known if known is not None and same else images.sha256
 
 
 def slug(name: str, sha256: str) -> str:

@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -89,7 +89,7 @@ def read_json(path: Path, check: Callable[[Any], object] | None = None) -> Any:
     return read_kept(path, read)
 
 
-def demand(values: dict, fields: dict[str, type | tuple[type, ...]]) -> None:
+def demand(values: dict, fields: Mapping[str, Any]) -> None:
     """Raises ValueError where values lack one of these fields, or it is of another type."""
     if not isinstance(values, dict):
         raise ValueError(f"expected named values, found {type(values).__name__}")
@@ -167,7 +167,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     write_atomically(path, write)
 

@@ -57,7 +57,7 @@ class Checked:
     """A dataclass whose fields are looked at when it is made: their types, and their ranges where they have one."""
 
     def __post_init__(self):
-        for name, (kind, optional, range_) in ranges(type(self)).items():
+        for name, (kind, optional, range_) in ranges(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, name)
             if value is None and optional:
                 continue

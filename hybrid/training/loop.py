@@ -97,7 +97,7 @@ def train(
     schedules = [schedule_for(optimiser, steps, config) for optimiser in state.optimisers.values() if steps > 1]
     rates = [(group, torch.zeros((), device=device)) for o in state.optimisers.values() for group in o.param_groups]
     own_stream = (distributed.rank(),) if distributed.rank() and not trainable.draws_for_all else ()
-    saved, epoch, order = time.monotonic(), -1, None
+    saved, epoch, order = time.monotonic(), -1, torch.empty(0)
 
     with compiled(trainable.networks(), device), Progress(folder, state.step, steps, per_epoch, config.batch) as progress:
         while state.step < steps:

@@ -135,7 +135,7 @@ def _encoded(
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with open(path, "wb") as file:  # a name without .npz
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 class Bar:
