@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from hybrid import paths
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.showing import factors as showing
@@ -31,7 +32,10 @@ def test_they_are_no_methods_outcome(home):
         workflow.committed("smoke", "digits")
 
 
-@pytest.fixture(params=[("demo", "digits"), ("laptop", "cifar10")], ids="-".join)
+COMMITTED = sorted((path.parts[-4], path.parts[-3]) for path in paths.REPOSITORY.glob("results/*/*/factors/seed0.json"))
+
+
+@pytest.fixture(params=COMMITTED, ids="-".join)
 def committed(request, monkeypatch):
     monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("it is not committed"))
     monkeypatch.setattr(workflow, "_trained", lambda *_: pytest.fail("it is not committed"))
