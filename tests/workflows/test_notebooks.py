@@ -20,7 +20,6 @@ PARAMETERS = {  # the other notebooks take an experiment's
     "explorer": {"weights": "cifar10", "images": ""},
     "own_images": {"weights": "cifar10", "folder": ""},
     "bounds": {"truth": 4.0, "m": 256},
-    "tradeoff": {"results": "demo/digits"},
 }
 
 
