@@ -71,9 +71,10 @@ def reproduce(
     from hybrid.workflows.reproduce import reproduce
 
     _set_strict(strict)
+    wanted = _known(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     _say(in_words(experiment.device))
-    work = plan.of(experiment, _known(methods), notebooks)
+    work = plan.of(experiment, wanted, notebooks)
     print(plan.describe(experiment, work), file=sys.stdout if dry_run else sys.stderr, flush=True)
     if not dry_run:
         report = reproduce(experiment, work)
@@ -114,9 +115,10 @@ def train(
     from hybrid.workflows.watching import Watch
 
     _set_strict(strict)
+    wanted = _known(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit), watch=Watch(log) if log else None)
     _say(in_words(experiment.device))
-    for name in _known(methods):
+    for name in wanted:
         experiment.model(name)
         print(f"trained: {experiment.run(name).folder}")
 
@@ -412,6 +414,9 @@ def data(dataset: str = "digits") -> None:
 def explain(path: tyro.conf.Positional[Path], cell: tuple[str, str] | None = None) -> None:
     """Say where a file comes from: command, commit, data, weights, precision, device, and how to make it again.
 
+    For example:
+        hybrid explain results/laptop/cifar10/seed0/figure3.png
+
     Args:
         path: a figure, table, outcome or history of results/, a checkpoint, released weights.
         cell: a method and a metric of a table, such as hybrid acc: the number's own origin.
@@ -505,6 +510,9 @@ def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> 
 def bounds(seed: int = 0) -> None:
     """Hold the paper's bounds against mutual information that is known, and draw estimates against the truth.
 
+    For example:
+        hybrid bounds
+
     Args:
         seed: of samples, weights and batches.
     """
@@ -524,6 +532,9 @@ def bounds(seed: int = 0) -> None:
 
 def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, run: Path | None = None) -> None:
     """Say what y, w and z keep of an image: linear probes for its class, colours, texture and place.
+
+    For example:
+        hybrid factors --profile laptop --dataset cifar10 --run cifar10
 
     Args:
         profile: as for `hybrid reproduce --help`.
@@ -546,6 +557,9 @@ def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, ru
 
 def tradeoff(profile: str = "demo", dataset: str | None = None, seed: int = 0, time_limit: float | None = None) -> None:
     """Train the hybrid's first stage for alpha from 0 to 1 and for y of 1 to 6 channels, and judge each: many trainings.
+
+    For example:
+        hybrid tradeoff --profile demo --time-limit 3000
 
     Args:
         profile: as for `hybrid reproduce --help`.

@@ -63,7 +63,7 @@ def test_help_names_every_method(capsys):
         (["sample", "--run", "cifar10", "--out", "x.png", "--seed", "-1"], "seed -1 is not usable"),
         (["sample", "--run", "cifar10", "--out", "x.png", "--eta", "nan"], "eta = nan: give a value from 0"),
         (["sample", "--run", "cifar10", "--out", "folder.png"], "out = 'folder.png' is a folder: give a file's name"),
-        (["embed", "--run", "cifar10", "--dataset", "digits", "--out", "folder.npz"], "is a folder"),
+        (["embed", "--run", "cifar10", "--images", "digits", "--out", "folder.npz"], "is a folder"),
         (["explain", "nowhere.png"], "nowhere.png is not there"),
     ],
 )

@@ -6,6 +6,7 @@ Counts are printed: tried, survived, lost.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib
 import io
@@ -45,6 +46,10 @@ TRAIN = ["train", "--profile", PROFILE, "--dataset", "data/tiny.npz", "--methods
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="trials are forked")]
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)  # a PNG
 
 
 def run(home: Path, command: list[str], before=None, after: float | None = None, number: int = signal.SIGKILL):
@@ -132,7 +137,7 @@ def whole(tmp_path_factory):
     np.savez(home / "data/tiny.npz", **pictures, **labels)
     os.utime(home / "data/tiny.npz", (1e9, 1e9))
     threads, draw_on = torch.get_num_threads(), Figure.savefig
-    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"drawn")  # most of a trial would be drawing
+    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(PIXEL)  # most of a trial would be drawing
     torch.set_num_threads(1)  # a child of a process with threads of its own would hang in them
     import_everything()
     started = time.monotonic()

@@ -18,6 +18,7 @@ from pytorch_fid import fid_score, inception
 from torch import nn
 
 from hybrid.benchmark.contenders import Setting, Workload, as_pictures, digits
+from hybrid.judging import frechet
 from hybrid.judging.frechet import Statistics, frechet_distance, load_network
 
 
@@ -78,6 +79,7 @@ def _random_inception(dims: int) -> Iterator[None]:
     with (
         mock.patch.object(inception, "_inception_v3", with_random_weights),
         mock.patch.object(inception, "load_state_dict_from_url", lambda *args, **kwargs: {}),
+        mock.patch.object(frechet, "_inception_weights", dict),
         mock.patch.dict(inception.InceptionV3.BLOCK_INDEX_BY_DIM, blocks),
     ):
         yield

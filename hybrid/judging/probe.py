@@ -65,11 +65,10 @@ def linear_probe(
     train_features, labels, test_labels = (part.to(device) for part in (train_features, train_labels, test_labels))
 
     best, validation, start = penalties[0], math.nan, None
-    moments: tuple[Tensor, Tensor] | None = None
     if len(penalties) > 1:
         held, kept = (part.to(device) for part in split(len(labels), VALIDATION, seed, sources))
         fit_features, held_features = standardise(train_features[kept], train_features[held])
-        moments = of_part = second_moments(fit_features)
+        of_part = second_moments(fit_features)
         found, scores = {}, {}
 
         def attempt(penalty: float, start: Tensor | None) -> Tensor:
@@ -87,8 +86,7 @@ def linear_probe(
         validation, start = scores[best], found[best]
 
     train_features, test_features = standardise(train_features, test_features.to(device))
-    if moments is None:  # those of the validation fit are good enough: they change the steps, not the optimum
-        moments = second_moments(train_features)
+    moments = second_moments(train_features)
     weights, gradient, iterations = fit(train_features, labels, classes, best, moments, TOLERANCE, start)
     return Probe(
         accuracy=accuracy(test_features, test_labels, weights),

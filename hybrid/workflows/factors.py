@@ -40,8 +40,9 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
     if kept is None:
         model, origin = _trained(experiment, config) if run is None else _given(experiment, run)
         rows = distributed.on_rank_zero(lambda: study(model, experiment.images, experiment.seed).to_dict("records"))
-        about = provenance(**machine(experiment.device), sha256=experiment.images.sha256, trained=origin)
-        kept = store.keep_outcome(name, key, {"rows": rows, "provenance": about})
+        about = provenance(**machine(experiment.device), seed=experiment.seed, sha256=experiment.images.sha256, trained=origin)
+        metrics = {f"{row['factor']}, {row['part']}": row["score"] for row in rows}
+        kept = store.keep_outcome(name, key, {"metrics": metrics, "calibration": [], "rows": rows, "provenance": about})
     return pd.DataFrame(kept["rows"])
 
 

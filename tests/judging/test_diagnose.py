@@ -124,7 +124,7 @@ def test_the_whole_of_it(kind, image_set, tmp_path, monkeypatch):
 def test_the_command_takes_the_data_set_from_the_runs_name(image_set, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(released, "open_model", lambda *_: model(None))
-    monkeypatch.setattr("hybrid.data.load", lambda name, _: asked.append(name) or image_set)
+    monkeypatch.setattr("hybrid.data.datasets.load", lambda name, _: asked.append(name) or image_set)
     monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
     out = tmp_path / "d.png"
     for run in (released.names()[0], str(tmp_path / "runs/demo/digits/hybrid/seed0")):

@@ -22,7 +22,7 @@ def image_set():
 def test_it_is_the_plain_search_over_both_mirror_images(image_set, monkeypatch):
     monkeypatch.setattr(nearest, "BLOCK", 16)
     queries = image_set.test_images[:5]
-    distances, places = nearest.nearest(queries, image_set.train_images, nearest.pixels, 3)
+    distances, places = nearest.nearest(queries, image_set.train_images, nearest.as_vectors, 3)
     train = image_set.train_images.numpy() / 255
     for i, query in enumerate(queries.numpy() / 255):
         by_hand = [min(np.linalg.norm(x - query), np.linalg.norm(x - query[:, :, ::-1])) for x in train]
@@ -33,23 +33,23 @@ def test_it_is_the_plain_search_over_both_mirror_images(image_set, monkeypatch):
 def test_copies_are_found_and_told_of(image_set):
     copies = image_set.train_images[[7, 3, 9]].clone()
     copies[1] = copies[1].flip(2)  # (3, 32, 32): mirrored
-    found = nearest.beside(copies.numpy(), image_set, network=nearest.pixels)
+    found = nearest.beside(copies.numpy(), image_set, network=nearest.as_vectors)
     for name in nearest.NAMES:
         assert found[name].shape == (3, 4, 3, 32, 32) and found[name].dtype == np.uint8
         assert np.array_equal(found[name][0, 0], image_set.train_images[7])
         assert np.array_equal(found[name][1, 0], image_set.train_images[3])
     assert found["copying_by_pixels"] < 0.05
-    others = nearest.beside(image_set.test_images[10:].numpy(), image_set, network=nearest.pixels)
+    others = nearest.beside(image_set.test_images[10:].numpy(), image_set, network=nearest.as_vectors)
     assert 0.9 < others["copying_by_features"] < 1.1
 
 
 def test_few_train_images_are_all_shown(image_set):
-    assert nearest.nearest(image_set.test_images, image_set.train_images[:2], nearest.pixels)[1].shape == (20, 2)
+    assert nearest.nearest(image_set.test_images, image_set.train_images[:2], nearest.as_vectors)[1].shape == (20, 2)
 
 
 def test_it_is_drawn(image_set):
     samples = image_set.test_images.numpy()
-    gallery = {"samples": samples} | nearest.beside(samples, image_set, network=nearest.pixels)
+    gallery = {"samples": samples} | nearest.beside(samples, image_set, network=nearest.as_vectors)
     left, features, pixels = neighbours.draw(gallery).axes
     assert np.array_equal(left.images[0].get_array(), pixels.tile(samples[:8], 1))
     assert features.images[0].get_array().shape == pixels.images[0].get_array().shape == (8 * 32, 4 * 32, 3)

@@ -19,7 +19,6 @@ import torch
 import torch.multiprocessing
 from torch import nn
 
-from hybrid import model
 from hybrid.data.augment import augment
 from hybrid.errors import HybridError
 from hybrid.experiments.methods import METHODS
@@ -254,7 +253,7 @@ def judged(folder):
     """What evaluation computes of the images, in batches of ten, and how many of these this process computed."""
     calls = []
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(model, "BATCH", 10)
+        patch.setattr("hybrid.models.base.BATCH", 10)
         torch.manual_seed(3)
         stage = Representation(SMOKE.hybrid.representation)
         hybrid = HybridModel(

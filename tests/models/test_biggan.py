@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from hybrid import model as model_module
 from hybrid.errors import HybridError
 from hybrid.models import biggan
 from hybrid.models.biggan import BigGAN, Norm, hinge_discriminator, hinge_generator
@@ -195,7 +194,7 @@ def test_samples_depend_on_the_seed_and_on_nothing_else(monkeypatch, conditional
     torch.manual_seed(7)
     assert torch.equal(samples, model.sample(5, steps=9, eta=1.0, seed=1))
     assert not torch.equal(samples, model.sample(5, seed=2))
-    monkeypatch.setattr(model_module, "BATCH", 2)
+    monkeypatch.setattr("hybrid.models.base.BATCH", 2)
     torch.testing.assert_close(samples, model.sample(5, seed=1), atol=1e-2, rtol=0)
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.distributions import Normal, SigmoidTransform, TransformedDistribution, Uniform, kl_divergence
 
-from hybrid import model as model_module
 from hybrid.models import nvae
 from hybrid.models.nvae import NVAE, SpectralPenalty, kl_weights, logistic_log_likelihood, residual_kl
 from hybrid.profiles import schema
@@ -146,7 +145,7 @@ def test_samples_follow_from_the_seed_whatever_the_batch(monkeypatch):
     assert 0 <= samples.min() <= samples.max() <= 1
     assert torch.equal(samples, model.sample(7, steps=50, eta=0.0, seed=1))
     assert not torch.equal(samples, model.sample(7, seed=2))
-    monkeypatch.setattr(model_module, "BATCH", 3)
+    monkeypatch.setattr("hybrid.models.base.BATCH", 3)
     torch.testing.assert_close(model.sample(7, seed=1), samples, atol=0.02, rtol=0)  # bfloat16
     cold = tiny(replace(TINY, temperature=0.0)).sample(2)
     torch.testing.assert_close(cold[0], cold[1])

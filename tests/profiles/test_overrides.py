@@ -32,7 +32,7 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,hybrid.prior=1", "is a group"),
         ("demo,hybrid.prior.channels.x=1", "is a value"),
         ("demo,epochs", "write it as field=value"),
-        ("demo,hybrid.prior.channels=many", "expected int, as in hybrid.prior.channels=48"),
+        ("demo,hybrid.prior.channels=many", "expected int, as in hybrid.prior.channels=32"),
         ("demo,evaluation.inception=perhaps", "expected bool"),
         ("demo,hybrid.representation.noise=soon", "expected float or none"),
         ("demo,hybrid.prior.multipliers=1-x", "expected numbers joined by '-', as in hybrid.prior.multipliers=1-2"),

@@ -37,7 +37,11 @@ def test_notebooks_run_from_any_folder_and_are_not_run_twice(done, tmp_path, mon
     experiment = Experiment("smoke")
     executed = notebooks.execute(experiment, tuple(METHODS))
     there = {path.name for path in (paths.REPOSITORY / "notebooks").glob("*.ipynb")}
-    assert {path.name for path in executed} == there - {"explorer.ipynb", "bounds.ipynb", "own_images.ipynb"}  # of no experiment
+    assert {path.name for path in executed} == there - {
+        "explorer.ipynb",
+        "bounds.ipynb",
+        "own_images.ipynb",
+    }  # of no experiment
     for path in executed:
         cells = nbformat.read(path, as_version=4).cells
         assert all(output.output_type != "error" for cell in cells if cell.cell_type == "code" for output in cell.outputs)

@@ -69,7 +69,7 @@ def as_bytes(images):
 
 
 def test_the_test_set_is_never_seen(shared):
-    whole = Experiment("smoke").images
+    whole = Experiment("demo").images
     parts = held_out(whole)
     assert len(parts.test_images) == 4 * round(0.1 * len(whole.train_images) / 4)  # four images of each glyph
     glyphs = torch.arange(len(whole.train_images)) % (len(whole.train_images) // 4)
@@ -133,6 +133,6 @@ def test_a_runs_own_encoder(shared, seen):
 
 def test_what_cannot_be_is_told(shared, capsys):
     assert main(["screen", "--profile", "smoke", "--run", "cifar10"]) == 2
-    assert "none is to be trained then" in capsys.readouterr().err
+    assert "so it is not trained" in capsys.readouterr().err
     assert main(["screen", "--profile", "smoke,hybrid.representation.alpha=0", "--stage", "prior"]) == 2
     assert "alpha = 0.0" in capsys.readouterr().err
