@@ -50,7 +50,7 @@ def test_few_train_images_are_all_shown(image_set):
 def test_it_is_drawn(image_set):
     samples = image_set.test_images.numpy()
     gallery = {"samples": samples} | nearest.beside(samples, image_set, network=nearest.as_vectors)
-    left, features, pixels = neighbours.draw(gallery).axes
+    left, by_features, by_pixels = neighbours.draw(gallery).axes
     assert np.array_equal(left.images[0].get_array(), pixels.tile(samples[:8], 1))
-    assert features.images[0].get_array().shape == pixels.images[0].get_array().shape == (8 * 32, 4 * 32, 3)
-    assert np.array_equal(features.images[0].get_array()[32:64, :32], gallery["nearest_by_features"][1, 0].transpose(1, 2, 0))
+    assert by_features.images[0].get_array().shape == by_pixels.images[0].get_array().shape == (8 * 32, 4 * 32, 3)
+    assert np.array_equal(by_features.images[0].get_array()[32:64, :32], gallery["nearest_by_features"][1, 0].transpose(1, 2, 0))
