@@ -7,6 +7,7 @@ import torch
 
 matplotlib.use("Agg")
 
+from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.judging import nearest
 from hybrid.showing import neighbours
