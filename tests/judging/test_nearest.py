@@ -54,4 +54,5 @@ def test_it_is_drawn(image_set):
     left, by_features, by_pixels = neighbours.draw(gallery).axes
     assert np.array_equal(left.images[0].get_array(), pixels.tile(samples[:8], 1))
     assert by_features.images[0].get_array().shape == by_pixels.images[0].get_array().shape == (8 * 32, 4 * 32, 3)
-    assert np.array_equal(by_features.images[0].get_array()[32:64, :32], gallery["nearest_by_features"][1, 0].transpose(1, 2, 0))
+    second = by_features.images[0].get_array()[32:64, :32]
+    assert np.array_equal(second, gallery["nearest_by_features"][1, 0].transpose(1, 2, 0))
