@@ -34,7 +34,7 @@ reproduce: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check hybrid tests
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov tests --nbval-lax notebooks
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests --nbval-lax notebooks
 
 test-faults: $(VENV)/.installed-test
 	HYBRID_TRIALS=200 $(VENV)/bin/python -m pytest tests/test_faults.py
