@@ -1,7 +1,6 @@
 """The whole pipeline at its smallest, from images to report; a second run repeats no work."""
 
 import json
-import time
 
 import pandas as pd
 import pytest
@@ -52,11 +51,9 @@ def test_provenance_is_whole(done):
 
 def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
     before = {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
-    started = time.monotonic()
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: pytest.fail("judged again"))
     monkeypatch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained again"))
     assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
-    assert time.monotonic() - started < 30
     assert before == {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
 
 
