@@ -16,6 +16,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from hybrid.errors import HybridError
 from hybrid.machine import distributed
 from hybrid.machine.files import check_archive, demand, read_kept, write_atomically
 
@@ -68,6 +69,13 @@ def load(path: Path, fits: Callable[[dict], None] | None = None) -> dict | None:
         return next((state for state in states if state is not None), None)
 
     return distributed.on_rank_zero(newest)
+
+
+def origin(path: Path) -> dict:
+    """The provenance of the training at `path`. Raises HybridError where there is none."""
+    if (state := load(path)) is None:
+        raise HybridError(f"{path} is not there: run the same command again, it trains what is missing")
+    return state["provenance"]
 
 
 def previous(path: Path) -> Path:

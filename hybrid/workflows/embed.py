@@ -84,7 +84,8 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
 
         def chunks() -> Chunks:
             for path, places in kept:
-                arrays = files.load_arrays(path) or {}
+                if (arrays := files.load_arrays(path)) is None:
+                    raise HybridError(f"{path} changed meanwhile: run the same command again")
                 yield [source.rows[i] for i in places], {part: arrays[part] for part in parts}
 
         columns = [name for name in ("split", "label") if any(getattr(row, name) for row in source.rows)]

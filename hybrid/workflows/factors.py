@@ -62,7 +62,7 @@ def committed(profile: str, dataset: str, seed: int = 0) -> pd.DataFrame:
 def _trained(experiment: Experiment, config: schema.Representation) -> tuple[HybridModel, dict]:
     run = experiment.run("hybrid")
     model = train_representation(run, config)
-    return model, (checkpoint.load(run.folder / "representation" / "checkpoint.pt") or {})["provenance"]
+    return model, checkpoint.origin(run.folder / "representation" / "checkpoint.pt")
 
 
 def _given(experiment: Experiment, run: str | Path) -> tuple[HybridModel, dict]:

@@ -90,6 +90,6 @@ def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
             "mse": evaluate.squared_error(model.reconstruct(images.test_images), images.test_images),
             "i_ba": last["i_ba"],
         }
-    trained = (checkpoint.load(folder / "representation" / "checkpoint.pt") or {})["provenance"]
+    trained = checkpoint.origin(folder / "representation" / "checkpoint.pt")
     about = provenance(**machine(experiment.device), sha256=images.sha256, training_seconds=last["seconds"], trained=trained)
     return found | {"i_cpc": last["i_cpc"], "provenance": about}
