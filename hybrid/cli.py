@@ -42,6 +42,7 @@ def reproduce(
     methods: tuple[str, ...] | None = None,
     time_limit: float | None = None,
     notebooks: bool = True,
+    jobs: int | None = None,
     dry_run: bool = False,
     strict: bool = False,
 ) -> None:
@@ -61,6 +62,7 @@ def reproduce(
         methods: hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z: which, beside the hybrid; left out: all.
         time_limit: stop at a checkpoint after so many seconds, with exit status 75.
         notebooks: execute the notebooks too.
+        jobs: how many methods to train at the same time; left out: 2 on a CPU with two cores or more, else 1.
         dry_run: tell what is there, what is to be made and how long that takes, and make nothing.
         strict: refuse what was made by other code or in another precision, instead of saying so in a line.
     """
@@ -77,7 +79,7 @@ def reproduce(
     work = plan.of(experiment, wanted, notebooks)
     print(plan.describe(experiment, work), file=sys.stdout if dry_run else sys.stderr, flush=True)
     if not dry_run:
-        report = reproduce(experiment, work)
+        report = reproduce(experiment, work, jobs)
         if compared := expected.compare(experiment, work.methods):
             print(f"{expected.formatted(compared)}\n{expected.verdict(compared)}")
         print(f"report: {report}")

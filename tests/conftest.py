@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 import torch
+from filelock import FileLock
 
 from hybrid.cli import main
 
@@ -18,8 +22,21 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def smoke_home(tmp_path_factory):
-    """A home in which `smoke` was reproduced, without notebooks. A test that changes something there mends it again."""
-    home = tmp_path_factory.mktemp("home")
+    """A home in which `smoke` was reproduced, without notebooks. A test that changes something there mends it again.
+
+    pytest-xdist's workers have a copy each of what the first of them made.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return reproduced(tmp_path_factory.mktemp("home"))
+    made, own = tmp_path_factory.getbasetemp().parent / "smoke", tmp_path_factory.mktemp("home") / "own"
+    with FileLock(made.with_suffix(".lock")):
+        if not made.exists():
+            reproduced(made.with_suffix(".new")).rename(made)
+    shutil.copytree(made, own)
+    return own
+
+
+def reproduced(home):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYBRID_HOME", str(home))
         patch.delenv("HYBRID_DATA", raising=False)

@@ -36,6 +36,7 @@ from hybrid.training.loop import Clock, TimeUp
 if TYPE_CHECKING:
     import pandas as pd
 
+FIGURES = {"hybrid": tuple(interpolations.PARTS), "hybridplus": (6,)}  # those that a method's model is needed for
 JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, would give other numbers
 
 
@@ -119,6 +120,20 @@ class Experiment:
             self._models[name] = wanted.train(run, wanted.config(self.profile))
             self.store.keep_histories(name, wanted.stages, run.folder)
         return self._models[name]
+
+    def make(self, name: str, begin: Callable[[str], None] = lambda kind: None) -> None:
+        """Train a method, judge it, and make the data of its figures. `begin` is called with "training", then "judging".
+
+        Raises TimeUp when the clock runs out.
+        """
+        begin("training")
+        self.model(name)
+        begin("judging")
+        self.metrics(name)
+        if name in TABLE and {"mse", "fid"} & set(method(name).metrics):
+            distributed.on_rank_zero(lambda: self.gallery(name))
+        for number in FIGURES.get(name, ()):
+            distributed.on_rank_zero(lambda number=number: self.figure(number))
 
     def history(self, name: str, stage: str) -> pd.DataFrame:
         """The history of a stage's training: a row each time that it was logged."""

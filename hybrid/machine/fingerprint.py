@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -70,6 +72,18 @@ def tell_once(fact: str, consequence: str) -> None:
     if strict.get():
         raise HybridError(f"{fact}: move it away to have it made anew, or go without --strict")
     note(f"{fact}: {consequence}")
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Log nothing meanwhile."""
+    package = logging.getLogger("hybrid")
+    before = package.level
+    package.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        package.setLevel(before)
 
 
 def note(fact: str) -> None:

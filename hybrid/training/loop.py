@@ -57,6 +57,11 @@ class Clock:
             raise HybridError(f"time_limit = {self.limit}: give seconds, 0 or more, or leave it out")
 
     @property
+    def left(self) -> float | None:
+        """Seconds until the limit, 0 or more; None without a limit."""
+        return None if self.limit is None else max(self.limit - (time.monotonic() - self.started), 0.0)
+
+    @property
     def up(self) -> bool:
         return self.limit is not None and time.monotonic() - self.started > self.limit
 

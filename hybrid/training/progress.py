@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextvars import ContextVar
 from pathlib import Path
 
 from torch import Tensor
@@ -13,6 +14,9 @@ from hybrid.machine import distributed
 
 LINE_SECONDS = 60.0  # between plain lines
 
+# Set where several processes share a terminal: plain lines there too, so many seconds apart.
+line_seconds: ContextVar[float | None] = ContextVar("line_seconds", default=None)
+
 
 class Progress:
     """The progress of a training with `steps` steps of `images` images, after `step` steps. Only rank 0 shows it."""
@@ -21,9 +25,10 @@ class Progress:
         self.name, self.steps, self.per_epoch, self.images = "/".join(folder.parts[-3:]), steps, per_epoch, images
         self.first, self.began = step, time.monotonic()
         self.last_line = self.began
-        silent = True if distributed.rank() else None  # None: hide the bar if standard error is no terminal
+        silent, self.apart = distributed.rank() > 0, line_seconds.get() or LINE_SECONDS
+        hidden = silent or line_seconds.get() is not None or None  # None: hide the bar if standard error is no terminal
         done, total = step * images, steps * images
-        self.bar = tqdm(desc=folder.name, initial=done, total=total, unit=" images", unit_scale=True, disable=silent)
+        self.bar = tqdm(desc=folder.name, initial=done, total=total, unit=" images", unit_scale=True, disable=hidden)
         self.plain = self.bar.disable and not silent
 
     def __enter__(self) -> Progress:
@@ -36,7 +41,7 @@ class Progress:
         """Show that `step` steps are done. `sums`: of scalars over the last `count` steps; `after`: seconds of later work."""
         self.bar.update(self.images)
         now = time.monotonic()
-        if not self.plain or now - self.last_line < LINE_SECONDS:
+        if not self.plain or now - self.last_line < self.apart:
             return
         self.last_line = now
         left = (now - self.began) / (step - self.first) * (self.steps - step)

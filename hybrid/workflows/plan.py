@@ -38,6 +38,7 @@ TIMED_IMAGES = (4, 8, 16, 32, 32)  # images in successive timed steps on a CPU, 
 SHORT = 5e9  # images times parameters: less work than this takes under a minute on any machine and is not timed
 DRAWING_SECONDS = 20.0
 NOTEBOOK_SECONDS = 8.0  # for each of several notebooks; most of it is imports
+KINDS = ("training", "judging")  # of work on a method
 DRAWING, NOTEBOOKS = ("figures, table and report", "drawing"), ("notebooks", "executing")
 
 
@@ -83,6 +84,26 @@ class Work:
     # By name and kind, such as ("nvae", "training"), in order. 0: already done; None: unknown.
     seconds: dict[tuple[str, str], float | None]
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def to_make(self) -> tuple[str, ...]:
+        """The methods that are not trained or not judged yet."""
+        return tuple(name for name in self.methods if any(self.seconds[name, kind] != 0 for kind in KINDS))
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """The estimated seconds of each method; unknown ones count 0."""
+        return {name: sum(self.seconds[name, kind] or 0.0 for kind in KINDS) for name in self.methods}
+
+    def announce(self, name: str, done: list[str], running: list[str]) -> None:
+        """Print that one of several workers begins this method, while others are `done` or `running`, itself among them."""
+        costs, elapsed = self.costs, time.monotonic() - self.began
+        behind = sum(costs[each] for each in done) + sum(costs[each] for each in running if each != name) / 2
+        pace = elapsed / behind if behind > 20 else 1 / len(running)
+        left = pace * (sum(costs.values()) - behind) + sum(self.seconds.get(part) or 0.0 for part in (DRAWING, NOTEBOOKS))
+        number, most = len(done) + len(running), len(self.to_make) + (DRAWING in self.seconds) + (NOTEBOOKS in self.seconds)
+        about = "at least" if None in self.seconds.values() else "about"
+        print(f"[{number}/{most}] {_title(name)}; {about} {in_words(left)} left in all", file=sys.stderr, flush=True)
 
     def left(self, part: tuple[str, str]) -> tuple[float, float]:
         """Return the seconds of this part and of all later parts: the estimates, scaled by how the earlier ones turned out."""
@@ -150,7 +171,7 @@ def _seconds(
             parts[name, "judging"] = None
         else:
             parts[name, "judging"] = kept["provenance"].get("evaluation_seconds", 0.0) * min(factors, default=1.0)
-    parts = {(name, kind): parts[name, kind] for name in methods for kind in ("training", "judging")}  # in their order
+    parts = {(name, kind): parts[name, kind] for name in methods for kind in KINDS}  # in their order
     anew = any(seconds != 0 for seconds in parts.values())
     parts[DRAWING] = DRAWING_SECONDS
     if execute:
@@ -208,7 +229,7 @@ def _timed(function: Callable[[], None], device: torch.device) -> float:
 
 
 def _in_all(parts: dict[tuple[str, str], float | None]) -> str:
-    if not any(seconds != 0 for (_, kind), seconds in parts.items() if kind in ("training", "judging")):
+    if not any(seconds != 0 for (_, kind), seconds in parts.items() if kind in KINDS):
         return "everything is trained and judged"
     known = in_words(sum(seconds or 0.0 for seconds in parts.values()))
     short = "; parts that are short or have no committed outcome were not timed"

@@ -13,20 +13,22 @@ from hybrid.machine import distributed
 from hybrid.machine.files import write_atomically, write_json, write_text
 from hybrid.machine.provenance import summary
 from hybrid.showing import claim, curves, figure6, figures, neighbours, tables
-from hybrid.workflows import notebooks, report
+from hybrid.workflows import notebooks, report, workers
 from hybrid.workflows.plan import DRAWING, NOTEBOOKS, Work
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def reproduce(experiment: Experiment, work: Work) -> Path:
-    """Make everything that is missing, and return the path of the report. Raises TimeUp if the experiment's time is up."""
-    for name in work.methods:
-        work.begin(name, "training", experiment.clock)
-        experiment.model(name)
-        work.begin(name, "judging", experiment.clock)
-        experiment.metrics(name)
+def reproduce(experiment: Experiment, work: Work, jobs: int | None = None) -> Path:
+    """Make everything that is missing, and return the path of the report. Raises TimeUp if the experiment's time is up.
+
+    `jobs`: the number of methods that are trained at the same time; None: what suits the machine.
+    """
+    if (count := workers.jobs(jobs, experiment, work)) > 1:
+        workers.make(experiment, work, count)
+    for name in work.methods if count == 1 else ():
+        experiment.make(name, lambda kind, name=name: work.begin(name, kind, experiment.clock))
     return distributed.on_rank_zero(lambda: _show(experiment, work))
 
 

@@ -1,0 +1,97 @@
+"""Methods that are trained at the same time, in worker processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from hybrid.cli import STOPPED, main
+from hybrid.errors import HybridError
+from hybrid.experiments.experiment import Experiment
+from hybrid.workflows import workers
+from hybrid.workflows.plan import Work
+
+SHORT = ["reproduce", "--profile", "smoke", "--methods", "hybridplus", "mocov2", "--no-notebooks"]
+
+
+def test_workers_give_the_same_numbers_as_one_process(done, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # one for each worker; `done` was made with one too, as all tests
+    try:
+        assert main([*SHORT, "--jobs", "2"]) == 0
+    finally:
+        torch.set_num_threads(before)
+    told = capsys.readouterr().err
+    assert told.index("[1/4] Hybrid;") < told.index("[3/4] Hybrid+;") and "[2/4] MoCo-v2;" in told
+    for name in ("hybrid", "hybridplus", "mocov2"):
+        place = f"results/smoke/digits/seed0/{name}.json"
+        found, alone = (json.loads((home / place).read_text()) for home in (tmp_path, done))
+        assert found["metrics"] == alone["metrics"] or before != 1
+        assert found["provenance"]["device"].startswith("1 core of")
+    # The next time all is there, and no worker starts.
+    monkeypatch.setattr(workers, "make", lambda *_: pytest.fail("made again"))
+    assert main([*SHORT, "--jobs", "2"]) == 0
+
+
+def test_workers_end_with_the_time_limit(home, capsys):
+    assert main([*SHORT, "--jobs", "2", "--time-limit", "0"]) == STOPPED
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="finds the workers in /proc")
+def test_workers_do_not_outlive_a_killed_command(home):
+    long = [*SHORT, "--profile", "smoke,hybrid.representation.training.epochs=5000", "--jobs", "2"]
+    command = subprocess.Popen([sys.executable, "-m", "hybrid.cli", *long])
+    children = f"/proc/{command.pid}/task/{command.pid}/children"
+    trains = home / "runs"
+    wait_for(lambda: any(trains.rglob("history.jsonl")))
+    found = [int(pid) for pid in open(children).read().split()]
+    command.send_signal(signal.SIGKILL)
+    command.wait()
+    assert len(found) >= 2
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in found))
+
+
+def test_a_worker_that_dies_is_told_in_a_line(home):
+    context = workers.multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=os._exit, args=(3,))
+    process.start()
+    there.close()
+    error = workers._answer(workers.Worker(process, here), "mocov2")
+    assert "MoCo-v2 ended with status 3" in str(error) and "--jobs 1" in str(error)
+
+
+@pytest.mark.parametrize("wanted", [0, -2])
+def test_wrong_numbers_of_jobs_are_refused(home, capsys, wanted):
+    assert main([*SHORT, "--jobs", str(wanted)]) == 2
+    assert f"jobs = {wanted}" in capsys.readouterr().err
+
+
+def test_short_work_and_single_methods_need_no_workers(home, monkeypatch):
+    experiment = Experiment("smoke")
+    parts = {(name, kind): 20.0 for name in ("hybrid", "mocov2") for kind in ("training", "judging")}
+    long = Work(("hybrid", "mocov2"), False, parts)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert workers.jobs(None, experiment, long) == (2 if experiment.device.type == "cpu" else 1)
+    assert workers.jobs(4, experiment, long) == 2
+    assert (
+        workers.jobs(None, experiment, Work(long.methods, False, parts | {("mocov2", "training"): 0, ("mocov2", "judging"): 0}))
+        == 1
+    )
+    assert workers.jobs(None, experiment, Work(long.methods, False, dict.fromkeys(parts, 5.0))) == 1
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert workers.jobs(None, experiment, long) == 1
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
