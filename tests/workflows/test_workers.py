@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from hybrid.cli import STOPPED, main
-from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.workflows import workers
 from hybrid.workflows.plan import Work
@@ -44,18 +44,18 @@ def test_workers_end_with_the_time_limit(home, capsys):
     assert "the same command goes on" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="finds the workers in /proc")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 def test_workers_do_not_outlive_a_killed_command(home):
     long = [*SHORT, "--profile", "smoke,hybrid.representation.training.epochs=5000", "--jobs", "2"]
     command = subprocess.Popen([sys.executable, "-m", "hybrid.cli", *long])
-    children = f"/proc/{command.pid}/task/{command.pid}/children"
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
     trains = home / "runs"
     wait_for(lambda: any(trains.rglob("history.jsonl")))
-    found = [int(pid) for pid in open(children).read().split()]
+    found = [int(pid) for pid in children.read_text().split()]
     command.send_signal(signal.SIGKILL)
     command.wait()
     assert len(found) >= 2
-    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in found))
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
 
 
 def test_a_worker_that_dies_is_told_in_a_line(home):
