@@ -12,7 +12,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import torch
 
@@ -86,7 +86,7 @@ def make(experiment: Experiment, work: Work, count: int) -> None:
                 running[worker.connection] = worker, name
                 work.announce(name, done, [name for _, name in running.values()])
             for ready in wait(list(running)):
-                worker, name = running.pop(ready)
+                worker, name = running.pop(cast("Connection", ready))
                 error = _answer(worker, name)
                 if isinstance(error, TimeUp):  # the others will find that out themselves, at a checkpoint
                     stopped = error
@@ -139,7 +139,8 @@ def _answer(worker: Worker, name: str) -> Exception | None:
 def _work(connection: Connection, settings: Settings) -> NoReturn:
     """Make the methods whose names arrive until the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(settings.threads)
     fingerprint.strict.set(settings.strict)
     progress.line_seconds.set(LINE_SECONDS)
@@ -157,8 +158,8 @@ def _work(connection: Connection, settings: Settings) -> NoReturn:
             connection.send(None)
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     """End this process when its parent has ended, even by SIGKILL: it would go on training and keep its folder locked."""
-    wait([multiprocessing.parent_process().sentinel])
+    wait([parent.sentinel])
     print("the command has ended: its workers end too", file=sys.stderr, flush=True)
     signal.raise_signal(signal.SIGTERM)
