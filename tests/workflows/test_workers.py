@@ -5,16 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from hybrid.cli import STOPPED, main
+from hybrid.cli import main
+from hybrid.errors import HybridError, TimeUp
 from hybrid.experiments.experiment import Experiment
 from hybrid.workflows import workers
-from hybrid.workflows.plan import Work
+from hybrid.workflows.plan import KINDS, Work
 
 SHORT = ["reproduce", "--profile", "smoke", "--methods", "hybridplus", "mocov2", "--no-notebooks"]
 
@@ -39,9 +43,37 @@ def test_workers_give_the_same_numbers_as_one_process(done, tmp_path, monkeypatc
     assert main([*SHORT, "--jobs", "2"]) == 0
 
 
-def test_workers_end_with_the_time_limit(home, capsys):
-    assert main([*SHORT, "--jobs", "2", "--time-limit", "0"]) == STOPPED
-    assert "the same command goes on" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("answers", "made"),
+    [
+        ({}, {"hybrid", "mocov2", "nvae", "hybridplus"}),
+        ({"mocov2": TimeUp("stopped")}, {"hybrid", "mocov2"}),  # what runs comes to its end, nothing else begins
+        ({"hybrid": HybridError("broken")}, {"hybrid", "mocov2"}),
+    ],
+)
+def test_a_method_that_stops_or_fails_ends_the_others(monkeypatch, answers, made):
+    """Threads in the place of the worker processes answer as they are told."""
+    begun = []
+
+    def start(*_):
+        here, there = workers.multiprocessing.Pipe()
+
+        def work():
+            while (name := there.recv()) is not None:
+                begun.append(name)
+                time.sleep(0.5 if name == "hybrid" else 0.1)
+                there.send(answers.get(name))
+
+        threading.Thread(target=work, daemon=True).start()
+        return workers.Worker(SimpleNamespace(terminate=lambda: here.send(None), join=lambda: None), here)
+
+    monkeypatch.setattr(workers, "_start", start)
+    names = ("hybrid", "hybridplus", "mocov2", "nvae")
+    work = Work(names, False, dict.fromkeys([(name, kind) for name in names for kind in KINDS], 1.0))
+    with pytest.raises((TimeUp, HybridError)) if answers else nullcontext():
+        workers.make(None, work, 2)
+    assert set(begun[:2]) == {"hybrid", "mocov2"}  # Hybrid+ reuses the hybrid's first stage, and waits for it
+    assert made <= set(begun) and (not answers or "hybridplus" not in begun)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
@@ -76,15 +108,13 @@ def test_wrong_numbers_of_jobs_are_refused(home, capsys, wanted):
 
 def test_short_work_and_single_methods_need_no_workers(home, monkeypatch):
     experiment = Experiment("smoke")
-    parts = {(name, kind): 20.0 for name in ("hybrid", "mocov2") for kind in ("training", "judging")}
+    parts = {(name, kind): 20.0 for name in ("hybrid", "mocov2") for kind in KINDS}
     long = Work(("hybrid", "mocov2"), False, parts)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert workers.jobs(None, experiment, long) == (2 if experiment.device.type == "cpu" else 1)
     assert workers.jobs(4, experiment, long) == 2
-    assert (
-        workers.jobs(None, experiment, Work(long.methods, False, parts | {("mocov2", "training"): 0, ("mocov2", "judging"): 0}))
-        == 1
-    )
+    alone = Work(long.methods, False, parts | dict.fromkeys([("mocov2", kind) for kind in KINDS], 0.0))
+    assert workers.jobs(None, experiment, alone) == 1
     assert workers.jobs(None, experiment, Work(long.methods, False, dict.fromkeys(parts, 5.0))) == 1
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert workers.jobs(None, experiment, long) == 1
