@@ -99,7 +99,7 @@ class Work:
         """Print that one of several workers begins this method, while others are `done` or `running`, itself among them."""
         costs, elapsed = self.costs, time.monotonic() - self.began
         behind = sum(costs[each] for each in done) + sum(costs[each] for each in running if each != name) / 2
-        pace = elapsed / behind if behind > 20 else 1 / len(running)
+        pace = elapsed / behind if done and behind > 20 else 1.0
         left = pace * (sum(costs.values()) - behind) + sum(self.seconds.get(part) or 0.0 for part in (DRAWING, NOTEBOOKS))
         number, most = len(done) + len(running), len(self.to_make) + (DRAWING in self.seconds) + (NOTEBOOKS in self.seconds)
         about = "at least" if None in self.seconds.values() else "about"
