@@ -76,7 +76,7 @@ def reproduce(
     wanted = _known(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     _say(in_words(experiment.device))
-    work = plan.of(experiment, wanted, notebooks)
+    work = plan.make(experiment, wanted, notebooks)
     print(plan.describe(experiment, work), file=sys.stdout if dry_run else sys.stderr, flush=True)
     if not dry_run:
         report = reproduce(experiment, work, jobs)

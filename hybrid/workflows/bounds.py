@@ -1,8 +1,8 @@
-"""`hybrid bounds`: the paper's bounds where the mutual information is known, as rows for a figure and for claims on them.
+"""`hybrid bounds`: estimate the paper's bounds for distributions whose mutual information is known.
 
-Five parts: the best critic on correlated Gaussians, for m from 64 to 16,384; trained critics, decoders and hybrids on
-multinormals and on the public benchmark's Student, asinh and spiral, judged on the benchmark's own samples; critics of pairs
-of digits; and the self-consistency that Song & Ermon (2020) ask of an estimator of images.
+The parts are: the best critic on correlated Gaussians, for m from 64 to 16,384; trained critics, decoders and hybrids on
+multinormals and on the public benchmark's Student, asinh and spiral distributions, tested on the benchmark's own samples;
+critics on pairs of digits; and the self-consistency tests of Song & Ermon (2020) for estimators on images.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from hybrid.profiles.schema import Training, describe
 from hybrid.training.loop import train
 
 CPU = torch.device("cpu")  # the networks are too small for anything else
-ALPHA = 0.5  # of the hybrid: both bounds are of the same size here
-TRUTHS = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 14.0)  # nats, of the correlated Gaussians
+ALPHA = 0.5  # weight of I_BA in the hybrid: here both bounds have about the same size
+TRUTHS = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 14.0)  # mutual information of the correlated Gaussians, in nats
 SIZES = (64, 256, 1024, 4096, 16384)  # m
-PAIRS, HELD_OUT = 2**17, 2**14  # that vectors' estimators are trained and judged on, where the benchmark gives none
+PAIRS, HELD_OUT = 2**17, 2**14  # pairs of vectors for training, and for testing where the benchmark has no samples
 TRAINING = Training(epochs=2, batch=256, lr=2e-3)
 DIGIT_PAIRS = 2**16
 DIGITS_TRAINING = Training(epochs=2, batch=256, lr=2e-3)
-BENCHMARK = paths.REPOSITORY / "results" / "bounds" / "benchmark.npz"  # by benchmark.py beside it
+BENCHMARK = paths.REPOSITORY / "results" / "bounds" / "benchmark.npz"  # made by benchmark.py in the same folder
 COLUMNS = ("case", "family", "bound", "by", "m", "truth", "estimate", "error")
 
 
 def bounds(seed: int = 0) -> Path:
-    """Compute all rows, keep them with their provenance, and return the file: minutes of one core."""
-    began = time.monotonic()
+    """Compute all rows, write them to a file with their provenance, and return its path. It takes minutes on one core."""
+    started = time.monotonic()
     rows = [*best_critics(seed), *vectors(seed), *digits(seed)]
     kept = {
         "rows": rows,
         "consistency": consistency(seed),
-        "seconds": round(time.monotonic() - began),
+        "seconds": round(time.monotonic() - started),
         "provenance": provenance(
             seed=seed, alpha=ALPHA, training=describe(TRAINING), digits_training=describe(DIGITS_TRAINING), **machine(CPU)
         ),
@@ -58,15 +58,15 @@ def bounds(seed: int = 0) -> Path:
 
 
 def read() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The kept rows and the kept `consistency`. Raises HybridError where there are none."""
+    """Return the saved rows and the saved `consistency`. Raises HybridError if there are none."""
     kept = files.read_json(paths.bounds() / "bounds.json")
     if kept is None:
-        raise HybridError(f"{paths.bounds()} holds no estimates: run hybrid bounds first")
+        raise HybridError(f"{paths.bounds()} has no estimates: run hybrid bounds first")
     return pd.DataFrame(kept["rows"]), pd.DataFrame(kept["consistency"])
 
 
 def best_critics(seed: int, truths: tuple[float, ...] = TRUTHS, sizes: tuple[int, ...] = SIZES, batches: int = 8) -> list[dict]:
-    """Correlated Gaussians of 20 dimensions: I_CPC with the best critic for each m, I_BA with the fitted linear Gaussian."""
+    """Estimate I_CPC with the best critic for each m, and I_BA with a fitted linear Gaussian, on 20-dimensional Gaussians."""
     rows = []
     for truth in truths:
         pairs, generator = known.correlated(truth), _generator(seed, "best", truth)
@@ -78,7 +78,10 @@ def best_critics(seed: int, truths: tuple[float, ...] = TRUTHS, sizes: tuple[int
 
 
 def vectors(seed: int, only: tuple[str, ...] = ()) -> list[dict]:
-    """Trained on samples of our own; judged on the benchmark's where they are of it, in batches of 64, else of 256."""
+    """Train estimators on new samples and test them on pairs of vectors.
+
+    The benchmark's distributions are tested on its own samples with m = 64, the others on new samples with m = 256.
+    """
     samples, truths = benchmark_samples()
     cases: dict[str, tuple[str, Known]] = {
         f"correlated Gaussians, {truth:g} nats": ("multinormal", known.correlated(truth)) for truth in (4.0, 10.0)
@@ -108,16 +111,16 @@ def vectors(seed: int, only: tuple[str, ...] = ()) -> list[dict]:
 
 
 def benchmark_samples() -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, float]]:
-    """The public benchmark's samples x and z of each of its tasks, and its true values. Raises HybridError without them."""
+    """Return the public benchmark's samples (x, z) and true value for each task. Raises HybridError if the file is missing."""
     arrays = files.load_arrays(BENCHMARK)
     if arrays is None:
-        raise HybridError(f"{BENCHMARK} is missing or damaged: restore it, as with git checkout")
+        raise HybridError(f"{BENCHMARK} is missing or damaged: restore it, for example with git checkout")
     truths = json.loads(str(arrays["about"]))["truths"]
     return {name: tuple(torch.from_numpy(arrays[f"{name}/{part}"]) for part in "xz") for name in truths}, truths
 
 
 def digits(seed: int) -> list[dict]:
-    """Critics of pairs of digits that share their class, of one digit and of two, judged on glyphs that were not trained on."""
+    """Train critics on pairs of digits with the same class, one or two digits at once, and test them on unseen glyphs."""
     rows = []
     for kept, copies in ((1.0, 1), (0.8, 1), (1.0, 2)):
         name = f"{copies} digit{'s' if copies > 1 else ''}, class kept {kept:.0%}"
@@ -128,10 +131,10 @@ def digits(seed: int) -> list[dict]:
 
 
 def consistency(seed: int, kept: float = 0.9, m: int = 256) -> list[dict]:
-    """Song & Ermon's three tests on pairs of digits: rows of `test`, `what`, `estimate` and `error`, and `expected` if known.
+    """Run Song & Ermon's three tests on pairs of digits: rows of `test`, `what`, `estimate`, `error` and, if known, `expected`.
 
-    Masked: the fewer rows of z a critic sees, the less it finds, and without any nothing. Data processing: z beside its own
-    upper half tells no more than z. Additivity: two pairs tell twice what one does.
+    Masked: a critic that sees fewer rows of z finds less, and nothing if it sees none. Data processing: z together with its
+    own upper half has no more information than z. Additivity: two pairs have twice the information of one.
     """
     one = DigitPairs(torch.arange(10), kept).truth
     rows = []
@@ -155,9 +158,9 @@ def consistency(seed: int, kept: float = 0.9, m: int = 256) -> list[dict]:
 def _digits(
     seed: int, name: str, kept: float, copies: int, rows: tuple[int, ...] | None = (32,)
 ) -> tuple[Critic, Tensor, Tensor, float]:
-    """A critic trained on pairs of train digits, then pairs of test digits, and their truth.
+    """Train a critic on pairs of train digits; return it with pairs of test digits and their mutual information.
 
-    `rows`: what is seen of z, as `SeesImages` has it; where they are of more images than there are, z is repeated.
+    `rows`: the rows of z that the critic sees, as in `SeesImages`. If they name more images than z has, z is repeated.
     """
     train_images, train_labels, test_images, test_labels = load_digits_rgb()
     bank = torch.cat([train_images, test_images])
@@ -187,13 +190,13 @@ def _trained(trainable: Trainable, data: Tensor, config: Training, name: str, se
 
 
 def _linear(pairs: Known, generator: Generator, x: Tensor, z: Tensor) -> Estimate:
-    """I_BA of (x, z) with the linear Gaussian that fits other samples best."""
+    """Estimate I_BA on (x, z) with the linear Gaussian that fits other samples best."""
     fitted = LinearGaussian(*pairs.sample(PAIRS, generator))
     return barber_agakov(fitted.log_likelihood, pairs, x, z)
 
 
 def _case(name: str, family: str, truth: float) -> Callable[..., dict]:
-    """Rows of one distribution: (bound, by, m or None, estimate) -> a row."""
+    """Return a function for the rows of one distribution: (bound, by, m or None, estimate) -> row."""
 
     def row(bound: str, by: str, m: int | None, found: Estimate) -> dict:
         return dict(zip(COLUMNS, (name, family, bound, by, m, truth, found.value, found.error), strict=True))

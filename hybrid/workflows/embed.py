@@ -1,7 +1,7 @@
-"""Codes of any images, written as .npz, .csv or .parquet: a row an image, in the memory of a few hundred images.
+"""Write the codes of any number of images to an .npz, .csv or .parquet, one row per image.
 
-Codes are kept in a folder beside the file while they are made, a chunk at a time, so that the same command goes on where it was
-stopped.
+Only a few hundred images are in memory at once. Each finished chunk of codes is saved in a folder beside the output, so the
+same command continues after an interruption.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from hybrid.machine import files
 from hybrid.model import HybridModel
 from hybrid.training.progress import LINE_SECONDS, in_words
 
-CHUNK = 500  # images that are read and encoded at once
+CHUNK = 500  # images to read and encode at once
 SUFFIXES = (".npz", ".csv", ".parquet")
-SHOWN = 3  # files that could not be read and are named
+SHOWN = 3  # largest number of unreadable files to name
 
 Chunks = Iterator[tuple[list[Row], dict[str, np.ndarray]]]  # rows, and their codes (n, C, 16, 16) by part
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What became of the images."""
+    """The result of `embed`."""
 
     out: Path
-    images: int  # that have codes
-    errors: tuple[str, ...]  # of those that could not be read
+    images: int  # number of images with codes
+    errors: tuple[str, ...]  # a message for each image that could not be read
 
     def __str__(self) -> str:
         if not self.errors:
@@ -51,20 +51,20 @@ class Embedded:
 
 
 def check(out: Path) -> None:
-    """Raise HybridError where codes cannot be written to a file of this name."""
+    """Raise HybridError if codes cannot be written to a file with this name."""
     if out.suffix not in SUFFIXES:
         raise HybridError(f"out = {str(out)!r} has no known ending: expected {', '.join(SUFFIXES)}")
     if out.is_dir():
-        raise HybridError(f"out = {str(out)!r} is a folder: expected a file's name")
+        raise HybridError(f"out = {str(out)!r} is a folder: expected the name of a file")
     if out.suffix == ".parquet":
         _pyarrow()
 
 
 def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] = ("y",), chunk: int = CHUNK) -> Embedded:
-    """Write a row for each image of `source`: file, split and class where they are known, and these parts of z.
+    """Write a row for each image of `source`: its file, its split and class if known, and these parts of z.
 
-    Each part is float32 (N, C, 16, 16) in an .npz, a list of C * 256 numbers in Parquet, as many columns in CSV. Images that
-    cannot be read are left out, and told. Raises HybridError where none can be read.
+    Each part is float32 (N, C, 16, 16) in an .npz, a list of C * 256 numbers in Parquet, and C * 256 columns in CSV. Images
+    that cannot be read are left out and reported. Raises HybridError if no image can be read.
     """
     check(out)
     folder = out.with_name(f".{out.name}.parts")
@@ -85,7 +85,7 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
         def chunks() -> Chunks:
             for path, places in kept:
                 if (arrays := files.load_arrays(path)) is None:
-                    raise HybridError(f"{path} changed meanwhile: run the same command again")
+                    raise HybridError(f"{path} changed during the run: run the same command again")
                 yield [source.rows[i] for i in places], {part: arrays[part] for part in parts}
 
         columns = [name for name in ("split", "label") if any(getattr(row, name) for row in source.rows)]
@@ -96,7 +96,7 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
 
 
 def digest(model: HybridModel) -> str:
-    """Of the weights that codes depend on."""
+    """Return the SHA-256 of the encoder's weights, which determine the codes."""
     found = hashlib.sha256()
     for key, value in model.encoder.state_dict().items():
         found.update(key.encode())
@@ -105,7 +105,7 @@ def digest(model: HybridModel) -> str:
 
 
 def parts_of(model: HybridModel, images: Tensor, parts: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The named parts of z, float32 (N, C, 16, 16), of images (N, 3, 32, 32)."""
+    """Encode images (N, 3, 32, 32); return the named parts of z, float32 (N, C, 16, 16) each."""
     z = model.encode(images)
     y, w = model.split(z)
     return {part: {"z": z, "y": y, "w": w}[part].cpu().numpy() for part in parts}
@@ -114,10 +114,10 @@ def parts_of(model: HybridModel, images: Tensor, parts: tuple[str, ...]) -> dict
 def _encoded(
     model: HybridModel, source: Source, folder: Path, parts: tuple[str, ...], chunk: int
 ) -> Iterator[tuple[Path, list[int], list[str]]]:
-    """For each chunk: the file of its codes, the places of its rows, what could not be read. Made where it is not there."""
+    """Yield for each chunk the file of its codes, the indices of its rows, and errors. Missing files are made."""
     starts = range(0, len(source), chunk)
     with Bar(len(source)) as bar, ThreadPoolExecutor(1) as reader:
-        ahead = None  # the chunk after the one that is encoded is read meanwhile
+        ahead = None  # while one chunk is encoded, the next one is read
         for start in starts:
             path = folder / f"{start:012}.npz"
             found = files.load_arrays(path) if path.exists() else None
@@ -135,17 +135,17 @@ def _encoded(
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with open(path, "wb") as file:  # a name without .npz
+    with open(path, "wb") as file:  # given a path, numpy would append .npz
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 class Bar:
-    """Images that are done, on standard error: a bar on a terminal, elsewhere a line a minute."""
+    """Report progress on standard error: a bar on a terminal, otherwise a line per minute."""
 
     def __init__(self, total: int):
         self.bar = tqdm(total=total, desc="embedding", unit=" images", unit_scale=True, disable=None)
-        self.total, self.done, self.skipped, self.began = total, 0, 0, time.monotonic()
-        self.said = self.began
+        self.total, self.done, self.skipped, self.started = total, 0, 0, time.monotonic()
+        self.reported = self.started
 
     def __enter__(self) -> Bar:
         return self
@@ -154,7 +154,7 @@ class Bar:
         self.bar.close()
 
     def skip(self, count: int) -> None:
-        """So many were done before."""
+        """Count images that an earlier run finished."""
         self.skipped += count
         self.add(count)
 
@@ -162,14 +162,14 @@ class Bar:
         self.bar.update(count)
         self.done += count
         now = time.monotonic()
-        if self.bar.disable and now - self.said > LINE_SECONDS and self.done > self.skipped:
-            left = (now - self.began) / (self.done - self.skipped) * (self.total - self.done)
+        if self.bar.disable and now - self.reported > LINE_SECONDS and self.done > self.skipped:
+            left = (now - self.started) / (self.done - self.skipped) * (self.total - self.done)
             print(f"embedding: {self.done:,} of {self.total:,} images, {in_words(left)} left", file=sys.stderr, flush=True)
-            self.said = now
+            self.reported = now
 
 
 def _write_npz(path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...]) -> None:
-    """An array at a time: those of codes are never whole in memory."""
+    """Write one array after the other. An array of codes is never in memory as a whole."""
     rows = [row for some, _ in chunks() for row in some]
     _, first = next(chunk for chunk in chunks() if chunk[0])
     with zipfile.ZipFile(path, "w") as archive:
@@ -185,7 +185,7 @@ def _write_npz(path: Path, chunks: Callable[[], Chunks], count: int, columns: li
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """An array's place in an .npz, without a date."""
+    """Open the member for an array in an .npz, without a date."""
     return archive.open(zipfile.ZipInfo(f"{NAMES.get(name, name)}.npy"), "w", force_zip64=True)
 
 
@@ -225,7 +225,7 @@ def _write_parquet(path: Path, chunks: Callable[[], Chunks], count: int, columns
             writer.close()
 
 
-NAMES = {"label": "class"}  # of columns, where it is not the field's
+NAMES = {"label": "class"}  # field -> column, where the names differ
 WRITERS = {".npz": _write_npz, ".csv": _write_csv, ".parquet": _write_parquet}
 
 

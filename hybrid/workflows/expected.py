@@ -75,7 +75,7 @@ def add(experiment: Experiment) -> Path:
 
 
 def compare(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS)) -> list[Comparison]:
-    """Table 1's numbers of the experiment, and its ablation's; none where no outcomes of the profile as it stands are known."""
+    """Compare the experiment's numbers of Table 1 and of its ablations with the committed outcomes of the current profile."""
     known, compared = _read(file(experiment)), []
     for name in methods:
         kept, recipe = experiment.kept_outcome(name), _recipe(experiment, name)
@@ -125,21 +125,21 @@ def verdict(compared: list[Comparison]) -> str:
     """Say in a sentence which numbers are outside their ranges."""
     ranged, outside = [one for one in compared if one.low is not None], [one for one in compared if one.outside]
     if not ranged:
-        return f"Too few runs are known for a range: {FEWEST} are needed."
+        return f"There are too few committed runs for a range: it needs {FEWEST}."
     if not outside:
-        return f"All of {len(ranged)} numbers lie in the expected range."
-    return f"Outside of the expected range, {len(outside)} of {len(ranged)} numbers: {'; '.join(map(str, outside))}."
+        return f"All {len(ranged)} numbers lie in the expected range."
+    return f"{len(outside)} of {len(ranged)} numbers lie outside the expected range: {'; '.join(map(str, outside))}."
 
 
 def _recipe(experiment: Experiment, name: str) -> str:
     """A digest of what outcomes of several seeds have in common: data set, method, judging."""
-    own = ("seed", "training", "sha256")  # the data set's name among the values tells what is in it
+    own = ("seed", "training", "sha256")  # the name of the data set, another value, already identifies its content
     key = {part: value for part, value in experiment.key(name).values.items() if part not in own}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _read(path: Path) -> list[dict]:
-    """The committed outcomes, none where there is no file. Raises HybridError where it is not what `add` writes."""
+    """Return the committed outcomes; none if there is no file. Raises HybridError if `add` did not write the file."""
     parts = {"method": str, "recipe": str, "seed": int, "device": str, "metrics": dict}
     try:
         outcomes = json.loads(path.read_text(encoding="utf-8"))
@@ -148,7 +148,7 @@ def _read(path: Path) -> list[dict]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise HybridError(f"{path} cannot be used ({error}): restore it, as with git checkout") from error
+        raise HybridError(f"{path} cannot be used ({error}): restore it, for example with git checkout") from error
     return outcomes
 
 

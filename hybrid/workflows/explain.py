@@ -1,4 +1,4 @@
-"""Where a kept file comes from: a figure, a table's number, an outcome, weights."""
+"""Explain the origin of a file: a figure, a number in a table, an outcome, or weights."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hybrid.machine.provenance import summary
 from hybrid.released import SUMS
 from hybrid.training import checkpoint
 
-# What pictures from before they carried their origin were drawn from: a file beside them.
+# Older figures do not contain their origin. They were drawn from these files in the same folder.
 DRAWN_FROM = {"samples": "hybrid-gallery.npz", "curves": "hybrid.json", "baselines": "hybrid-gallery.npz"}
-KNOWN = "a .png, .pdf, .npz, .json or .jsonl of results/, table1.csv or .md, report.html, a checkpoint.pt, a .safetensors"
+KNOWN = "a .png, .pdf, .npz, .json or .jsonl in results/, table1.csv or .md, report.html, a checkpoint.pt or a .safetensors"
 
 
 def explain(path: Path, cell: tuple[str, str] | None = None) -> str:
-    """Command, commit, data, weights, precision and device that a file comes from, and how to make it again, as text.
+    """Describe the origin of a file: command, commit, data, weights, precision, device, and how to make it again.
 
-    `cell`: a method and a metric of a table, such as ("hybrid", "acc"). Raises HybridError for what has no known origin.
+    `cell`: a method and a metric of a table, such as ("hybrid", "acc"). Raises HybridError if the origin is not known.
     """
     if not path.is_file():
-        raise HybridError(f"{path} is not there: expected {KNOWN}")
+        raise HybridError(f"{path} does not exist: expected {KNOWN}")
     if cell is not None:
         return _cell(path, *cell)
     parts = [f"{path}", *(_in_words(each) for each in origins(path))]
@@ -32,7 +32,7 @@ def explain(path: Path, cell: tuple[str, str] | None = None) -> str:
 
 
 def origins(path: Path) -> list[dict]:
-    """What `summary` says of each thing that a file comes from. Raises HybridError where that is not known."""
+    """Return a `summary` for each source of a file. Raises HybridError if the sources are not known."""
     stem, suffix = path.stem, path.suffix
     if stem in ("table1", "claim", "report"):
         return [_outcome(source) for source in _sources(path)]
@@ -44,12 +44,14 @@ def origins(path: Path) -> list[dict]:
             stem, f"{stem.removesuffix('-nearest')}-gallery.npz" if stem.endswith("-nearest") else f"{stem}.npz"
         )
         if not (path.parent / own).exists():
-            raise HybridError(f"{path} carries no origin, and {own} is not beside it: draw it again with hybrid reproduce")
+            raise HybridError(
+                f"{path} does not contain its origin, and {own} is not in its folder: draw it again with hybrid reproduce"
+            )
         return origins(path.parent / own)
     if suffix == ".npz":
         arrays = files.load_arrays(path, ("key", "provenance"))
         if arrays is None:
-            raise HybridError(f"{path} carries no origin: expected arrays that hybrid reproduce kept")
+            raise HybridError(f"{path} does not contain its origin: expected arrays from hybrid reproduce")
         key, origin = (json.loads(str(arrays[part])) for part in ("key", "provenance"))
         return [summary(origin, key_of(key, origin), path.name)]
     if suffix == ".json":
@@ -58,7 +60,7 @@ def origins(path: Path) -> list[dict]:
         return [_outcome(path.with_name(f"{stem.rpartition('-')[0]}.json"))]
     if suffix in (".pt", ".previous"):
         if (state := checkpoint.load(path)) is None:
-            raise HybridError(f"{path} is no checkpoint that is whole")
+            raise HybridError(f"{path} is not a complete checkpoint: train again with hybrid train")
         about = state["about"]
         origin = state["provenance"] | {name: about.get(name) for name in ("dataset", "sha256", "seed")}
         return [summary(origin, {}, path.name) | {"step": f"{state['step']} of {state['steps']}"}]
@@ -72,7 +74,7 @@ def origins(path: Path) -> list[dict]:
 
 
 def _cell(path: Path, method: str, metric: str) -> str:
-    """A number of a table: each seed's, and where that comes from."""
+    """Describe a number in a table: its value for each seed, and its origin."""
     parts = []
     for source in _sources(path):
         kept = Store(source.parent).read(source.stem) if source.stem == method else None
@@ -84,23 +86,25 @@ def _cell(path: Path, method: str, metric: str) -> str:
 
 
 def _sources(path: Path) -> list[Path]:
-    """The outcomes that a table is computed from."""
+    """Return the outcomes that a table is computed from."""
     listed = files.read_json(path.parent / "table1.json")
     names = listed.get("computed from") if isinstance(listed, dict) else None
     if not isinstance(names, list):
-        raise HybridError(f"{path.parent / 'table1.json'} does not say what {path.name} is computed from: make it anew")
+        raise HybridError(
+            f"{path.parent / 'table1.json'} does not list the sources of {path.name}: make it again with hybrid reproduce"
+        )
     return [path.parent / str(name) for name in names]
 
 
 def _outcome(path: Path) -> dict:
     kept = Store(path.parent).read(path.stem)
     if kept is None:
-        raise HybridError(f"{path} is no outcome that is whole: make it anew with hybrid reproduce")
+        raise HybridError(f"{path} is not a complete outcome: make it again with hybrid reproduce")
     return summary(kept["provenance"], kept["key"], path.name)
 
 
 def _embedded(path: Path) -> dict | None:
-    """The origin that a picture carries, see `figures.save_figure`; None where it carries none."""
+    """Return the origin that `figures.save_figure` wrote into a figure, or None."""
     from PIL import Image
 
     try:
@@ -112,7 +116,7 @@ def _embedded(path: Path) -> dict | None:
             text = re.sub(r"\\(.)", r"\1", found[1].decode("latin-1")) if found else None
         return None if text is None else json.loads(text)
     except (OSError, ValueError, SyntaxError) as error:
-        raise HybridError(f"{path} cannot be read as a picture ({error}): draw it again with hybrid reproduce") from error
+        raise HybridError(f"{path} is not a readable figure ({error}): draw it again with hybrid reproduce") from error
 
 
 def _in_words(origin: dict) -> str:

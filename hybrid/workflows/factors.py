@@ -1,4 +1,4 @@
-"""What the hybrid's y, w and z keep of an image, measured once and kept beside the experiment's other outcomes."""
+"""Measure what the hybrid's y, w and z keep about an image, and save it with the experiment's other results."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from hybrid.profiles import schema
 from hybrid.profiles.schema import describe
 from hybrid.training import checkpoint
 
-JUDGING = 1  # goes up whenever the code that judges would give other numbers
+JUDGING = 1  # increase it when a change of the judging code changes the numbers
 
 
 def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFrame:
-    """`judging.factors.study` of the experiment's first stage, as it is kept; made where it is not, and trained first.
+    """Return `judging.factors.study` of the experiment's first stage: the saved result, or else train, measure and save it.
 
-    `run`: released weights or a run's folder, of the experiment's profile and data set, to be judged instead of training.
-    Raises HybridError where they are of another profile.
+    `run`: released weights or a run's folder to measure instead of training. They must have the experiment's profile and data
+    set; HybridError is raised if released weights have another profile.
     """
     config, images = experiment.profile.hybrid.representation, experiment.slug
     values = {"dataset": images, "seed": experiment.seed, "method": describe(config), "most": MOST, "judging": JUDGING}
@@ -47,15 +47,16 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
 
 
 def folder(experiment: Experiment) -> Path:
-    """Where they are kept, for each seed: apart from the outcomes of methods, which notebooks are executed anew for."""
+    """Return the folder of the results, a file per seed. It is not the folder of the methods' outcomes, because a new file
+    there makes the notebooks run again."""
     return experiment.results / "factors"
 
 
 def committed(profile: str, dataset: str, seed: int = 0) -> pd.DataFrame:
-    """Those that came with the repository, whatever the home is. Raises HybridError where there are none."""
+    """Return the results in the repository, wherever HYBRID_HOME is. Raises HybridError if there are none."""
     path = paths.REPOSITORY / "results" / profile / dataset / "factors" / f"seed{seed}.json"
     if (kept := files.read_json(path)) is None:
-        raise HybridError(f"{path} is missing or damaged: restore it, as with git checkout")
+        raise HybridError(f"{path} is missing or damaged: restore it, for example with git checkout")
     return pd.DataFrame(kept["rows"])
 
 
@@ -74,6 +75,6 @@ def _given(experiment: Experiment, run: str | Path) -> tuple[HybridModel, dict]:
     if (str(run), found) != (experiment.slug, wanted):
         raise HybridError(
             f"the released {run} was not trained by profile {experiment.profile.name} on {experiment.slug}: "
-            f"give the profile and data set that its model card names"
+            "give the profile and data set that its model card names"
         )
     return model, {"released": str(run), **known["provenance"]["trained"]["representation"]}

@@ -1,4 +1,4 @@
-"""The images nearest to a picture, by the code of a frozen hybrid."""
+"""Find the images whose codes are nearest to that of a query image."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hybrid.workflows import embed
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Images of the searched ones, the nearest to the query first."""
+    """The images nearest to a query, nearest first."""
 
     query: Path
-    part: str  # of z, by which they are near
+    part: str  # the part of z that is compared
     files: tuple[str, ...]
-    labels: tuple[str, ...]  # their classes, empty where these are not known
-    similarities: tuple[float, ...]  # cosines of standardised codes: 1 is the same
+    labels: tuple[str, ...]  # their classes; empty if unknown
+    similarities: tuple[float, ...]  # cosine similarities of standardised codes; 1 means equal
 
     def as_json(self) -> dict:
         rows = zip(self.files, self.labels, self.similarities, strict=True)
@@ -40,7 +40,10 @@ class Neighbours:
 def search(
     model: HybridModel, query: Path, images: Sequence[str], part: str = "y", count: int = 8
 ) -> tuple[Neighbours, sources.Source | None]:
-    """`find_in_codes` where `images` is an .npz of codes, else `find`; and the images that were searched, if they were read."""
+    """Search images with `find`, or codes with `find_in_codes` if `images` is an .npz of codes.
+
+    Returns the neighbours, and the image source if images were searched.
+    """
     if len(images) == 1 and str(images[0]).endswith(".npz") and "file" in datasets.read_npz(Path(images[0]), ("file",)):
         return find_in_codes(model, query, Path(images[0]), part, count), None
     searched = sources.source(images)
@@ -48,11 +51,11 @@ def search(
 
 
 def find(model: HybridModel, query: Path, images: sources.Source, part: str = "y", count: int = 8) -> Neighbours:
-    """The `count` images nearest to the picture file `query` by a part of z: y, w or z. Itself is left out, if it is there."""
-    if count < 1:
-        raise HybridError(f"count = {count}: give 1 or more")
-    asked = torch.from_numpy(pictures.read_image(query)).permute(2, 0, 1)[None]
-    wanted = embed.parts_of(model, asked, (part,))[part]
+    """Find the `count` images with the nearest `part` of z (y, w or z) to that of the image file `query`.
+
+    The query itself is left out if it is among the images.
+    """
+    query_code = _code(model, query, part, count)
     codes, places, errors = [], [], []
     with embed.Bar(len(images)) as bar:
         for start in range(0, len(images), embed.CHUNK):
@@ -64,29 +67,36 @@ def find(model: HybridModel, query: Path, images: sources.Source, part: str = "y
     if errors:
         tell(f"{len(errors)} images could not be read and are left out; the first: {errors[0]}")
     if not places:
-        raise HybridError("none of the images could be read: give others")
+        raise HybridError("none of the images could be read: give other images")
     rows = [images.rows[place] for place in places]
-    return _nearest(query, part, wanted, np.concatenate(codes), rows, count)
+    return _nearest(query, part, query_code, np.concatenate(codes), rows, count)
 
 
 def find_in_codes(model: HybridModel, query: Path, codes: Path, part: str = "y", count: int = 8) -> Neighbours:
-    """As `find`, among the images whose codes `hybrid embed` has written to an .npz, which takes seconds for a million."""
+    """Do the same as `find` for codes that `hybrid embed` wrote to an .npz. A million codes take seconds."""
+    query_code = _code(model, query, part, count)
+    arrays = datasets.read_npz(codes, ("file", "class", part))
+    if not {"file", part} <= arrays.keys():
+        raise HybridError(f"{codes} lacks the arrays file and {part}: expected a file from hybrid embed --part {part}")
+    labels = arrays.get("class", np.full(len(arrays["file"]), ""))
+    rows = [sources.Row(str(file), "", str(label)) for file, label in zip(arrays["file"], labels, strict=True)]
+    return _nearest(query, part, query_code, arrays[part], rows, count)
+
+
+def _code(model: HybridModel, query: Path, part: str, count: int) -> np.ndarray:
+    """Return the part of the query's code: float32 (1, C, 16, 16). Raises HybridError if `count` is below 1."""
     if count < 1:
         raise HybridError(f"count = {count}: give 1 or more")
-    kept = datasets.read_npz(codes, ("file", "class", part))
-    if not {"file", part} <= kept.keys():
-        raise HybridError(f"{codes} holds no {part} with its files: expected what hybrid embed --part {part} writes")
-    asked = torch.from_numpy(pictures.read_image(query)).permute(2, 0, 1)[None]
-    labels = kept.get("class", np.full(len(kept["file"]), ""))
-    rows = [sources.Row(str(file), "", str(label)) for file, label in zip(kept["file"], labels, strict=True)]
-    return _nearest(query, part, embed.parts_of(model, asked, (part,))[part], kept[part], rows, count)
+    image = torch.from_numpy(pictures.read_image(query)).permute(2, 0, 1)[None]
+    return embed.parts_of(model, image, (part,))[part]
 
 
-def _nearest(query: Path, part: str, wanted: np.ndarray, codes: np.ndarray, rows: list, count: int) -> Neighbours:
-    if wanted.shape[1:] != codes.shape[1:]:
-        raise HybridError(f"the codes are {codes.shape[1:]}, this model's {wanted.shape[1:]}: give codes of the same model")
-    train, asked = (torch.from_numpy(part).flatten(1) for part in (codes, wanted))
-    similarities, places = (found[0].tolist() for found in knn.nearest(train, asked, count + 1))
+def _nearest(query: Path, part: str, query_code: np.ndarray, codes: np.ndarray, rows: list, count: int) -> Neighbours:
+    if query_code.shape[1:] != codes.shape[1:]:
+        shapes = f"the codes have shape {codes.shape[1:]}, those of this model {query_code.shape[1:]}"
+        raise HybridError(f"{shapes}: give codes of the same model")
+    searched, wanted = (torch.from_numpy(array).flatten(1) for array in (codes, query_code))
+    similarities, places = (found[0].tolist() for found in knn.nearest(searched, wanted, count + 1))
     itself = str(query.expanduser().resolve())
     found = [
         (rows[place], value)
@@ -98,7 +108,7 @@ def _nearest(query: Path, part: str, wanted: np.ndarray, codes: np.ndarray, rows
 
 
 def draw(found: Neighbours, images: sources.Source | None, out: Path) -> None:
-    """Write the query and its neighbours as `out` (.png and .pdf). `images`: where those that are no files are read."""
+    """Draw the query and its neighbours to `out` (.png and .pdf). `images`: the source of images that are not files."""
     places = {row.file: place for place, row in enumerate(images.rows)} if images is not None else {}
     pixels = []
     for file in found.files:

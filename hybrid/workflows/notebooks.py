@@ -1,4 +1,4 @@
-"""The notebooks of an experiment, executed with papermill, each in a kernel of its own."""
+"""Execute an experiment's notebooks with papermill, each in its own kernel."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import TABLE
 
-AT_ONCE = 2  # most of a notebook's time is its imports, on one core
-# A notebook's methods; other ones' is the hybrid.
+AT_ONCE = 2  # notebooks executed in parallel; most of their time is for imports, on one core
+# The methods that a notebook needs; the others need the hybrid.
 NEEDS = {"baselines": set(TABLE), "ablations": {"hybrid", "contrast_on_z"}, "figure6": {"hybridplus"}}
 
 
-def of(experiment: Experiment, methods: tuple[str, ...]) -> dict[Path, Path]:
-    """These methods' notebooks and their executed copies. Those that do not take an experiment's parameters are left out."""
+def executed_copies(experiment: Experiment, methods: tuple[str, ...]) -> dict[Path, Path]:
+    """Return the notebooks for these methods, with the paths of their executed copies.
+
+    Notebooks without the parameters of an experiment are left out.
+    """
     folder = experiment.runs / "notebooks" / f"seed{experiment.seed}"
     found = [path for path in sorted(paths.notebooks().glob("*.ipynb")) if set(methods) >= NEEDS.get(path.stem, {"hybrid"})]
     return {notebook: folder / notebook.name for notebook in found if "profile" in _parameters(notebook)}
 
 
 def stale(experiment: Experiment, methods: tuple[str, ...]) -> list[Path]:
-    """Those of them that are newer than their executed copies, or whose outcomes are."""
+    """Return the notebooks to execute: those without an executed copy that is newer than the notebook and all outcomes."""
     outcomes = [path.stat().st_mtime for path in experiment.outcomes.glob("*.json*")]
     return [
         notebook
-        for notebook, target in of(experiment, methods).items()
+        for notebook, target in executed_copies(experiment, methods).items()
         if not target.exists() or target.stat().st_mtime <= max([notebook.stat().st_mtime, *outcomes])
     ]
 
 
 def execute(experiment: Experiment, methods: tuple[str, ...]) -> list[Path]:
-    """Execute the stale ones, and return the executed copies of all. What ends this early ends the kernels too."""
+    """Execute the stale notebooks and return the paths of all executed copies. An exception also stops the kernels."""
     parameters = {"profile": experiment.profile.name, "dataset": experiment.dataset, "seed": experiment.seed}
-    targets, todo = of(experiment, methods), stale(experiment, methods)
+    targets, todo = executed_copies(experiment, methods), stale(experiment, methods)
     if not todo:
         return list(targets.values())
     kernel, kernels = _kernel_manager()
@@ -50,7 +53,7 @@ def execute(experiment: Experiment, methods: tuple[str, ...]) -> list[Path]:
                 run.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            while not all(run.done() for run in runs):  # one may just be starting its kernel
+            while not all(run.done() for run in runs):  # a kernel may be about to start
                 for each in kernels:
                     if each.has_kernel:
                         each.provisioner.process.kill()
@@ -75,9 +78,9 @@ def _execute(notebook: Path, target: Path, parameters: dict, kernel: type) -> No
 
 
 def _kernel_manager() -> tuple[type, list]:
-    """A kernel manager for papermill, and the list of those that were made.
+    """Return a class of kernel managers for papermill, and the list of its instances.
 
-    Its kernels are spoken to through files, not ports: on TCP each warns that whoever is on the machine can listen.
+    Its kernels communicate through files. With TCP ports, each kernel warns that all users of the machine can listen.
     """
     from jupyter_client import AsyncKernelManager
 
@@ -85,7 +88,7 @@ def _kernel_manager() -> tuple[type, list]:
 
     class FileKernelManager(AsyncKernelManager):
         def __init__(self, **traits):
-            # A socket's path may have a hundred characters: the folder that Jupyter would take can be too long.
+            # The path of a socket can have about a hundred characters, and Jupyter's default folder may be too long.
             super().__init__(transport="ipc", ip=f"{folder.name}/{next(number)}", **traits)
             made.append(self)
 
@@ -93,9 +96,11 @@ def _kernel_manager() -> tuple[type, list]:
 
 
 def _parameters(notebook: Path) -> str:
-    """The source of a notebook's parameters."""
+    """Return the source of a notebook's parameters cell."""
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         return "".join(line for cell in cells if "parameters" in cell["metadata"].get("tags", []) for line in cell["source"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HybridError(f"{notebook} is no notebook that can be read ({error}): restore it, as with git checkout") from error
+        raise HybridError(
+            f"{notebook} is not a readable notebook ({error}): restore it, for example with git checkout"
+        ) from error

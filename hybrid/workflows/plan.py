@@ -60,7 +60,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Look(Run):
+class Preview(Run):
     """A run that trains nothing. It has only a few images, and records the unfinished stages by their folders."""
 
     images_in_all: int = 0  # size of the whole train set
@@ -83,7 +83,7 @@ class Work:
     notebooks: bool  # whether to execute them
     # By name and kind, such as ("nvae", "training"), in order. 0: already done; None: unknown.
     seconds: dict[tuple[str, str], float | None]
-    began: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def to_make(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Work:
         """Return the seconds of this part and of all later parts: the estimates, scaled by how the earlier ones turned out."""
         planned, at = [seconds or 0.0 for seconds in self.seconds.values()], list(self.seconds).index(part)
         before = sum(planned[:at])
-        pace = (time.monotonic() - self.began) / before if before > 20 else 1.0
+        pace = (time.monotonic() - self.started) / before if before > 20 else 1.0
         return pace * planned[at], pace * sum(planned[at + 1 :])
 
     def begin(self, name: str, kind: str, clock: Clock) -> None:
@@ -124,7 +124,7 @@ class Work:
             print(f"[{to_make.index(part) + 1}/{len(to_make)}] {_title(name)}, {kind}{left}", file=sys.stderr, flush=True)
 
 
-def of(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), execute: bool = True) -> Work:
+def make(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), execute: bool = True) -> Work:
     """Return the work for the hybrid and the other `methods`, and the notebooks if `execute`. Long trainings are timed."""
     methods = tuple(name for name in METHODS if name == "hybrid" or name in methods)
     images, processes = experiment.images, distributed.world()
@@ -175,7 +175,8 @@ def _seconds(
     anew = any(seconds != 0 for seconds in parts.values())
     parts[DRAWING] = DRAWING_SECONDS
     if execute:
-        parts[NOTEBOOKS] = NOTEBOOK_SECONDS * len((notebooks.of if anew else notebooks.stale)(experiment, methods))
+        executed = (notebooks.executed_copies if anew else notebooks.stale)(experiment, methods)
+        parts[NOTEBOOKS] = NOTEBOOK_SECONDS * len(executed)
     return parts
 
 
@@ -184,9 +185,9 @@ def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path
     most = 2048 if experiment.device.type == "cuda" else max(TIMED_IMAGES)
     few = replace(images, train_images=images.train_images[:most], train_labels=images.train_labels[:most])
     run = experiment.run(name)
-    look = Look(run.profile, few, run.seed, run.folder, run.clock, images_in_all=len(images.train_images))
-    method(name).train(look, method(name).config(run.profile))
-    return look.found
+    preview = Preview(run.profile, few, run.seed, run.folder, run.clock, images_in_all=len(images.train_images))
+    method(name).train(preview, method(name).config(run.profile))
+    return preview.found
 
 
 def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:

@@ -1,4 +1,4 @@
-"""What a frozen hybrid's y, w and z tell of the classes of other images: linear probe, nearest neighbours, confusion."""
+"""Classify other images from a frozen hybrid's y, w and z: a linear probe, nearest neighbours, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from hybrid.machine.files import write_atomically, write_json
 from hybrid.model import HybridModel
 from hybrid.showing import figures, probed
 
-SHOWN, NEIGHBOURS = 8, 6  # test images that are drawn, and train images beside each
+SHOWN, NEIGHBOURS = 8, 6  # number of test images in the figure, and of train images beside each
 
 
 @dataclass(frozen=True)
 class Probed:
-    """Numbers in percent of the test set."""
+    """The result of `probe`. Accuracies are in percent of the test set."""
 
-    accuracies: pd.DataFrame  # a row a part of z: linear and k nearest neighbours
-    chance: float  # of always saying the class that is most frequent in the test set
-    part: str  # that the rest is of
-    confusion: np.ndarray  # int64 (C, C): test images by true class, and by the linear probe's
+    accuracies: pd.DataFrame  # a row per part of z: linear probe and k nearest neighbours
+    chance: float  # accuracy of always guessing the most frequent class of the test set
+    part: str  # the part of z that the confusion and the neighbours are computed from
+    confusion: np.ndarray  # int64 (C, C): counts of test images by true class and predicted class
     class_names: tuple[str, ...]
     queries: np.ndarray  # uint8 (n, 3, 32, 32), test images
-    neighbours: np.ndarray  # uint8 (n, k, 3, 32, 32), the train images nearest to each
-    similarities: np.ndarray  # (n, k), cosines
+    neighbours: np.ndarray  # uint8 (n, k, 3, 32, 32), the train images nearest to each query
+    similarities: np.ndarray  # (n, k), cosine similarities
 
     def as_json(self) -> dict:
-        """Everything but pictures, as plain values."""
+        """Return everything except the images, as plain values."""
         return {
             "accuracies": {part: row.to_dict() for part, row in self.accuracies.iterrows()},
             "chance": self.chance,
@@ -44,19 +44,19 @@ class Probed:
 
     def __str__(self) -> str:
         confused = pd.DataFrame(self.confusion, self.class_names, self.class_names)
-        lines = [self.accuracies.round(1).to_string(), f"always the most frequent class: {self.chance:.1f} %"]
+        lines = [self.accuracies.round(1).to_string(), f"always guessing the most frequent class: {self.chance:.1f} %"]
         if len(self.class_names) <= 20:
-            lines += ["", f"test images by class (rows) and by what the probe on {self.part} says:", confused.to_string()]
+            lines += ["", f"test images by class (rows) and by prediction of the probe on {self.part}:", confused.to_string()]
         return "\n".join(lines)
 
 
 def probe(model: HybridModel, images: ImageSet, part: str = "y", seed: int = 0) -> Probed:
-    """Fit on the train images, judge on the test images. `seed` draws the part that the probe's penalty is chosen on.
+    """Fit a probe on the train images and test it on the test images.
 
-    Raises HybridError where the images have no classes.
+    `seed` selects the train images for choosing the probe's penalty. Raises HybridError if the images have no classes.
     """
     if not images.labelled:
-        raise HybridError(f"{images.name} has no classes: a probe needs a folder of images for each, two or more")
+        raise HybridError(f"{images.name} has no classes: a probe needs two or more, each a folder of images")
     train, test = model.features(images.train_images), model.features(images.test_images)
     if part not in train:
         raise HybridError(f"part {part!r} is unknown: choose one of {', '.join(train)}")
@@ -67,9 +67,9 @@ def probe(model: HybridModel, images: ImageSet, part: str = "y", seed: int = 0) 
         penalties[name] = found.penalty
         votes = knn.vote(train[name], labels, test[name], images.classes)
         rows[name] = {"linear acc., %": found.accuracy, f"{knn.NEIGHBOURS}-NN acc., %": _percent(votes.cpu() == truth.cpu())}
-    said = fitted(train[part], labels, penalties[part])(test[part]).cpu()
+    predicted = fitted(train[part], labels, penalties[part])(test[part]).cpu()
     confusion = torch.zeros(images.classes, images.classes, dtype=torch.int64)
-    confusion.index_put_((truth.cpu(), said), torch.ones(len(said), dtype=torch.int64), accumulate=True)
+    confusion.index_put_((truth.cpu(), predicted), torch.ones(len(predicted), dtype=torch.int64), accumulate=True)
     shown = torch.randperm(len(truth), generator=torch.Generator().manual_seed(seed))[:SHOWN]
     similarities, places = knn.nearest(train[part], test[part][shown.to(test[part].device)], NEIGHBOURS)
     return Probed(
@@ -85,7 +85,10 @@ def probe(model: HybridModel, images: ImageSet, part: str = "y", seed: int = 0) 
 
 
 def write(found: Probed, out: Path) -> Path:
-    """Write probe.json, confusion and neighbours, the last two as .png and .pdf, into the folder `out`, and return it."""
+    """Write probe.json, probe.txt and two figures (.png and .pdf), `confusion` and `neighbours`, into the folder `out`.
+
+    Returns the folder.
+    """
     if out.exists() and not out.is_dir():
         raise HybridError(f"out = {str(out)!r} is a file: expected a folder")
     write_json(out / "probe.json", found.as_json())

@@ -1,4 +1,4 @@
-"""One HTML file, whole in itself, with all that an experiment found."""
+"""The report of an experiment: one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -19,91 +19,92 @@ from hybrid.machine.files import write_text
 from hybrid.training.progress import in_words
 from hybrid.workflows import expected
 
-FIGURES = {  # title, caption, and what one sees, for those who do not see it
+FIGURES = {  # title, caption, alternative text
     "claim": (
-        "Who classifies and reconstructs, who classifies and generates",
-        "Up and right is better. A method of which accuracy alone is known is a line across.",
-        "Two scatter plots, a point for each method: linear accuracy against reconstruction error, and against the distance of "
-        "samples from the train set. The table below has the numbers.",
+        "Which methods classify and reconstruct, and which classify and generate",
+        "Up and right is better. A vertical line is a method with only an accuracy.",
+        "Two scatter plots with a point for each method: linear accuracy against the reconstruction error, and against the "
+        "distance between samples and the train set. The table below has the numbers.",
     ),
     "curves": (
         "The two bounds",
-        "Equations (2) and (3) while the first stage trains. I_CPC stays under log m; I_BA does not know that cap.",
-        "Two curves over the training: the contrast's bound rises and stays under a dashed line at log m; the autoencoder's "
-        "rises to thousands of nats.",
+        "Equations (2) and (3) during the training of the first stage. I_CPC stays below log m; I_BA has no such limit.",
+        "Two curves over the training: the contrastive bound rises and stays below a dashed line at log m; the autoencoder's "
+        "bound rises to thousands of nats.",
     ),
     "figure2": (
         "Figure 2",
-        "The whole code moves from one test image's to another's. The outermost images are the true ones.",
-        "Rows of decoded images that turn step by step from one test image, at the left, into another, at the right.",
+        "The whole code moves from one test image to another. The outermost images are the original ones.",
+        "Rows of decoded images that change step by step from one test image, on the left, to another, on the right.",
     ),
     "figure3": (
         "Figure 3",
         "Only y moves. The decoder hardly uses y: the images stay close to the start.",
-        "Rows of decoded images that hardly change from the left to the right, though y goes to another image's.",
+        "Rows of decoded images that hardly change from left to right, although y moves to that of another image.",
     ),
     "figure4": (
         "Figure 4",
-        "Only w moves. w carries most of what the decoder needs: the images go over to the end.",
-        "Rows of decoded images that turn from the left image into the right one, though y stays.",
+        "Only w moves. w has most of what the decoder needs: the start image changes into the end image.",
+        "Rows of decoded images that change from the left image to the right one, although y stays the same.",
     ),
     "figure5": (
         "Figure 5",
-        "The same three ways for further pairs.",
-        "Three panels of rows of decoded images: the whole code moves, y alone, w alone.",
+        "The same three experiments for other pairs.",
+        "Three panels with rows of decoded images: the whole code moves, only y moves, only w moves.",
     ),
     "figure6": (
         "Same y, other w; same w, other y",
-        "Left: new pictures of a test image's y, w drawn given it: what they share is what y holds. Right: the same w with "
-        "other images' y.",
-        "Left, each row new pictures with one test image's y; right, each row pictures with one test image's w, much alike.",
+        "Left: new images with a test image's y and w sampled given that y. What they have in common is the content of y. "
+        "Right: the same w with the y of other images.",
+        "Left: each row has new images with the y of one test image. Right: each row has images with the w of one test image; "
+        "they look much alike.",
     ),
     "samples": (
         "Samples and reconstructions",
         "Left: new images from the latent DDIM. Right: test images above their reconstructions.",
-        "A sheet of 64 drawn images, and rows of test images above their reconstructions.",
+        "A grid of 64 samples, and rows of test images above their reconstructions.",
     ),
     "hybrid-nearest": (
         "The train images nearest to samples",
-        "Each row: a sample, then the train images nearest to it on the features of EfficientNet-lite0, then in pixels. "
-        "A model that copied would show its samples again.",
+        "Each row: a sample, the nearest train images by features of EfficientNet-lite0, and the nearest ones by pixels. "
+        "If the model copied train images, these would be the same as the sample.",
         "Eight samples, each beside its four nearest train images by features and by pixels.",
     ),
     "baselines": (
         "All methods",
-        "Samples of each, and the same test images above its reconstructions.",
-        "For each method a sheet of samples, and test images above their reconstructions where it has any.",
+        "Samples of each method, and the same test images above its reconstructions.",
+        "For each method a grid of samples and, if it can reconstruct, test images above their reconstructions.",
     ),
 }
 ROUGH = (
-    " This profile is over in minutes and shows that every part runs, not how good samples get: they are rough at this budget, "
-    "and better with profile laptop."
+    " This profile runs in minutes. It shows that every part works, not how good samples can be: they are rough at this "
+    "budget, and better with profile laptop."
 )
 OF_SAMPLES = ("samples", "baselines", "figure6", "hybrid-nearest")
 
 
 def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path]) -> Path:
-    """Write results/<profile>/<dataset>/report.html, of the hybrid and others, and return its path."""
-    judged = {name: experiment.metrics(name) for name in methods}
+    """Write results/<profile>/<dataset>/report.html about these methods, with links to the notebooks, and return its path."""
+    outcomes = {name: experiment.metrics(name) for name in methods}
     environment = Environment(loader=PackageLoader("hybrid.workflows", ""), autoescape=select_autoescape())
     compared, rows = expected.compare(experiment, methods), experiment.table()
     ablation = ("hybrid", "contrast_on_z")
-    times = {name: sum(result["provenance"].get("training_seconds", {}).values()) for name, result in judged.items()}
+    times = {name: sum(result["provenance"].get("training_seconds", {}).values()) for name, result in outcomes.items()}
     each = [f"{METHODS[name].title} {in_words(seconds)}" for name, seconds in times.items()]
     page = environment.get_template("report.html").render(
         title=f"Hybrid mutual information bounds: {experiment.profile.name} on {experiment.slug}",
-        lead=f"Seed {experiment.seed}, on {judged['hybrid']['provenance']['device']}. "
+        lead=f"Seed {experiment.seed}, on {outcomes['hybrid']['provenance']['device']}. "
         f"Trained in {in_words(sum(times.values()))}: {', '.join(each)}.",
-        claim=in_a_sentence(rows),
-        numbers=numbers(rows, compared),
-        others=others(rows, compared),
+        claim=claim(rows),
+        numbers=main_numbers(rows, compared),
+        all_numbers=all_numbers(rows, compared),
         legend=table.legend(rows, experiment.profile.evaluation.samples).replace("`", ""),
-        inside=expected.verdict(compared) if compared else None,
-        unconverged=" ".join(f"{METHODS[n].title}: {words}" for n, j in judged.items() if (words := table.unconverged(j))),
-        parts=_cells(table.parts(judged["hybrid"]["metrics"]).rename_axis("part").reset_index()),
+        comparison=expected.verdict(compared) if compared else None,
+        unconverged=" ".join(f"{METHODS[n].title}: {words}" for n, o in outcomes.items() if (words := table.unconverged(o))),
+        parts=_cells(table.parts(outcomes["hybrid"]["metrics"]).rename_axis("part").reset_index()),
         figures=_figures(experiment),
-        verdict=table.verdict(*(judged[name]["metrics"] for name in ablation)) if judged.keys() >= set(ablation) else None,
-        calibration=_cells(table.calibration(judged).reset_index()),
+        verdict=table.verdict(*(outcomes[name]["metrics"] for name in ablation)) if outcomes.keys() >= set(ablation) else None,
+        calibration=_cells(table.calibration(outcomes).reset_index()),
         links=_links(experiment, notebooks),
         provenance=[
             {
@@ -111,7 +112,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
                 "time": f"trained in {in_words(times[name])} on {result['provenance']['device']}",
                 "json": json.dumps(result["provenance"], indent=1),
             }
-            for name, result in judged.items()
+            for name, result in outcomes.items()
         ],
     )
     path = experiment.results / "report.html"
@@ -119,31 +120,31 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
     return path
 
 
-def in_a_sentence(rows: pd.DataFrame) -> str:
-    """The paper's claim, and the hybrid's own numbers for it, from `table.tidy`'s rows."""
+def claim(rows: pd.DataFrame) -> str:
+    """State the paper's claim and the hybrid's numbers for it, from the rows of `table.tidy`."""
     known = rows[rows["method"] == "hybrid"].dropna(subset=["value"]).set_index("metric")["value"]
     distance = next((metric for metric in ("fid", *sorted(known.index)) if metric in known and metric.startswith("f")), None)
-    have = [
-        f"{table.number(known['acc'])} % of test images are classified right by a linear layer on y" if "acc" in known else "",
-        f"they are reconstructed with an error of {table.number(known['mse'])}e-3" if "mse" in known else "",
-        f"samples are {table.number(known[distance])} away from the train set ({distance})" if distance else "",
+    parts = [
+        f"a linear layer on y classifies {table.number(known['acc'])} % of the test images correctly" if "acc" in known else "",
+        f"the reconstruction error is {table.number(known['mse'])}e-3" if "mse" in known else "",
+        f"the distance of samples to the train set is {table.number(known[distance])} ({distance})" if distance else "",
     ]
-    said = ", ".join(part for part in have if part)
-    return f"One code z = [y, w] classifies, reconstructs and generates. Here: {said or 'nothing is measured yet'}."
+    measured = ", ".join(part for part in parts if part)
+    return f"One code z = [y, w] classifies, reconstructs and generates. Here: {measured or 'nothing is measured yet'}."
 
 
-def numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
-    """A row a method; error, distance and accuracy, each ours over all seeds, the committed one, the paper's, where there are.
+def main_numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
+    """Return a table of error, distance and accuracy, a row per method: ours over all seeds, the committed and the paper's.
 
-    The distance is FID where any method has one, else the first stand-in. The best of ours is marked.
+    The distance is FID if any method has it, else the first stand-in. The best of our values is marked.
     """
     measured = set(rows.dropna(subset=["value"])["metric"])
     distance = "fid" if "fid" in measured else min((m for m in measured if m.startswith("fd_")), default="fid")
     return _table(rows[rows["metric"].isin(["mse", distance, "acc"])], compared)
 
 
-def others(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
-    """As `numbers`, of all that was measured."""
+def all_numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
+    """Return the same table with every measured number, and the expected ranges."""
     return _table(rows[rows["metric"].isin(rows.dropna(subset=["value"])["metric"])], compared, ranges=True)
 
 
@@ -175,7 +176,7 @@ def _range(one: expected.Comparison) -> str:
 
 
 def _cells(frame: pd.DataFrame, best: dict[str, list[int]] | None = None) -> dict:
-    """A frame as texts; `best`: rows that are marked, by column."""
+    """Convert a frame to texts. `best`: the rows to mark, by column."""
     shown, best = frame.astype(object).where(frame.notna(), ""), best or {}
     return {
         "columns": list(frame.columns),
@@ -200,15 +201,15 @@ def _figures(experiment: Experiment) -> list[dict]:
 
 
 def _links(experiment: Experiment, notebooks: list[Path]) -> list[dict]:
-    """To files beside the report and notebooks, as seen from the report."""
+    """Return links to notebooks and data files, relative to the report."""
 
     def link(path: Path, about: str) -> dict:
         near = Path(os.path.relpath(path, experiment.results)).as_posix()
         return {"href": quote(near), "text": path.name, "about": f": {about}"}
 
     beside = [
-        (experiment.results / "table1.csv", "Table 1, a row a method and number"),
-        *((path, "how it was judged, and where it comes from") for path in sorted(experiment.outcomes.glob("*.json"))),
+        (experiment.results / "table1.csv", "Table 1, a row per method and number"),
+        *((path, "the numbers of a method, and their origin") for path in sorted(experiment.outcomes.glob("*.json"))),
         *((path, "the data of a figure") for path in sorted(experiment.outcomes.glob("*.npz"))),
     ]
     return [link(path, "executed notebook") for path in notebooks] + [

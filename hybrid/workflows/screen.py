@@ -147,8 +147,11 @@ def judge_prior(
 
 
 def _priors(experiment: Experiment, images: ImageSet, model: HybridModel, stage: str) -> tuple[nn.Module, dict[str, Path]]:
-    """The prior of z, trained, and the folder of each of its stages. Each is kept by its own description and the weights whose
-    codes it is of, without what is of sampling alone: another guidance, or another p(w | y), leaves p(y) as it is."""
+    """Train the prior of z; return it and the folder of each of its stages.
+
+    The folder depends on the stage's config and on the encoder's weights, but not on settings for sampling only. So another
+    guidance or another p(w | y) does not train p(y) again.
+    """
     weights, folders = checkpoint.digest(model.encoder.state_dict()), {}
 
     def train(name: str, build, config) -> Trainable:

@@ -1,7 +1,7 @@
-"""The paper's trade-off as a curve: alpha from 0, MoCo-v2, to 1, an autoencoder; and how many channels y has.
+"""Measure the paper's trade-off for values of alpha, from 0 (MoCo-v2) to 1 (an autoencoder), and for numbers of y channels.
 
-Each is a training of the first stage with one value changed, judged on the test set, and kept with its provenance in
-results/<profile>/<data set>/tradeoff.json. What is kept already is not trained again, so that the command can be stopped.
+For each value, the first stage is trained and then judged on the test set. The results are saved with their provenance in
+results/<profile>/<data set>/tradeoff.json. You can stop the command at any time: saved results are not computed again.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from hybrid.profiles.schema import Representation, describe
 from hybrid.training import checkpoint
 from hybrid.training.history import read_history
 
-FACTORS = (0.01, 0.1, 0.3, 3.0, 10.0, 100.0)  # times the profile's alpha
+FACTORS = (0.01, 0.1, 0.3, 3.0, 10.0, 100.0)  # values of alpha, relative to the profile's
 COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "mse", "i_cpc", "i_ba")
 
 
 def variants(config: Representation) -> dict[tuple[str, float], Representation]:
-    """By (sweep, value): `alpha`, of which 0 is MoCo-v2 and 1 the autoencoder alone; `y_channels`, of which 6 is all of z.
+    """Return the configs by (sweep, value).
 
-    The profile's own is in both sweeps.
+    In the sweep `alpha`, 0 is MoCo-v2 and 1 the autoencoder alone. In the sweep `y_channels`, 6 means the contrast on all of
+    z. Both sweeps include the profile's own value.
     """
     alphas = {0.0: config, 1.0: config, config.alpha: config} | {config.alpha * factor: config for factor in FACTORS}
     swept = {("alpha", alpha): replace(config, alpha=alpha) for alpha in sorted(alphas) if alpha <= 1}
@@ -41,9 +42,9 @@ def variants(config: Representation) -> dict[tuple[str, float], Representation]:
 
 
 def tradeoff(experiment: Experiment) -> Path:
-    """Train and judge those of the `variants` that are not kept for the experiment's seed, and return the file.
+    """Train and judge all `variants` without a saved result for the experiment's seed, and return the file.
 
-    Raises TimeUp when the experiment's clock runs out.
+    Raises TimeUp if the experiment's time is up.
     """
     kept = kept_rows(experiment)
     for (sweep, value), config in variants(experiment.profile.hybrid.representation).items():
@@ -62,15 +63,18 @@ def file(experiment: Experiment) -> Path:
 
 
 def kept_rows(experiment: Experiment) -> list[dict]:
-    """Rows as they are kept: `COLUMNS`, `config`, `provenance`."""
+    """Return the saved rows. Each has the `COLUMNS`, `config` and `provenance`."""
     return files.read_json(file(experiment)) or []
 
 
 def read(experiment: Experiment) -> pd.DataFrame:
-    """The kept numbers, `COLUMNS`, of every seed: `acc_y` and `acc_w` in percent, `mse` in 1e-3 per dimension, both bounds in
-    nats on augmented views, the means of the last quarter of an epoch. Raises HybridError where there are none."""
+    """Return the saved `COLUMNS` for all seeds. Raises HybridError if there are none.
+
+    `acc_y` and `acc_w` are in percent, `mse` in 1e-3 per dimension. Both bounds are in nats, on augmented views, averaged over
+    the last quarter of an epoch.
+    """
     if not (kept := kept_rows(experiment)):
-        raise HybridError(f"{file(experiment)} is not there: run hybrid tradeoff --profile {experiment.profile.name} first")
+        raise HybridError(f"{file(experiment)} does not exist: run hybrid tradeoff --profile {experiment.profile.name} first")
     return pd.DataFrame(kept).reindex(columns=list(COLUMNS))
 
 

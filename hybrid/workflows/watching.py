@@ -1,7 +1,7 @@
-"""A training to look at while it goes on: losses, the neighbours' vote, reconstructions and samples, after each epoch.
+"""Watch a training: losses, nearest-neighbour accuracy, reconstructions and samples after each epoch.
 
-Pictures go to the stage's folder as watched/<step>-<what>.png; with TensorBoard (pip install 'hybrid-mi[tensorboard]') also to
-its log, with the scalars: tensorboard --logdir runs.
+Images go to the stage's folder, as watched/<step>-<name>.png. With TensorBoard (pip install 'hybrid-mi[tensorboard]') images
+and scalars also go to its log: tensorboard --logdir runs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from hybrid.models.latent_ddim import LatentDDIM
 from hybrid.profiles import schema
 
 KINDS = ("pictures", "tensorboard")
-SHOWN = 8  # test images whose reconstructions are drawn, and half the samples
-VOTERS, JUDGED = 2000, 500  # train images whose neighbours vote, and test images that they vote on
-STEPS = 20  # of the samplers
+SHOWN = 8  # number of test images with reconstructions; twice as many samples are drawn
+VOTERS, JUDGED = 2000, 500  # number of train images that vote, and of test images that they classify
+STEPS = 20  # sampler steps
 
 
 class Watch:
-    """Called by the training loop with each line of a stage's history."""
+    """The training loop calls it with each line of a stage's history."""
 
     def __init__(self, kind: str):
         if kind not in KINDS:
@@ -41,9 +41,10 @@ class Watch:
         self.kind, self._writers = kind, {}
 
     def __call__(self, folder: Path, model: Trainable, line: dict, images: ImageSet) -> None:
-        """`model`: what would be kept, were the training over; `line`: step, epoch, seconds and scalars.
+        """Record a line (step, epoch, seconds and scalars), and after a whole epoch also images of the model.
 
-        It draws from generators of its own, and leaves the model as it was.
+        `model`: the model that the training would return if it ended here. Random numbers come from separate generators, and
+        the model does not change, so the training stays the same.
         """
         step = line["step"]
         scalars = {key: value for key, value in line.items() if key not in ("step", "epoch", "seconds")}
@@ -81,7 +82,7 @@ class Watch:
 
 
 def vote(model: nn.Module, images: ImageSet) -> dict[str, float]:
-    """`knn`: percent of JUDGED test images whose class their neighbours by y say; nothing without a y or labels."""
+    """Return `knn`: the nearest-neighbour accuracy on y, in percent of JUDGED test images. Empty without a y or labels."""
     if not isinstance(model, Representation) or not images.labelled:
         return {}
     train, test = images.train_images[:VOTERS], images.test_images[:JUDGED]
@@ -89,12 +90,15 @@ def vote(model: nn.Module, images: ImageSet) -> dict[str, float]:
     def y(pictures: Tensor) -> Tensor:
         return in_batches(lambda x: model.encoder.y(pixels.as_float(x)), pictures.device, pictures).flatten(1)
 
-    said = knn.vote(y(train), images.train_labels[:VOTERS], y(test), images.classes)
-    return {"knn": 100 * (said.cpu() == images.test_labels[:JUDGED].cpu()).float().mean().item()}
+    predicted = knn.vote(y(train), images.train_labels[:VOTERS], y(test), images.classes)
+    return {"knn": 100 * (predicted.cpu() == images.test_labels[:JUDGED].cpu()).float().mean().item()}
 
 
 def pictures(model: nn.Module, folder: Path, images: ImageSet) -> Iterator[tuple[str, tuple[Tensor, int]]]:
-    """Sheets, uint8 (N, 3, 32, 32) and their columns: `reconstructions` below test images, and `samples`, of what has them."""
+    """Yield name, images (uint8 (N, 3, 32, 32)) and number of columns for the sheets that the model can make.
+
+    `reconstructions` shows test images above their reconstructions; `samples` shows samples.
+    """
     shown = images.test_images[:SHOWN]
     if isinstance(model, Representation):
         if model.decoder is not None:

@@ -57,12 +57,12 @@ def test_runs_are_added_and_compared(outcomes):
     assert (one.method, one.metric, one.yours, one.committed) == ("mocov2", "acc", 70.0, 91.0)
     assert one.low < 90 < 92 < one.high and one.outside
     assert (
-        verdict([one]) == f"Outside of the expected range, 1 of 1 numbers: MoCo-v2, linear acc., %: 70.0, expected {one.range}."
+        verdict([one]) == f"1 of 1 numbers lie outside the expected range: MoCo-v2, linear acc., %: 70.0, expected {one.range}."
     )
     assert "outside" in str(formatted([one]))
     (one,) = compare(outcomes(7, 91.5))
     assert one.committed == 90.0 and not one.outside  # no seed 7 among them: the first's
-    assert verdict([one]) == "All of 1 numbers lie in the expected range."
+    assert verdict([one]) == "All 1 numbers lie in the expected range."
 
 
 def test_a_run_takes_the_place_of_its_own_alone(outcomes):
@@ -84,7 +84,7 @@ def test_two_runs_make_no_range(outcomes):
     add(outcomes(0, 90.0))
     add(outcomes(1, 91.0))
     (one,) = compare(outcomes(0, 10.0))
-    assert one.range == "–" and not one.outside and "Too few runs" in verdict([one])
+    assert one.range == "–" and not one.outside and "too few committed runs" in verdict([one])
 
 
 def test_nothing_judged_is_told(home):

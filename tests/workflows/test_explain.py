@@ -58,7 +58,7 @@ def test_pictures_carry_their_origin(tmp_path, suffix):
 
 
 def test_what_has_no_origin_is_told(tmp_path):
-    with pytest.raises(HybridError, match=r"is not there: expected a \.png"):
+    with pytest.raises(HybridError, match=r"does not exist: expected a \.png"):
         explain(tmp_path / "x.png")
     (tmp_path / "x.txt").touch()
     with pytest.raises(HybridError, match="has no known origin"):

@@ -66,7 +66,7 @@ def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path
     ("images", "part", "count", "says"),
     [
         ("{}", "y", 0, "count = 0: give 1 or more"),
-        ("{}/../codes.npz", "w", 3, "holds no w with its files"),
+        ("{}/../codes.npz", "w", 3, "lacks the arrays file and w"),
         ("{}/../other.npz", "y", 3, "give codes of the same model"),
         ("{}/../none", "y", 3, "is not there"),
     ],

@@ -75,8 +75,8 @@ def two(home, monkeypatch):
 def test_a_notebook_that_is_cut_is_told(two, home, content):
     experiment = two("1")
     (home / "notebooks" / "a.ipynb").write_bytes(content)
-    with pytest.raises(HybridError, match=r"a\.ipynb is no notebook that can be read"):
-        notebooks.of(experiment, tuple(METHODS))
+    with pytest.raises(HybridError, match=r"a\.ipynb is not a readable notebook"):
+        notebooks.executed_copies(experiment, tuple(METHODS))
 
 
 def test_kernels_warn_of_nothing(two, capfd):

@@ -22,7 +22,7 @@ def slow(monkeypatch):
 
 
 def test_a_short_profile_is_not_timed(home, slow):
-    work = plan.of(Experiment("smoke"), ("mocov2",), execute=False)
+    work = plan.make(Experiment("smoke"), ("mocov2",), execute=False)
     assert not slow
     assert list(work.seconds) == [(n, k) for n in ("hybrid", "mocov2") for k in ("training", "judging")] + [DRAWING]
     assert all(seconds is None for part, seconds in work.seconds.items() if part != DRAWING)
@@ -30,7 +30,7 @@ def test_a_short_profile_is_not_timed(home, slow):
 
 def test_steps_are_counted(home, slow):
     """By the profile: 600 epochs of 44 steps (5,748 digits, 128 a step), and 3 of the prior's."""
-    work = plan.of(Experiment(DEMO), ("hybrid",), execute=False)
+    work = plan.make(Experiment(DEMO), ("hybrid",), execute=False)
     per_epoch = len(Experiment(DEMO).images.train_images) // 128
     assert work.seconds["hybrid", "training"] == 603 * per_epoch
     assert [name for name, _ in slow] == ["representation", "prior"]

@@ -68,7 +68,7 @@ def test_numbers_and_pictures(model, images, tmp_path):
 def test_what_cannot_be_probed_is_told(model, images, tmp_path):
     labels = {f"{split}_labels": 0 * getattr(images, f"{split}_labels") for split in ("train", "test")}
     none = replace(images, name="flat", class_names=UNLABELLED, **labels)
-    with pytest.raises(HybridError, match="flat has no classes: a probe needs a folder of images for each"):
+    with pytest.raises(HybridError, match="flat has no classes: a probe needs two or more"):
         probe.probe(model, none)
     with pytest.raises(HybridError, match="part 'v' is unknown: choose one of y, w, z"):
         probe.probe(model, images, "v")

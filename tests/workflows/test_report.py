@@ -53,7 +53,7 @@ def test_claim_then_numbers_then_figures_and_provenance_is_folded(page):
     headings = [attributes["id"] for attributes in page.all("h2")]
     assert headings == ["claim", "numbers", "figures", "parts", "files", "provenance"]
     assert "One code z = [y, w] classifies, reconstructs and generates. Here: " in page.shown
-    assert page.text.index("One code z") < page.text.index("This run and the paper, the best of this run in bold")
+    assert page.text.index("One code z") < page.text.index("This run and the paper; the best value of this run is bold")
     assert '"commit"' in page.text and '"commit"' not in page.shown
     assert len(page.shown) < 0.6 * len(page.text)
 
@@ -94,23 +94,23 @@ def test_one_table_of_yours_committed_and_the_papers():
     measured = {"hybrid": {0: {"acc": 78.84, "mse": 0.62}}, "mocov2": {0: {"acc": 79.0}, 1: {"acc": 80.0}}}
     rows = table.tidy("cifar10", measured)
     compared = [Comparison("hybrid", "acc", 78.84, 77.0, 78.9, 80.0)]
-    shown = texts(report.numbers(rows, compared))
+    shown = texts(report.main_numbers(rows, compared))
     acc = table.label("acc")
     assert [shown["Hybrid", f"{acc}{of}"] for of in ("", ", committed", ", paper")] == ["78.8", "77.0", "77.6"]
     assert shown["MoCo-v2", acc] == "79.5 ± 0.7*" and shown["MoCo-v2", f"{acc}, committed"] == "–"
     assert shown["Hybrid", table.label("mse")] == "0.62*" and shown["NVAE-lite", table.label("mse")] == "missing"
     assert shown["BigGAN", table.label("mse")] == "–"
-    assert texts(report.others(rows, compared))["Hybrid", f"{acc}, expected"] == "78.9 to 80.0, outside"
-    assert not [key for key in texts(report.others(rows, compared)) if "FID" in key[1]]  # nobody has it
-    plain = report.numbers(table.tidy("mine", measured), [])
+    assert texts(report.all_numbers(rows, compared))["Hybrid", f"{acc}, expected"] == "78.9 to 80.0, outside"
+    assert not [key for key in texts(report.all_numbers(rows, compared)) if "FID" in key[1]]  # nobody has it
+    plain = report.main_numbers(table.tidy("mine", measured), [])
     assert plain["columns"] == ["method", table.label("mse"), "FID", acc]
 
 
 def test_without_labels_the_claim_says_what_is_known():
     rows = table.tidy("mine", {"hybrid": {0: {"mse": 3.21, "fd_efficientnet_lite0": 120.0}}})
-    said = report.in_a_sentence(rows)
+    said = report.claim(rows)
     assert "3.21e-3" in said and "120.0" in said and "%" not in said
-    assert "nothing is measured yet" in report.in_a_sentence(table.tidy("mine", {}))
+    assert "nothing is measured yet" in report.claim(table.tidy("mine", {}))
     assert math.isnan(table.parts({"moved_y": 1.0})["linear acc., %"]["y"])
     cells = report._cells(pd.DataFrame({"a": [1.0, math.nan]}))
     assert [row[0]["text"] for row in cells["rows"]] == ["1.0", ""]
