@@ -1,15 +1,15 @@
 """The command line, `hybrid`.
 
-Results go to standard output, progress and warnings to standard error. hybrid COMMAND --help has examples;
-hybrid --version tells the version.
+Results go to standard output, progress and warnings to standard error. hybrid COMMAND --help shows examples;
+hybrid --version prints the version.
 
-Exit status: 0 done; 2 a wrong input, told in a line; 75 the time limit came first, and the same command goes on; 130 and 143
-stopped by Ctrl-C or SIGTERM, likewise.
+Exit status: 0 done; 2 wrong input, explained in one line; 75 stopped by the time limit; 130 and 143 stopped by Ctrl-C or
+SIGTERM. After 75, 130 or 143, the same command continues.
 
-Completion in the shell: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh).
+Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh).
 """
 
-# Commands import what they need once they run, so that help comes at once.
+# Commands import what they need when they run, so that the help appears at once.
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hybrid.errors import HybridError, TimeUp
 if TYPE_CHECKING:
     import numpy as np
 
-STOPPED = 75  # the exit status of a run that its time limit stopped: the same command goes on (sysexits.h, EX_TEMPFAIL)
+STOPPED = 75  # exit status of a run stopped by its time limit; the same command continues it (EX_TEMPFAIL in sysexits.h)
 
 
 def reproduce(
@@ -46,9 +46,9 @@ def reproduce(
     dry_run: bool = False,
     strict: bool = False,
 ) -> None:
-    """Train, judge, draw: everything that a profile makes, then the notebooks and one HTML report.
+    """Train and judge the methods of a profile, then make the figures, the table, the notebooks and an HTML report.
 
-    Work that is done is not done again; a run that was stopped goes on.
+    Finished work is not repeated, and an interrupted run continues.
 
     For example:
         hybrid reproduce
@@ -57,14 +57,14 @@ def reproduce(
 
     Args:
         profile: demo, laptop, gpu, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
-        dataset: digits, cifar10, cifar100, an .npz or a folder; left out: the profile's own.
-        seed: of weights, batches and samples.
-        methods: hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z: which, beside the hybrid; left out: all.
-        time_limit: stop at a checkpoint after so many seconds, with exit status 75.
-        notebooks: execute the notebooks too.
-        jobs: how many methods to train at the same time; left out: 2 on a CPU with two cores or more, else 1.
-        dry_run: tell what is there, what is to be made and how long that takes, and make nothing.
-        strict: refuse what was made by other code or in another precision, instead of saying so in a line.
+        dataset: digits, cifar10, cifar100, an .npz or a folder; default: the profile's data set.
+        seed: seed for weights, batches and samples.
+        methods: methods besides the hybrid: hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z; default: all.
+        time_limit: stop at a checkpoint after this many seconds, with exit status 75.
+        notebooks: also execute the notebooks.
+        jobs: number of methods to train at the same time; default: 2 on a CPU with two or more cores, else 1.
+        dry_run: only print what is finished, what remains and how long that will take.
+        strict: refuse saved results of other code or another precision, instead of printing a line about them.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.machine.precision import in_words
@@ -73,9 +73,9 @@ def reproduce(
     from hybrid.workflows.reproduce import reproduce
 
     _set_strict(strict)
-    wanted = _known(methods)
+    wanted = _checked(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
-    _say(in_words(experiment.device))
+    _print_progress(in_words(experiment.device))
     work = plan.make(experiment, wanted, notebooks)
     print(plan.describe(experiment, work), file=sys.stdout if dry_run else sys.stderr, flush=True)
     if not dry_run:
@@ -94,7 +94,7 @@ def train(
     log: Literal["pictures", "tensorboard"] | None = None,
     strict: bool = False,
 ) -> None:
-    """Train methods, or go on where training stopped.
+    """Train methods, or continue interrupted trainings.
 
     For example:
         hybrid train --dataset my/folder --methods hybrid
@@ -103,12 +103,12 @@ def train(
 
     Args:
         profile: as for `hybrid reproduce --help`.
-        dataset: likewise.
-        seed: of weights and batches.
-        methods: likewise; left out: all.
-        time_limit: stop at a checkpoint after so many seconds, with exit status 75.
-        log: pictures: reconstructions and samples after each epoch, as .png in a stage's folder, watched/; tensorboard: these,
-            losses and a vote of neighbours in its log too, for tensorboard --logdir runs
+        dataset: as for `hybrid reproduce --help`.
+        seed: seed for weights and batches.
+        methods: as for `hybrid reproduce --help`; default: all.
+        time_limit: stop at a checkpoint after this many seconds, with exit status 75.
+        log: pictures: after each epoch write reconstructions and samples as .png to watched/ in the stage's folder;
+            tensorboard: also log them, the losses and the nearest-neighbour accuracy for tensorboard --logdir runs
         strict: as for `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment
@@ -117,9 +117,9 @@ def train(
     from hybrid.workflows.watching import Watch
 
     _set_strict(strict)
-    wanted = _known(methods)
+    wanted = _checked(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit), watch=Watch(log) if log else None)
-    _say(in_words(experiment.device))
+    _print_progress(in_words(experiment.device))
     for name in wanted:
         experiment.model(name)
         print(f"trained: {experiment.run(name).folder}")
@@ -133,7 +133,7 @@ def evaluate(
     json: bool = False,
     strict: bool = False,
 ) -> None:
-    """Judge methods on the test set, training what is not trained, and print the numbers.
+    """Judge methods on the test set and print the numbers. Methods that are not trained yet are trained first.
 
     For example:
         hybrid evaluate --methods hybrid
@@ -141,11 +141,11 @@ def evaluate(
 
     Args:
         profile: as for `hybrid reproduce --help`.
-        dataset: likewise.
-        seed: of weights, batches and samples.
-        methods: likewise; left out: all.
+        dataset: as for `hybrid reproduce --help`.
+        seed: seed for weights, batches and samples.
+        methods: as for `hybrid reproduce --help`; default: all.
         json: print the numbers as JSON, by method.
-        strict: likewise.
+        strict: as for `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.experiments.methods import method
@@ -153,7 +153,7 @@ def evaluate(
 
     _set_strict(strict)
     experiment, found = Experiment(profile, dataset, seed), {}
-    for name in _known(methods):
+    for name in _checked(methods):
         outcome = experiment.metrics(name)
         found[name] = outcome["metrics"]
         if not json:
@@ -167,7 +167,7 @@ def evaluate(
 
 
 def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0) -> None:
-    """Draw new images from a trained hybrid.
+    """Sample new images from a trained hybrid.
 
     For example:
         hybrid sample --run cifar10 --out new.png
@@ -175,11 +175,11 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        out: a .png (a sheet of eight columns) or an .npz (images, uint8, N x 32 x 32 x 3).
-        count: how many.
-        steps: of the DDIM sampler.
+        out: a .png (a grid with eight columns) or an .npz (images, uint8, N x 32 x 32 x 3).
+        count: number of images.
+        steps: number of steps of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
-        seed: of the noise.
+        seed: seed for the noise.
     """
     from hybrid.data import pixels
     from hybrid.machine.files import save_arrays
@@ -199,7 +199,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
 
 
 def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z", "y", "w"] = "z", frames: int = 9) -> None:
-    """Draw the path between two images of your own: the whole code moves, or y alone, or w alone.
+    """Draw a path between two images of your own, along which the whole code moves, only y, or only w.
 
     For example:
         hybrid interpolate --run cifar10 --start a.jpg --end b.jpg --out path.png
@@ -207,11 +207,11 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        start: a picture file, t = 1; its middle square is taken.
-        end: a picture file, t = 0; likewise.
+        start: an image file, for t = 1; its middle square is used.
+        end: an image file, for t = 0; its middle square is used.
         out: a .png.
-        part: what moves.
-        frames: images on the path, both ends included.
+        part: the part of the code that moves.
+        frames: number of images on the path, with both ends.
     """
     import torch
 
@@ -219,9 +219,9 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
 
-    _png_wanted(out)
+    _check_out(out, ".png")
     if frames < 2:
-        raise HybridError(f"frames = {frames}: give 2 or more, both ends are among them")
+        raise HybridError(f"frames = {frames}: give 2 or more, because they include both ends")
     x0, x1 = (pictures.read_image(path)[None] for path in (start, end))  # (1, 32, 32, 3)
     path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
     _save_png(out, pixels.tile(pixels.to_uint8(path), frames))
@@ -229,9 +229,9 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
 
 
 def embed(run: Path, images: tuple[str, ...], out: Path, part: tuple[Literal["y", "w", "z"], ...] = ("y",)) -> None:
-    """Write the codes of any images: a row an image, with its file, its split and class where they are known, and y, w or z.
+    """Write the codes of images, a row per image: its file, its split and class if known, and y, w or z.
 
-    Images of any size: the middle square is taken and made 32 x 32. The same command goes on where it was stopped.
+    Images can have any size: the middle square is resized to 32 x 32. An interrupted command continues when you repeat it.
 
     For example:
         hybrid embed --run cifar10 --images my/folder --out codes.csv
@@ -240,10 +240,10 @@ def embed(run: Path, images: tuple[str, ...], out: Path, part: tuple[Literal["y"
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        images: a folder (flat, nested, or train/ and test/), picture files, an .npz, a data set's name, a .txt with a file a
-            line, or - for such lines from standard input.
+        images: a folder (flat, nested, or with train/ and test/), image files, an .npz, the name of a data set, a .txt with
+            one file per line, or - to read such lines from standard input.
         out: an .npz, a .csv or a .parquet.
-        part: y, what classifies (768 numbers); w, the detail (768); z, both (1536).
+        part: y, for classification (768 numbers); w, the details (768); z, both (1536).
     """
     from hybrid.data.sources import source
     from hybrid.machine.precision import best_device
@@ -264,9 +264,9 @@ def probe(
     seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Say how well the classes of other images are read off a frozen hybrid's y, w and z: linear probe, nearest neighbours.
+    """Classify other images from a frozen hybrid's y, w and z, with a linear probe and with nearest neighbours.
 
-    Writes the confusion and a few nearest neighbours as pictures, and the numbers as probe.json.
+    Writes the confusion matrix and a few nearest neighbours as figures, and the numbers as probe.json.
 
     For example:
         hybrid probe --run cifar10 --dataset my/folder
@@ -274,10 +274,10 @@ def probe(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        dataset: digits, cifar10, cifar100, an .npz, or a folder with a folder per class, or with train/ and test/ of such.
-        out: a folder; left out: probe-<data set>.
-        part: of the code, whose confusion and neighbours are shown.
-        seed: of the part of the train set that the probe's penalty is chosen on.
+        dataset: digits, cifar10, cifar100, an .npz, or a folder with a folder per class, directly or in train/ and test/.
+        out: a folder; default: probe-<data set>.
+        part: the part of the code for the confusion matrix and the neighbours.
+        seed: seed for the choice of the train images that select the probe's penalty.
         json: print the numbers as JSON.
     """
     from hybrid.data import datasets
@@ -303,7 +303,7 @@ def neighbours(
     count: int = 8,
     json: bool = False,
 ) -> None:
-    """Find the images nearest to a picture, by a trained hybrid's code, and draw them.
+    """Find and draw the images whose codes are nearest to that of a query image.
 
     For example:
         hybrid neighbours --run cifar10 --query cat.jpg --images my/folder
@@ -312,18 +312,18 @@ def neighbours(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        query: a picture file.
-        images: those that are searched, as for `hybrid embed --help`, or codes that it wrote to an .npz.
-        out: the picture, a .png.
-        part: of the code: y, what classifies; w, the detail; z, both.
-        count: images that are found.
+        query: an image file.
+        images: the images to search, as for `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote.
+        out: the figure, a .png.
+        part: the part of the code to compare: y, for classification; w, the details; z, both.
+        count: number of images to find.
         json: print files and similarities as JSON.
     """
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
     from hybrid.workflows import neighbours
 
-    _png_wanted(out)
+    _check_out(out, ".png")
     found, searched = neighbours.search(open_model(run, best_device()), query, images, part, count)
     neighbours.draw(found, searched, out)
     if json:
@@ -342,7 +342,7 @@ def diagnose(
     seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Say whether a hybrid's code is good and its prior converges: spectra, losses beside Gaussians', power, distances.
+    """Diagnose a hybrid's code and prior: spectra, losses compared with those of Gaussians, power of samples, distances.
 
     For example:
         hybrid diagnose --run cifar10 --out diagnosis.png
@@ -350,12 +350,12 @@ def diagnose(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        dataset: that it was trained on: digits, cifar10, cifar100, an .npz or a folder; left out: the one in run's name.
-        out: the picture, a .png; the tables go beside it, as .md
-        count: test images and samples that are looked at.
-        steps: of the DDIM sampler.
+        dataset: the data set of its training: digits, cifar10, cifar100, an .npz or a folder; default: the one in run's name.
+        out: the figure, a .png; the tables are written to a .md with the same name.
+        count: number of test images, and of samples.
+        steps: number of steps of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
-        seed: of the noise.
+        seed: seed for the noise.
         json: print the tables as JSON.
     """
     from hybrid.data import datasets
@@ -365,7 +365,7 @@ def diagnose(
     from hybrid.released import names, open_model
     from hybrid.showing import diagnosis, figures
 
-    _png_wanted(out)
+    _check_out(out, ".png")
     _check_sampling(seed, eta)
     if count < 2:
         raise HybridError(f"count = {count}: give 2 or more")
@@ -382,15 +382,15 @@ def diagnose(
 
 
 def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) -> None:
-    """Write the trained hybrid as released weights with a model card, for `hybrid.pretrained`.
+    """Export a trained hybrid as released weights with a model card, for `hybrid.pretrained`.
 
     For example:
         hybrid release --profile laptop --dataset cifar10
 
     Args:
         profile: as for `hybrid reproduce --help`.
-        dataset: likewise.
-        seed: of the run.
+        dataset: as for `hybrid reproduce --help`.
+        seed: seed of the run.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.workflows.release import release
@@ -399,7 +399,7 @@ def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) 
 
 
 def data(dataset: str = "digits") -> None:
-    """Load a data set, downloading it where it must, and say what is in it, as JSON.
+    """Load a data set, download it if necessary, and describe it as JSON.
 
     For example:
         hybrid data --dataset cifar10
@@ -414,14 +414,14 @@ def data(dataset: str = "digits") -> None:
 
 
 def explain(path: tyro.conf.Positional[Path], cell: tuple[str, str] | None = None) -> None:
-    """Say where a file comes from: command, commit, data, weights, precision, device, and how to make it again.
+    """Explain the origin of a file: command, commit, data, weights, precision, device, and how to make it again.
 
     For example:
         hybrid explain results/laptop/cifar10/seed0/figure3.png
 
     Args:
-        path: a figure, table, outcome or history of results/, a checkpoint, released weights.
-        cell: a method and a metric of a table, such as hybrid acc: the number's own origin.
+        path: a figure, table, outcome or history in results/, a checkpoint, or released weights.
+        cell: a method and a metric, such as hybrid acc, to explain one number of a table.
     """
     from hybrid.workflows.explain import explain
 
@@ -436,19 +436,19 @@ def bench(
     fid_images: int = 5000,
     quick: bool = False,
 ) -> None:
-    """Measure this package against what people would use instead, and write a table and a plot.
+    """Compare the speed of this package with that of alternatives, and write a table and a plot.
 
     For example:
         hybrid bench
         hybrid bench --pairs hybrid_step augmentation --seconds 10 --out bench
 
     Args:
-        out: a folder; left out: results/bench.
-        seconds: for each pair, about.
-        pairs: which; left out: all.
-        profile: whose networks and batches.
-        fid_images: whose Fréchet distance is measured, the longest turn by far.
-        quick: run every line on next to nothing; the numbers mean nothing.
+        out: a folder; default: results/bench.
+        seconds: approximate time for each pair.
+        pairs: names of the comparisons; default: all.
+        profile: the profile with the networks and batch sizes to use.
+        fid_images: number of images for the Fréchet distance, which takes the longest time by far.
+        quick: run every line on tiny inputs; the numbers mean nothing.
     """
     from hybrid.benchmark.run import bench
 
@@ -465,9 +465,9 @@ def screen(
     out: Path | None = None,
     time_limit: float | None = None,
 ) -> None:
-    """Train a stage of the hybrid on nine tenths of the train set, judge it without the test set, and log how it fares.
+    """Train a stage of the hybrid on nine tenths of the train set, judge it without the test set, and log the results.
 
-    The first stage is judged on the other tenth. A prior's losses are too; its samples are compared with the nine tenths.
+    The first stage and a prior's losses are judged on the other tenth. A prior's samples are compared with the nine tenths.
 
     For example:
         hybrid screen --profile laptop,hybrid.representation.training.epochs=3,hybrid.representation.contrast.temperature=0.2
@@ -475,13 +475,13 @@ def screen(
 
     Args:
         profile: as for `hybrid reproduce --help`.
-        dataset: likewise.
-        seed: of weights and batches.
-        stage: representation, the first; prior, the DDIM on z; plus, Hybrid+'s p(y) and p(w | y).
-        run: for a prior: whose codes it is of, released weights, such as cifar10, or a run's folder; left out: those of the
-            profile's own first stage, which is trained on the nine tenths once for all its priors.
-        out: the log, a .jsonl; left out: results/bench/screen.jsonl.
-        time_limit: stop at a checkpoint after so many seconds, with exit status 75.
+        dataset: as for `hybrid reproduce --help`.
+        seed: seed for weights and batches.
+        stage: representation, the first stage; prior, the DDIM on z; plus, Hybrid+'s p(y) and p(w | y).
+        run: for a prior: released weights, such as cifar10, or a run's folder, whose codes it is trained on; default: train
+            the profile's first stage on the nine tenths, once for all priors.
+        out: the log, a .jsonl; default: results/bench/screen.jsonl.
+        time_limit: stop at a checkpoint after this many seconds, with exit status 75.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.training.loop import Clock
@@ -493,15 +493,15 @@ def screen(
 
 
 def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> None:
-    """Add a run's numbers to those that others are compared with, in the repository's results/.
+    """Add a run's numbers to the repository's results/, as a reference for later runs.
 
     For example:
         hybrid expect --profile laptop --dataset cifar10 --seed 1
 
     Args:
         profile: as for `hybrid reproduce --help`.
-        dataset: likewise.
-        seed: of the run.
+        dataset: as for `hybrid reproduce --help`.
+        seed: seed of the run.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.workflows import expected
@@ -510,13 +510,13 @@ def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> 
 
 
 def bounds(seed: int = 0) -> None:
-    """Hold the paper's bounds against mutual information that is known, and draw estimates against the truth.
+    """Test the paper's bounds on distributions with known mutual information, and plot the estimates against the truth.
 
     For example:
         hybrid bounds
 
     Args:
-        seed: of samples, weights and batches.
+        seed: seed for samples, weights and batches.
     """
     from hybrid.judging.known import claims
     from hybrid.showing import bounds as showing
@@ -533,16 +533,16 @@ def bounds(seed: int = 0) -> None:
 
 
 def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, run: Path | None = None) -> None:
-    """Say what y, w and z keep of an image: linear probes for its class, colours, texture and place.
+    """Measure what y, w and z keep about an image, with linear probes for its class, colours, texture and position.
 
     For example:
         hybrid factors --profile laptop --dataset cifar10 --run cifar10
 
     Args:
         profile: as for `hybrid reproduce --help`.
-        dataset: likewise.
-        seed: of the run and of what is held out.
-        run: released weights, such as cifar10, or a run's folder, of that profile; left out: the profile's own first stage.
+        dataset: as for `hybrid reproduce --help`.
+        seed: seed of the run, and of the images held out to choose penalties.
+        run: released weights, such as cifar10, or a run's folder, of that profile; default: the profile's first stage.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.showing import factors as showing
@@ -558,16 +558,16 @@ def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, ru
 
 
 def tradeoff(profile: str = "demo", dataset: str | None = None, seed: int = 0, time_limit: float | None = None) -> None:
-    """Train the hybrid's first stage for alpha from 0 to 1 and for y of 1 to 6 channels, and judge each: many trainings.
+    """Train and judge the hybrid's first stage for several alpha from 0 to 1, and with 1 to 6 channels in y: many trainings.
 
     For example:
         hybrid tradeoff --profile demo --time-limit 3000
 
     Args:
         profile: as for `hybrid reproduce --help`.
-        dataset: likewise.
-        seed: of weights and batches.
-        time_limit: stop at a checkpoint after so many seconds, with exit status 75.
+        dataset: as for `hybrid reproduce --help`.
+        seed: seed for weights and batches.
+        time_limit: stop at a checkpoint after this many seconds, with exit status 75.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.showing import figures
@@ -590,41 +590,41 @@ COMMANDS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; a wrong input ends with one line on standard error and status 2.
+    """Run the command line and return the exit status: 0, 2, 75, 130 or 143 (see the module's docstring).
 
-    Ctrl-C and SIGTERM end with one line too, and status 130 or 143. Of several processes, which torchrun starts, the first
-    speaks; each tells its own errors.
+    Every status except 0 comes with one line on standard error. If torchrun starts several processes, only the first one
+    prints results, but each one prints its own errors.
     """
     logging.basicConfig(format="%(message)s")
     given = sys.argv[1:] if arguments is None else arguments
     if given == ["--version"]:
         print(f"hybrid {__version__}")
         return 0
-    # What all commands are is told in a line each; each tells the rest itself.
-    commands = {command.__name__: _later(command, brief=given in ([], ["-h"], ["--help"])) for command in COMMANDS}
+    # The help of hybrid has one line per command; the help of a command has the rest.
+    commands = {command.__name__: _deferred(command, brief=given in ([], ["-h"], ["--help"])) for command in COMMANDS}
     if (wrong := _unknown_command(given, tuple(commands))) is not None:
         print(f"hybrid: {wrong}", file=sys.stderr)
         return 2
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
-    speaks, started = True, False
+    is_first, started = True, False
     try:
         with signals():
             from hybrid.machine import distributed
 
             distributed.start()
             started = True
-            speaks = distributed.rank() == 0
-            with contextlib.nullcontext() if speaks else contextlib.redirect_stdout(None):
+            is_first = distributed.rank() == 0
+            with contextlib.nullcontext() if is_first else contextlib.redirect_stdout(None):
                 command()
     except (TimeUp, Interrupted) as stop:
-        if speaks:
+        if is_first:
             print(stop, file=sys.stderr)
         return stop.status if isinstance(stop, Interrupted) else STOPPED
     except HybridError as error:
         print(f"hybrid: {error}", file=sys.stderr)
         return 2
     except PermissionError as error:
-        print(f"hybrid: {error.filename} cannot be used ({error.strerror}): see to its rights", file=sys.stderr)
+        print(f"hybrid: {error.filename} cannot be used ({error.strerror}): change its permissions", file=sys.stderr)
         return 2
     finally:
         if started:
@@ -633,19 +633,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Interrupted(BaseException):
-    """A signal that asks the command to end, such as Ctrl-C's."""
+    """A signal, such as Ctrl-C's, asks the command to end."""
 
     def __init__(self, number: int):
-        self.status = 128 + number  # as shells tell it
+        self.status = 128 + number  # the convention of shells
         super().__init__(
-            f"hybrid: stopped by {signal.Signals(number).name}; what was finished is kept in {paths.home()}, of a training the "
-            "last checkpoint, a minute old at most; the same command goes on from there"
+            f"hybrid: stopped by {signal.Signals(number).name}; finished work is in {paths.home()}, with a checkpoint of a "
+            "running training from the last minute; the same command continues from there"
         )
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Interrupted, once: a second one ends the process on the spot."""
+    """Make Ctrl-C and SIGTERM raise Interrupted, once. A second signal ends the process at once."""
 
     def interrupt(number: int, _) -> None:
         for each in before:
@@ -654,7 +654,7 @@ def signals() -> Iterator[None]:
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as of a shell's background jobs
+        if handler is not signal.SIG_IGN:  # shells let background jobs ignore Ctrl-C
             signal.signal(number, interrupt)
     try:
         yield
@@ -663,29 +663,29 @@ def signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _later(command: Callable[..., None], brief: bool) -> Callable[..., Callable[[], None]]:
-    """The command with its arguments, to be run later; its help is a line if `brief`."""
-    later = wraps(command)(lambda *arguments, **named: partial(command, *arguments, **named))
+def _deferred(command: Callable[..., None], brief: bool) -> Callable[..., Callable[[], None]]:
+    """Return a function that takes the command's arguments and returns a call to run later. If `brief`, its help is a line."""
+    deferred = wraps(command)(lambda *arguments, **named: partial(command, *arguments, **named))
     if brief:
-        later.__doc__ = (command.__doc__ or "").partition("\n")[0]
-    return later
+        deferred.__doc__ = (command.__doc__ or "").partition("\n")[0]
+    return deferred
 
 
 def _unknown_command(arguments: list[str], commands: tuple[str, ...]) -> str | None:
-    """What to say of a command that is none; None where it is one, or help is asked for."""
+    """Return an error message if the first argument is neither a command nor an option, else None."""
     if not arguments or arguments[0].startswith("-") or arguments[0] in commands:
         return None
     near = difflib.get_close_matches(arguments[0], commands, n=1)
     meant = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(commands)}"
-    return f"{arguments[0]!r} is no command: {meant}"
+    return f"{arguments[0]!r} is not a command: {meant}"
 
 
-def _known(methods: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The methods, all where the option is left out. A wrong name is told before anything is trained."""
+def _checked(methods: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the methods, by default all. Raises HybridError for a wrong name, before anything is trained."""
     from hybrid.experiments.methods import METHODS, method
 
     if methods is not None and not methods:
-        raise HybridError(f"methods names none: choose among {', '.join(METHODS)}, or leave the option out for all")
+        raise HybridError(f"methods is empty: choose among {', '.join(METHODS)}, or omit the option for all")
     return tuple(METHODS) if methods is None else tuple(method(name).name for name in methods)
 
 
@@ -696,11 +696,11 @@ def _set_strict(strict: bool) -> None:
 
 
 def _check_out(out: Path, *endings: str) -> None:
-    """A name that nothing can be written to is told before anything is computed."""
+    """Raise HybridError if the result cannot be written to `out`, before anything is computed."""
     if out.suffix not in endings:
         raise HybridError(f"out = {str(out)!r} has no known ending: expected {' or '.join(endings)}")
     if out.is_dir():
-        raise HybridError(f"out = {str(out)!r} is a folder: give a file's name in it")
+        raise HybridError(f"out = {str(out)!r} is a folder: give the name of a file in it")
 
 
 def _check_sampling(seed: int, eta: float) -> None:
@@ -711,17 +711,12 @@ def _check_sampling(seed: int, eta: float) -> None:
         raise HybridError(f"eta = {eta}: give a value from 0 (DDIM) to 1 (DDPM)")
 
 
-def _say(line: str) -> None:
-    """A line of progress."""
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=1, default=float))
-
-
-def _png_wanted(out: Path) -> None:
-    _check_out(out, ".png")
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:

@@ -62,7 +62,7 @@ def test_help_names_every_method(capsys):
         (["reproduce", "--profile", "smoke", "--time-limit", "-1"], "time_limit = -1.0: give seconds"),
         (["sample", "--run", "cifar10", "--out", "x.png", "--seed", "-1"], "seed -1 is not usable"),
         (["sample", "--run", "cifar10", "--out", "x.png", "--eta", "nan"], "eta = nan: give a value from 0"),
-        (["sample", "--run", "cifar10", "--out", "folder.png"], "out = 'folder.png' is a folder: give a file's name"),
+        (["sample", "--run", "cifar10", "--out", "folder.png"], "out = 'folder.png' is a folder: give the name of a file"),
         (["embed", "--run", "cifar10", "--images", "digits", "--out", "folder.npz"], "is a folder"),
         (["explain", "nowhere.png"], "nowhere.png is not there"),
     ],
@@ -88,7 +88,7 @@ def test_version(capsys):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_training_with_one_line(home, number, status):
-    """And the same command goes on, from the checkpoint that it left."""
+    """And the same command continues from the checkpoint."""
     profile = "smoke,hybrid.representation.training.epochs=10000"
     command = [sys.executable, "-m", "hybrid.cli", "train", "--profile", profile, "--methods", "hybrid"]
     before = signal.signal(
@@ -104,7 +104,7 @@ def test_a_signal_ends_a_training_with_one_line(home, number, status):
     assert running.returncode == status
     device, told = error.splitlines()
     assert "float32" in device or "bfloat16" in device
-    assert number.name in told and "the same command goes on" in told and str(home) in told
+    assert number.name in told and "the same command continues" in told and str(home) in told
 
 
 def test_a_signal_that_the_shell_has_it_ignore_is_ignored():
@@ -165,10 +165,10 @@ def test_the_help_of_all_is_a_line_each_and_tells_exit_statuses_and_completion(c
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("sampel", "hybrid: 'sampel' is no command: did you mean sample?"),
-        ("reproduse", "hybrid: 'reproduse' is no command: did you mean reproduce?"),
-        ("neighbors", "hybrid: 'neighbors' is no command: did you mean neighbours?"),
-        ("frobnicate", "hybrid: 'frobnicate' is no command: choose one of reproduce, train, evaluate, sample"),
+        ("sampel", "hybrid: 'sampel' is not a command: did you mean sample?"),
+        ("reproduse", "hybrid: 'reproduse' is not a command: did you mean reproduce?"),
+        ("neighbors", "hybrid: 'neighbors' is not a command: did you mean neighbours?"),
+        ("frobnicate", "hybrid: 'frobnicate' is not a command: choose one of reproduce, train, evaluate, sample"),
     ],
 )
 def test_a_typo_suggests_the_nearest_command(typed, says, capsys):

@@ -16,7 +16,7 @@ from hybrid.profiles.schema import Profile, Training
 
 @dataclass(frozen=True)
 class Judge:
-    """How the classifier is built and trained. Minutes suffice: it has to be right in most cases, no more."""
+    """The classifier's size and training. It trains for minutes only, because being right in most cases is enough."""
 
     training: Training = field(default_factory=lambda: Training(epochs=3, batch=128))
     flip: float = 0.5  # probability of mirroring an image

@@ -1,4 +1,4 @@
-"""Is my code good, and does my prior converge? Tables and one picture of a trained hybrid that help to answer.
+"""Tables that help to answer, for a trained hybrid: Is its code good? Has its prior converged?
 
 `spectra`: if all of a code's variance is in fine detail, a diffusion can learn little. `losses`: a prior that is no better
 than the best Gaussian predictor has learned covariances and nothing else. `power`: samples with too little power look soft.
@@ -27,7 +27,7 @@ from hybrid.models.latent_ddim import PlusPrior, SemanticPrior, TexturePrior, pr
 
 CODES = 10_000  # largest number of train images to compute codes and features of
 PASSES = 4  # passes over the test codes to estimate a prior's loss, with new times and noise in each
-FINE = 8  # mixtures take the modes of w with i + j >= FINE from another image
+FINE = 8  # in mixtures, the modes of w with i + j >= FINE come from another image
 
 
 def diagnose(
@@ -78,8 +78,8 @@ def draw_codes(model: HybridModel, count: int, steps: int, eta: float, seed: int
 
 
 def facts(model: HybridModel, images: Tensor, codes: Tensor, seed: int) -> pd.DataFrame:
-    """Return the error of reconstruction, its change when noise replaces y (1e-3 per dimension), and the number of principal
-    components with 90 % of y's variance."""
+    """Return the reconstruction error, the change of the image when noise replaces y (both in 1e-3 per dimension), and the
+    number of principal components with 90 % of y's variance."""
     y, w = model.split(codes)
     std, mean = torch.std_mean(y, dim=(0, 2, 3), keepdim=True)
     noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(y) * std + mean

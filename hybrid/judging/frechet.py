@@ -69,20 +69,20 @@ def load_network(name: str, device: torch.device) -> FeatureNetwork:
 
 
 def inception_is_here() -> bool:
-    """Whether Inception's weights are here, so that FID can be measured without a download."""
+    """Return whether Inception's weights are on this machine, so that FID needs no download."""
     return _inception_file().exists()
 
 
 def _inception_file() -> Path:
-    """Where HYBRID_INCEPTION says, else where torch keeps downloads."""
-    from pytorch_fid import inception  # slow to import, as is timm below
+    """Return the path in HYBRID_INCEPTION, or else the one in torch's folder of downloads."""
+    from pytorch_fid import inception  # slow to import, like timm below
 
     given = os.environ.get("HYBRID_INCEPTION")
     return Path(given) if given else Path(torch.hub.get_dir()) / "checkpoints" / Path(inception.FID_WEIGHTS_URL).name
 
 
 def _inception_weights() -> dict[str, Tensor]:
-    """Inception's weights, downloaded where they are not here. Raises HybridError where a file is not the published one."""
+    """Load Inception's weights, and download them first if necessary. Raises HybridError if a file is not the published one."""
     from pytorch_fid import inception
 
     path = _inception_file()
@@ -106,7 +106,7 @@ def _inception(device: torch.device) -> FeatureNetwork:
 
     try:
         weights = _inception_weights()
-        # pytorch-fid would download them itself, and look at no digest.
+        # pytorch-fid would download the weights itself, without checking their digest.
         with patch.object(inception, "load_state_dict_from_url", lambda *_, **__: weights):
             net = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
     except HybridError:

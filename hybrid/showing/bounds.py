@@ -1,4 +1,4 @@
-"""Estimates against the truth: where each bound stops seeing."""
+"""Plot the estimates of each bound against the true mutual information."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from hybrid.showing import figures
 
 MARKERS = {"best critic": "o", "trained critic": "P", "linear Gaussian": "s", "trained Gaussian": "D", "trained both": "^"}
-LEAST = -0.3  # of the truth: where the right panel ends
+LEAST = -0.3  # left end of the right panel, as a fraction of the truth
 TITLES = {
     "best critic": "I_CPC, best critic",
     "trained critic": "I_CPC, trained",
@@ -23,9 +23,10 @@ TITLES = {
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Left: correlated Gaussians; I_CPC for each m under its cap of log m, and I_BA. Right: each other case, over its truth.
+    """Draw estimates with bars of three standard errors.
 
-    Bars are three standard errors. What lies left of the right panel is drawn on its edge.
+    Left: correlated Gaussians, with I_BA, and I_CPC for each m with its upper limit log m. Right: estimate / truth in all other
+    cases; values below LEAST are drawn at the panel's left edge.
     """
     swept, others = _swept(rows)
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
@@ -59,7 +60,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """What was trained: a row a case, the truth, and each estimate."""
+    """Return a table of the cases in the right panel: a row per case, with the truth and each estimate."""
     _, largest = _swept(rows)
     wide = largest.pivot(index=["case", "truth"], columns="by", values="estimate")
     order = largest.drop_duplicates("case").set_index(["case", "truth"]).index
@@ -67,7 +68,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The correlated Gaussians with the best critic; and of all other cases each estimate, with its largest m."""
+    """Split the rows into correlated Gaussians with the best critic, and each estimate of the other cases at its largest m."""
     swept = rows["case"].str.startswith("correlated Gaussians, 20")
     largest = rows[~swept].sort_values("m", ascending=False, kind="stable").drop_duplicates(["case", "by"])
     return rows[swept], largest.sort_index()

@@ -19,7 +19,7 @@ MARKERS = dict(zip(TITLES, "oPsD^v", strict=True))
 AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
 STYLE = {"font.family": "DejaVu Sans", "font.size": 8}
 Points = dict[str, tuple[float, float]]  # method -> position
-NOT_SCALARS = ("step", "epoch", "seconds")  # columns of a history that are no scalars of the training
+NOT_SCALARS = ("step", "epoch", "seconds")  # columns of a history that are not results of the training
 
 # Positions of a label around its point, best first: horizontal and vertical alignment, and the offset in points.
 PLACES = [

@@ -32,10 +32,10 @@ def draw(diagnosis: dict[str, pd.DataFrame]) -> Figure:
         kinds = [column for column in ("prior", "Gaussian", "without correlation") if column in bars]
         bars[kinds].iloc[::-1].plot.barh(ax=right, title="loss")
         if len(diagnosis["power"]):
-            diagnosis["power"].plot(ax=below, marker="o", title="power of drawn codes, of real ones")
+            diagnosis["power"].plot(ax=below, marker="o", title="power of sampled codes / power of real codes")
             below.axhline(1, color="0.6", linewidth=1)
         else:
-            below.text(0.5, 0.5, "no prior: nothing is drawn", ha="center", color="0.4")
+            below.text(0.5, 0.5, "no prior, so no samples", ha="center", color="0.4")
         distances = diagnosis["distances"].filter(regex="^(fid|fd_)")
         distances.iloc[::-1].plot.barh(ax=last, title="distance to the train set")
         for axis in axes.flat:

@@ -1,7 +1,7 @@
-"""A way to play with a trained hybrid in a notebook: pick two images, slide t, watch the decoded image move.
+"""Explore a trained hybrid in a notebook: choose two images, move the slider for t, and see the decoded image change.
 
-`Explorer(model, images)` is a widget for JupyterLab; its `strip()` shows the same where there are none: on GitHub, in print.
-All of it works by keyboard, and its pictures say in words what they are.
+`Explorer(model, images)` is a widget for JupyterLab. Its `strip()` draws the same as a plain figure, for GitHub and for print.
+You can control everything by keyboard, and every image has an alternative text.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from hybrid.models.autoencoder import LATENT_SIZE
 from hybrid.models.latent_ddim import PlusPrior
 from hybrid.showing import figures
 
-FRAMES = 21  # places for t, from 1 to 0
-SAMPLES = 8  # images that a press of a button draws
-STEPS = 50  # of the sampler
-COLUMNS = 8  # thumbnails in a row
-NEAREST = 4  # images that are shown as near by y
-KNOWN = 2000  # labelled images that the probe is fitted on, at most: seconds
+FRAMES = 21  # number of values for t, from 1 to 0
+SAMPLES = 8  # images that a button samples
+STEPS = 50  # sampler steps
+COLUMNS = 8  # thumbnails per row
+NEAREST = 4  # number of nearest images by y to show
+KNOWN = 2000  # largest number of labelled images for fitting the probe, so that it takes seconds
 STYLE = """
 .hybrid-explorer img { image-rendering: pixelated; }
 .hybrid-explorer .widget-toggle-buttons button {
@@ -47,49 +47,49 @@ STYLE = """
 
 
 class Picture(widgets.HTML):
-    """A picture with words for those who do not see it."""
+    """An image with an alternative text."""
 
     png = b""
 
     def show(self, image: np.ndarray, scale: int, words: str) -> None:
-        """uint8 (H, W, 3), each pixel `scale` x `scale` large."""
+        """Show an image, uint8 (H, W, 3), with each pixel enlarged to `scale` x `scale`. `words` is the alternative text."""
         self.png = _png(image, scale)
         data = base64.b64encode(self.png).decode()
         self.value = f'<img alt="{html.escape(words)}" src="data:image/png;base64,{data}">'
 
 
 class Explorer(widgets.VBox):
-    """Three decoded images for one t, as the whole code moves, y only, w only; and what y is for.
+    """Show decoded images at one t, with the whole code, only y, or only w moved; and two uses of y.
 
-    images: uint8 (N, 3, 32, 32), those to pick from at first. known: a labelled data set, on whose y a probe is fitted that
-    then names the class of what is shown; left out, classes are not named. Raises HybridError where there are no images.
+    `images`: uint8 (N, 3, 32, 32), the images to choose from at first. `known`: a labelled data set; a probe fitted to its y
+    names the classes of the shown images. Without it, no classes are named. Raises HybridError if there are no images.
     """
 
     def __init__(self, model: HybridModel, images: Tensor, known: ImageSet | None = None):
         if len(images) == 0:
-            raise HybridError("there is no image to explore: give at least one, (N, 3, 32, 32)")
+            raise HybridError("there are no images to explore: give one or more, (N, 3, 32, 32)")
         self.model, self.images, self.seed = model, images.cpu(), 0
-        self._y = torch.empty(0, model.encoder.y_channels * LATENT_SIZE**2)  # of the images, as far as they were needed
+        self._y = torch.empty(0, model.encoder.y_channels * LATENT_SIZE**2)  # y of the images, computed when needed
         self.start, self.end = (widgets.ToggleButtons(options=range(len(images))) for _ in range(2))
         self.end.index = min(1, len(images) - 1)
         places = [(f"{t:.2f}", i) for i, t in enumerate(np.linspace(1, 0, FRAMES))]
         self.t = widgets.SelectionSlider(
             description="t", options=places, layout={"width": "560px"}, style={"description_width": "initial"}
         )
-        self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Own images")
+        self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Your images")
         self.sample = widgets.Button(description=f"{SAMPLES} new samples", icon="random", disabled=model.prior is None)
         plus = isinstance(model.prior, PlusPrior)
-        self.other_w = widgets.Button(description=f"{SAMPLES} of the start's y", icon="random", disabled=not plus)
-        self.other_w.tooltip = "same y, other w" if plus else "needs Hybrid+, which draws w given y"
+        self.other_w = widgets.Button(description=f"{SAMPLES} with the start's y", icon="random", disabled=not plus)
+        self.other_w.tooltip = "same y, other w" if plus else "needs Hybrid+, which samples w given y"
         self.message, self._css = widgets.HTML(), widgets.HTML(layout={"display": "none"})
         self.shown = {name: Picture() for name in ("start", "end", *figures.TITLES, "near", "swapped")}
         self.labels = {name: widgets.Label() for name in self.shown}
         self._classes = None if known is None or not known.labelled else self._class_reader(known)
         super().__init__([self._css, self._pickers(), self._controls(), self._pictures(), self._uses()])
-        self._own = f"explorer-{self.model_id[:8]}"  # a page may show several, each with its thumbnails
+        self._own = f"explorer-{self.model_id[:8]}"  # a page can have several explorers, each with its own thumbnails
         self.add_class("hybrid-explorer").add_class(self._own)
         if model.prior is None:
-            self._say("No new samples: this model has no latent DDIM, its second stage was not trained.")
+            self._say("This model cannot sample new images, because its second stage, the latent DDIM, was not trained.")
         self._thumbnails()
         self._decode()
         for picker in (self.start, self.end):
@@ -100,26 +100,26 @@ class Explorer(widgets.VBox):
         self.other_w.on_click(self._draw_given)
 
     def __repr__(self) -> str:
-        return f"Explorer of {len(self.images)} images: run this in JupyterLab to move it"
+        return f"Explorer of {len(self.images)} images: run it in JupyterLab to use it"
 
     def strip(self) -> Figure:
-        """The chosen pair's paths, every second frame, as a picture that needs no widgets."""
+        """Draw every second frame of the chosen pair's paths as a figure, which needs no widgets."""
         paths = {part: self.frames[part][:, ::2] for part in figures.TITLES}
         return figures.draw(self.frames | paths | {"t": self.frames["t"][::2]})
 
     def add(self, images: Tensor) -> None:
-        """More images to pick from, uint8 (N, 3, 32, 32); the first of them becomes the start."""
+        """Add images to choose from, uint8 (N, 3, 32, 32). The first of them becomes the start."""
         chosen = {self.start: len(self.images), self.end: self.end.value}
         self.images = torch.cat([self.images, images.cpu()])
         for picker, value in chosen.items():
-            picker.unobserve(self._decode, "value")  # options, when set, choose the first of them
+            picker.unobserve(self._decode, "value")  # setting the options selects the first one
             picker.options, picker.value = range(len(self.images)), value
             picker.observe(self._decode, "value")
         self._thumbnails()
         self._decode()
 
     def _decode(self, _: object = None) -> None:
-        """All frames of the chosen pair, so that sliding t only shows them."""
+        """Decode all frames of the chosen pair, so that moving the slider only has to show them."""
         x0, x1 = self.images[[self.start.value]], self.images[[self.end.value]]
         self.frames = interpolations.between(self.model, x0, x1, FRAMES, tuple(figures.TITLES))
         for name, picker, t in (("start", self.start, 1), ("end", self.end, 0)):
@@ -137,7 +137,7 @@ class Explorer(widgets.VBox):
             self.shown[part].show(self.frames[part][0, self.t.value], 7, f"decoded, {path}, {words}")
 
     def _use_y(self) -> None:
-        """The images nearest to the start by y, and the start's y with the end's w, and their classes if these are known."""
+        """Show the images nearest to the start by y, and the start's y with the end's w, with their classes if known."""
         if len(self._y) < len(self.images):
             self._y = torch.cat([self._y, self.model.features(self.images[len(self._y) :])["y"].cpu()])
         start = self.start.value
@@ -155,14 +155,14 @@ class Explorer(widgets.VBox):
         self.shown["swapped"].show(swapped, 3, f"decoded from {words}")
 
     def _class_reader(self, known: ImageSet) -> Callable[[Tensor], list[str]]:
-        """From images (N, 3, 32, 32) to the names of the classes that a linear probe reads off their y."""
+        """Fit a linear probe to y; return a function from images (N, 3, 32, 32) to the names of their predicted classes."""
         order = torch.randperm(len(known.train_images), generator=torch.Generator().manual_seed(0))[:KNOWN]
         chosen = order.to(known.train_images.device)
         read = probe.fitted(self.model.features(known.train_images[chosen])["y"], known.train_labels[chosen])
         return lambda images: [known.class_names[place] for place in read(self.model.features(images)["y"]).tolist()]
 
     def _read(self, _: object = None) -> None:
-        """Take uploaded files into the images, and say which could not be read."""
+        """Add uploaded files to the images, and report those that cannot be read."""
         files, images, errors = self.upload.value, [], []
         self.upload.value = ()
         for file in files:
@@ -176,11 +176,11 @@ class Explorer(widgets.VBox):
             self._say(*errors, f"{len(images)} of {len(files)} files added; the start is the first of them." if images else "")
 
     def _draw(self, _: object = None) -> None:
-        """Draw new samples into the images, others each time."""
+        """Add new samples to the images, different ones each time."""
         self._add_drawn(self.sample, lambda: self.model.sample(SAMPLES, seed=self.seed))
 
     def _draw_given(self, _: object = None) -> None:
-        """New images of the start's y."""
+        """Add new images with the start's y."""
         start = self.images[[self.start.value]]
         self._add_drawn(self.other_w, lambda: given.same_y(self.model, start, SAMPLES, STEPS, 0.0, self.seed)[0])
 
@@ -198,7 +198,7 @@ class Explorer(widgets.VBox):
         self.message.value = "<br>".join(html.escape(line) for line in lines if line)
 
     def _thumbnails(self) -> None:
-        """The images as backgrounds of the pickers' buttons, which are bare numbers where there is no CSS."""
+        """Set the images as backgrounds of the pickers' buttons. Without CSS the buttons show numbers."""
         sheet = base64.b64encode(_png(pixels.tile(self.images, len(self.images)))).decode()
         places = (
             f".{self._own} .widget-toggle-buttons button:nth-child({i + 1}) {{ background-position: -{i * SIDE}px 0; }}"
@@ -232,7 +232,7 @@ class Explorer(widgets.VBox):
 
 
 class _Upload(io.BytesIO):
-    """An uploaded file, called by its name in errors."""
+    """An uploaded file. Error messages show its name."""
 
     def __init__(self, name: str, content: bytes):
         super().__init__(content)
@@ -247,7 +247,7 @@ def _row(*children: widgets.Widget) -> widgets.HBox:
 
 
 def _png(image: np.ndarray, scale: int = 1) -> bytes:
-    """uint8 (H, W, 3) as PNG, each pixel scale x scale large."""
+    """Encode an image, uint8 (H, W, 3), as PNG, with each pixel enlarged to scale x scale."""
     buffer = io.BytesIO()
     Image.fromarray(image.repeat(scale, axis=0).repeat(scale, axis=1)).save(buffer, "png")
     return buffer.getvalue()

@@ -28,7 +28,7 @@ def draw(studies: dict[str, pd.DataFrame]) -> Figure:
         for axis, (title, rows) in zip(axes[0], studies.items(), strict=True):
             shown = rows.assign(score=rows["score"].clip(lower=0))
             sns.barplot(shown, y="factor", x="score", hue="part", palette=COLOURS, ax=axis, legend=axis is axes[0, -1])
-            axis.set(title=title, xlabel="told by a linear probe: 0 nothing, 1 all", ylabel="", xlim=(0, 1))
+            axis.set(title=title, xlabel="share that a linear probe reads: 0 none, 1 all", ylabel="", xlim=(0, 1))
         if axes[0, -1].get_legend():
             sns.move_legend(axes[0, -1], "lower right", title=None, frameon=True)
         sns.despine(figure, left=True)

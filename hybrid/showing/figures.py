@@ -29,7 +29,7 @@ STYLE = {"savefig.dpi": 150, "figure.dpi": 100, "font.family": "DejaVu Sans", "p
 
 def draw(data: dict) -> Figure:
     """Draw a panel per part. Each row is a path from t = 1 (left) to t = 0 (right), between the two original images."""
-    from matplotlib import pyplot as plt  # imported here and below because it is slow; computing figures does not need it
+    from matplotlib import pyplot as plt  # imported here and below because it is slow, and computing figures does not need it
 
     parts = [part for part in TITLES if part in data]
     rows, frames = data[parts[0]].shape[:2]
@@ -121,14 +121,14 @@ def draw_galleries(galleries: dict[str, dict]) -> Figure:
             ):
                 axis.axis("off")
                 if sheet is None:
-                    axis.text(0.5, 0.5, "none: it has no such path", ha="center", color="0.4", fontsize=8)
+                    axis.text(0.5, 0.5, "none: the method has none", ha="center", color="0.4", fontsize=8)
                 else:
                     axis.imshow(sheet, interpolation="nearest")
     return figure
 
 
 def origin(data: dict, source: str) -> dict:
-    """Where kept arrays come from, for `save_figure`."""
+    """Return the origin of saved arrays, for `save_figure`."""
     key, provenance = (json.loads(str(data[part])) for part in ("key", "provenance"))
     return summary(provenance, key, source)
 
@@ -145,7 +145,7 @@ def show(figure: Figure) -> None:
 def save_figure(figure: Figure, stem: Path, origin: dict | None = None) -> None:
     """Write `stem`.png and `stem`.pdf without dates or versions in them, and close the figure.
 
-    Both carry their `origin`, see `provenance.summary`, where `hybrid explain` finds it.
+    Both contain the `origin` (see `provenance.summary`), which `hybrid explain` prints.
     """
     from matplotlib import pyplot as plt
 

@@ -68,7 +68,7 @@ def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
         (["--profile", "smoke", "--dataset", "mnist"], "digits, cifar10, cifar100"),
         (["--profile", "smoke", "--seed", "-1"], "whole number from 0"),
         (["--profile", "smoke", "--seed", str(2**64)], "whole number from 0"),
-        (["--profile", "smoke", "--methods"], "methods names none: choose among hybrid"),
+        (["--profile", "smoke", "--methods"], "methods is empty: choose among hybrid"),
     ],
 )
 @pytest.mark.parametrize("command", ["reproduce", "train", "evaluate"])
