@@ -151,7 +151,7 @@ def test_samples_are_added_others_each_time(explorer):
 def test_nothing_is_sampled_without_a_prior(model, images):
     explorer = Explorer(HybridModel(model.encoder, model.decoder), images)
     assert explorer.sample.disabled
-    assert "no latent DDIM" in explorer.message.value
+    assert "second stage, the latent DDIM, was not trained" in explorer.message.value
 
 
 def test_other_pictures_of_the_starts_y(images, explorer):
