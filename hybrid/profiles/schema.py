@@ -1,6 +1,6 @@
-"""What a run can be told: frozen dataclasses, a comment for each field. `profiles` holds complete values of them.
+"""The settings of a run: frozen dataclasses with a comment for each field. The package `profiles` has complete sets of values.
 
-A value that means nothing raises HybridError when it is given; `methods.check` finds those that do not go together.
+An invalid value raises HybridError when the dataclass is made; `methods.check` finds values that contradict each other.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from hybrid.errors import HybridError
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a field may have: numbers from `low` to `high`, each of several where the field has several."""
+    """The values that a field may have: numbers from `low` to `high`. In a tuple, every number has this range."""
 
     low: float
     high: float
-    expected: str  # in an error, after "give"
-    above: bool = False  # whether `low` itself is left out
-    below: bool = False  # whether `high` itself is
-    fewest: int = 1  # of a field that has several
+    expected: str  # the end of the error message, after "give"
+    above: bool = False  # whether `low` itself is excluded
+    below: bool = False  # whether `high` itself is excluded
+    fewest: int = 1  # smallest length of a tuple
 
     def holds(self, value: object, whole: bool) -> bool:
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
@@ -31,7 +31,7 @@ class Range:
         return over and (value < self.high if self.below else value <= self.high)
 
 
-# The kinds of numbers that there are. The upper ends of those that have none in theory are beyond all use.
+# The kinds of numbers. Where there is no upper limit in theory, the limit here is far above all useful values.
 Count = Annotated[int, Range(1, 10**8, "a number above 0")]
 Several = Annotated[int, Range(2, 10**8, "2 or more")]
 Counts = Annotated[tuple[int, ...], Range(1, 10**6, "one or more numbers above 0")]
@@ -54,7 +54,7 @@ Eta = Annotated[float, Range(0, 1, "a value from 0 (DDIM) to 1 (DDPM)")]
 
 
 class Checked:
-    """A dataclass whose fields are looked at when it is made: their types, and their ranges where they have one."""
+    """A dataclass that checks the types of its fields, and their ranges if they have one, when it is made."""
 
     def __post_init__(self):
         for name, (kind, optional, range_) in ranges(type(self)).items():  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ class Checked:
 
 @cache
 def ranges(kind: type) -> dict[str, tuple[type, bool, Range | None]]:
-    """Of each field its type, whether it may be None, and its range."""
+    """Return, for each field, its type, whether it may be None, and its range."""
     found = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         parts = [part for part in get_args(hint) if part is not type(None)] if type(None) in get_args(hint) else [hint]
@@ -84,7 +84,7 @@ def ranges(kind: type) -> dict[str, tuple[type, bool, Range | None]]:
 
 
 def whole_seed(seed: object) -> int:
-    """A seed as it came. Raises HybridError where it is none that torch takes."""
+    """Return the seed. Raises HybridError if torch does not accept it."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 to {2**63 - 1}")
     return seed
@@ -97,23 +97,23 @@ def _demand(right: bool, name: str, value, expected: str) -> None:
 
 @dataclass(frozen=True)
 class Augmentation(Checked):
-    """One contrastive view of an image (Chen et al. 2020, without the blur that 32 x 32 images do not need)."""
+    """One contrastive view of an image (Chen et al. 2020; by default without blur, which 32 x 32 images do not need)."""
 
-    crop: Crop = 0.2  # smallest share of the image's area that a random resized crop keeps
+    crop: Crop = 0.2  # smallest share of the image's area in a random resized crop
     flip: Share = 0.5  # probability of a horizontal flip
     jitter: Share = 0.8  # probability of colour jitter
     brightness: NotNegative = 0.4  # factor drawn from [max(0, 1 - b), 1 + b]
-    contrast: NotNegative = 0.4  # likewise
-    saturation: NotNegative = 0.4  # likewise
+    contrast: NotNegative = 0.4  # factor drawn from [max(0, 1 - c), 1 + c]
+    saturation: NotNegative = 0.4  # factor drawn from [max(0, 1 - s), 1 + s]
     hue: Turns = 0.1  # shift drawn from [-h, h] turns of the colour wheel
-    grey: Share = 0.2  # probability of grey
-    # Pixels of a view's side, a multiple of the encoder's whole stride. Crops make things look larger than they are in the
-    # whole images that the encoder is used on; views of 24 undo that, and cost half of what views of 32 do.
+    grey: Share = 0.2  # probability of conversion to grey
+    # Side of a view in pixels, a multiple of the encoder's total stride. Objects look larger in crops than in the whole images
+    # that the encoder is used on. Views of 24 pixels compensate for this, and cost half as much as views of 32.
     size: Count = 32
-    blur: Share | None = None  # probability of a Gaussian blur; None: 0, as for the next three
-    blur_sigma: Blur | None = None  # its largest deviation, in pixels of a view of 24; drawn from 0.1 on; None: 1
-    solarise: Share | None = None  # probability that values of at least a half are inverted
-    sharpness: Share | None = None  # probability of a change of sharpness by a factor drawn from [0.1, 1.9]
+    blur: Share | None = None  # probability of a Gaussian blur; None: 0
+    blur_sigma: Blur | None = None  # standard deviation drawn from [0.1, s], in pixels of a view of 24; None: s = 1
+    solarise: Share | None = None  # probability of inverting all values of at least a half; None: 0
+    sharpness: Share | None = None  # probability of changing the sharpness by a factor drawn from [0.1, 1.9]; None: 0
 
 
 @dataclass(frozen=True)
@@ -121,16 +121,16 @@ class Training(Checked):
     """One run of the training loop."""
 
     epochs: Count  # passes over the train set
-    batch: Count = 256  # images a step
-    optimiser: str = "adamw"  # or "muon" (Jordan et al. 2024): orthogonalised steps for weights, NAdamW's for the rest
+    batch: Count = 256  # images per step
+    optimiser: str = "adamw"  # or "muon" (Jordan et al. 2024): orthogonalised steps for matrices, NAdamW for other weights
     lr: Rate = 2e-3  # peak learning rate
-    weight_decay: NotNegative = 1e-4  # decoupled, on weights of two dimensions or more
-    warmup: BelowOne = 0.05  # share of the steps in which the rate rises from 0; then it falls along a cosine to 0
-    betas: Betas = (0.9, 0.999)  # of AdamW and NAdamW
+    weight_decay: NotNegative = 1e-4  # decoupled, for weights with two or more dimensions
+    warmup: BelowOne = 0.05  # share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine
+    betas: Betas = (0.9, 0.999)  # for AdamW and NAdamW
     clip: Positive = 1.0  # largest norm of the gradient
-    ema: BelowOne = 0.0  # decay of the averaged weights that are kept for use; 0: the last weights are used
-    # Width of the average that is kept, its deviation as a share of the training (EDM2's sigma_rel): it fits any length. None:
-    # `ema` says.
+    ema: BelowOne = 0.0  # decay of the averaged weights, which are the result; 0: the last weights are the result
+    # Width of the average, as the standard deviation in shares of the training (EDM2's sigma_rel), so it suits any length.
+    # None: `ema` applies.
     average: Width | None = None
 
     def __post_init__(self):
@@ -142,17 +142,17 @@ class Training(Checked):
 
 @dataclass(frozen=True)
 class Autoencoder(Checked):
-    """x (3 x 32 x 32) -> z (6 x 16 x 16) -> x', in NVAE's manner with fewer cells."""
+    """x (3 x 32 x 32) -> z (6 x 16 x 16) -> x', similar to NVAE with fewer cells."""
 
-    widths: Counts = (48, 96, 192)  # channels at 16 x 16, 8 x 8, 4 x 4 ...: y comes from the last, w from the first
-    cells: Counts = (2, 2, 2)  # residual cells of the encoder at each of these
+    widths: Counts = (48, 96, 192)  # channels at 16 x 16, 8 x 8, 4 x 4 ...; y comes from the last, w from the first
+    cells: Counts = (2, 2, 2)  # residual cells of the encoder at each of these resolutions
     decoder_width: Count = 64  # channels of the decoder at 16 x 16
     decoder_cells: Count = 3  # residual cells of the decoder
-    expansion: Count = 2  # widening inside a decoder cell, where its depthwise convolution works
-    kernel: Count = 3  # of that convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
-    y_channels: YChannels = 3  # channels of y, the first of z's six; the rest is w
-    y_hidden: Count | None = None  # channels of one more layer, a 3x3, between the lowest resolution and y; None: there is none
-    w_cells: Count | None = None  # residual cells of w's own path from the pixels; None: w is read off the first that y has
+    expansion: Count = 2  # factor for the channels of the depthwise convolution inside a decoder cell
+    kernel: Count = 3  # size of that convolution; NVAE uses 5, whose backward pass is ten times slower on CPUs
+    y_channels: YChannels = 3  # number of y's channels, the first of z's six; the others are w
+    y_hidden: Count | None = None  # channels of an additional 3 x 3 layer between the lowest resolution and y; None: no layer
+    w_cells: Count | None = None  # residual cells in w's own path from the pixels; None: w shares y's first layers
 
     def __post_init__(self):
         super().__post_init__()
@@ -163,16 +163,16 @@ class Autoencoder(Checked):
 class Contrast(Checked):
     """MoCo-v2 (Chen et al. 2020) on y."""
 
-    queue: Count = 4096  # keys kept: m of equation (3)
-    temperature: Positive = 0.1  # of the critic g = exp(q . k / temperature)
-    momentum: Share = 0.99  # of the key encoder
-    key_batch: Count = 32  # keys that share batch norm's statistics: a batch is split, so that none carries the whole's mark
+    queue: Count = 4096  # number of keys in the queue: m in equation (3)
+    temperature: Positive = 0.1  # in the critic g = exp(q . k / temperature)
+    momentum: Share = 0.99  # momentum of the key encoder
+    key_batch: Count = 32  # keys that share batch norm's statistics; a batch is split into groups, so that they leak less
     hidden: Count = 512  # width of the head
-    layers: Several | None = None  # of the head, 2 or more; None: MoCo-v2's 2
+    layers: Several | None = None  # number of the head's layers; None: 2, as in MoCo-v2
     dim: Count = 128  # dimensions of queries and keys
-    on: str = "y"  # what is contrasted: "y", or "z" for the ablation
-    predictor: Count | None = None  # width of a two-layer net on the queries alone, after the head; None: there is none
-    keys: Count | None = None  # views of an image whose keys' mean is its key (Wang et al. 2022); None: 1
+    on: str = "y"  # the part with the contrastive loss: "y", or "z" for the ablation
+    predictor: Count | None = None  # width of a two-layer net after the head, only for queries; None: no such net
+    keys: Count | None = None  # number of views whose keys are averaged to an image's key (Wang et al. 2022); None: 1
 
     def __post_init__(self):
         super().__post_init__()
@@ -181,24 +181,24 @@ class Contrast(Checked):
 
 @dataclass(frozen=True)
 class Representation(Checked):
-    """Autoencoder and contrast on one encoder: the hybrid's first stage, and MoCo-v2 where alpha is 0."""
+    """Autoencoder and contrast with one encoder: the hybrid's first stage, or MoCo-v2 if alpha is 0."""
 
     training: Training
     autoencoder: Autoencoder = Autoencoder()
     contrast: Contrast = Contrast()
     augmentation: Augmentation = Augmentation()
-    alpha: Share = 3e-5  # weight of I_BA in equation (4); both bounds are in nats and I_BA has thousands of them
-    # Deviation of Gaussian noise on the z that is decoded while training, in deviations of each channel; None: no noise. Near
-    # codes then decode to near images, and what a DDIM draws need not be exact.
+    alpha: Share = 3e-5  # weight of I_BA in equation (4); both bounds are in nats, and I_BA has thousands of them
+    # Standard deviation of Gaussian noise on the z that is decoded during training, in standard deviations of each channel.
+    # With noise, similar codes decode to similar images, so the codes sampled by a DDIM need not be exact. None: no noise.
     noise: Deviation | None = None
-    noise_blue: Share | None = None  # share of that noise's local mean that is taken away, 0 to 1; None: 0, white noise
-    key_weak: bool | None = None  # whether a key's view is cropped and flipped only (Wang et al. 2022); None: it is a query's
-    # Whether the encoder's running statistics of batch norm are taken anew at the end, on whole images: those of the training
-    # are of views, and of other weights where weights are averaged. None: they stay.
+    noise_blue: Share | None = None  # share of the noise's local mean to subtract, which makes it blue; None: 0, white noise
+    key_weak: bool | None = None  # whether views for keys are only cropped and flipped (Wang et al. 2022); None: no
+    # Whether to compute the encoder's batch norm statistics again after training, on whole images. Those from training are for
+    # views, and for other weights if weights are averaged. None: no.
     reestimate: bool | None = None
-    equivariance: NotNegative | None = None  # weight of I_BA of halved views, decoded from halved codes; None: 0
-    decode_every: Count = 1  # one in how many views is decoded: I_BA is a mean that fewer views estimate too, in less time
-    sigma: Positive = 0.04  # standard deviation of q(x|z), on [0, 1]; an MSE of 1.6e-3 makes the bound tightest
+    equivariance: NotNegative | None = None  # weight of I_BA for halved views, decoded from halved codes; None: 0
+    decode_every: Count = 1  # decode one of this many views; I_BA is a mean, which fewer views estimate in less time
+    sigma: Positive = 0.04  # standard deviation of q(x|z), on [0, 1]; it is best for an MSE of 1.6e-3
 
     def __post_init__(self):
         batch = self.training.batch
@@ -208,21 +208,21 @@ class Representation(Checked):
 
 @dataclass(frozen=True)
 class Diffusion(Checked):
-    """A DDIM: its U-Net and its process."""
+    """A DDIM: its U-Net and its diffusion process."""
 
     training: Training
     channels: Count = 48  # width at the highest resolution
-    multipliers: Counts = (1, 2)  # widths at each resolution, times channels
-    blocks: Count = 1  # residual blocks a resolution
+    multipliers: Counts = (1, 2)  # width at each resolution, in multiples of `channels`
+    blocks: Count = 1  # residual blocks per resolution
     attention: Resolutions = (8,)  # resolutions with self-attention, after folding
     dropout: BelowOne = 0.0
-    steps: Count = 1000  # T
-    beta_min: Between = 1e-4  # linear betas
-    beta_max: Between = 0.02
-    predict: str = "noise"  # what the net gives, as in the paper; or "v", with which short trainings come further
-    flip: Share = 0.5  # probability that an image is seen mirrored
-    clip: Positive = 4.0  # bound on each estimate of x_0 while sampling, in deviations: an early net errs far at t = T
-    patch: Count = 1  # pixels of a side that the net folds into channels, for CPUs; 1 is the paper's
+    steps: Count = 1000  # T, the number of time steps
+    beta_min: Between = 1e-4  # first of the linear betas
+    beta_max: Between = 0.02  # last of the linear betas
+    predict: str = "noise"  # output of the net: "noise", as in the paper, or "v", which is better in short trainings
+    flip: Share = 0.5  # probability of mirroring an image
+    clip: Positive = 4.0  # limit for estimates of x_0 in sampling, in standard deviations; at t = T a net's errors are large
+    patch: Count = 1  # fold patches of this side into channels, which is faster on CPUs; the paper has 1
 
     def __post_init__(self):
         super().__post_init__()
@@ -235,7 +235,7 @@ class LatentDiffusion(Diffusion):
 
     RETIRED = ("encoding_steps", "ode_steps")
 
-    # Whether the net sees y at y's own resolution, the shuffle undone and its covariance whitened; None: as z has it.
+    # Whether the net sees y at its own resolution (without the pixel shuffle), whitened; None: the net sees y as in z.
     unshuffle: bool | None = None
 
 
@@ -243,22 +243,22 @@ class LatentDiffusion(Diffusion):
 class PixelDiffusion(Diffusion):
     """A DDIM on images."""
 
-    encoding_steps: Count = 50  # S of the ODE that carries an image to x_T, its representation
-    ode_steps: Count = 50  # S there and S back of its reconstruction
-    error_images: Count | None = None  # of the test set, whose error it gives for several S; None: 32
-    error_steps: Counts | None = None  # these S; None: 10, 20, 50 and 100
+    encoding_steps: Count = 50  # steps S of the ODE from an image to x_T, its representation
+    ode_steps: Count = 50  # steps S of the ODE in each direction, for a reconstruction
+    error_images: Count | None = None  # number of test images for measuring the error at several S; None: 32
+    error_steps: Counts | None = None  # the values of S; None: 10, 20, 50 and 100
 
 
 @dataclass(frozen=True)
 class Semantic(Checked):
-    """p(y) of Hybrid+: a diffusion of y's largest principal components, whitened, by a residual MLP."""
+    """p(y) of Hybrid+: a diffusion of y's largest principal components, whitened, with a residual MLP."""
 
     training: Training
-    components: Count = 64  # principal components of y that are drawn; `Texture` is told these, the rest moves no picture
-    width: Count = 512  # of the MLP
-    blocks: Count = 4  # of two layers each
+    components: Count = 64  # principal components of y to sample; `Texture` sees these, and the others hardly change the image
+    width: Count = 512  # width of the MLP
+    blocks: Count = 4  # blocks of the MLP, with two layers each
     dropout: BelowOne = 0.0
-    flip: Share = 0.5  # probability that an image is seen mirrored
+    flip: Share = 0.5  # probability of mirroring an image
 
     def __post_init__(self):
         super().__post_init__()
@@ -267,15 +267,15 @@ class Semantic(Checked):
 
 @dataclass(frozen=True)
 class Texture(Diffusion):
-    """p(w | y) of Hybrid+: a DDIM of w whose net is told y."""
+    """p(w | y) of Hybrid+: a DDIM on w whose net also sees y."""
 
     RETIRED = ("encoding_steps", "ode_steps")
 
-    components: Count = 64  # principal components of y that the net is told
-    y_noise: Share = 0.0  # largest time of the noise on the y that is given while training, as a share of T
-    y_time: Share = 0.0  # time of the noise on a y that is given while sampling, likewise; at most y_noise
-    drop: Share = 0.1  # share of the images whose y is not told while training, so that guidance has something to compare with
-    guidance: NotNegative = 1.0  # from predictions without y (0) to those with it (1) and beyond (Ho & Salimans 2022)
+    components: Count = 64  # principal components of y that the net sees
+    y_noise: Share = 0.0  # largest time of the noise that training adds to y, as a share of T
+    y_time: Share = 0.0  # time of the noise that sampling adds to y, as a share of T; at most y_noise
+    drop: Share = 0.1  # share of images whose y is hidden in training; guidance needs predictions without y
+    guidance: NotNegative = 1.0  # 0: predictions without y; 1: with y; above 1: extrapolated (Ho & Salimans 2022)
 
 
 @dataclass(frozen=True)
@@ -283,16 +283,16 @@ class NVAE(Checked):
     """NVAE (Vahdat & Kautz 2020) with few groups and cells."""
 
     training: Training
-    channels: Count = 48  # width at 16 x 16; it doubles with each coarser resolution, to four times at most
+    channels: Count = 48  # width at 16 x 16; it doubles at each coarser resolution, up to four times this
     groups: Counts = (1, 1, 2, 2)  # groups of latents at each resolution, from coarse to fine; the last is 16 x 16
     latents: Count = 4  # channels of each group
-    cells: Count = 1  # residual cells a group, in the encoder and again in the decoder
-    expansion: Count = 2  # widening inside a decoder cell
-    kernel: Count = 3  # of its depthwise convolution: NVAE has 5, whose backward pass is ten times slower on CPUs
-    kl_warmup: Share = 0.3  # share of the training in which the KL's weight rises from 0 to 1, its groups balanced
-    spectral: NotNegative = 1e-2  # weight of the sum of largest singular values, against nats per image
-    temperature: NotNegative = 1.0  # of samples: scales the prior's standard deviations
-    flip: Share = 0.5  # probability that an image is shown mirrored
+    cells: Count = 1  # residual cells per group, in the encoder and in the decoder
+    expansion: Count = 2  # factor for the channels inside a decoder cell
+    kernel: Count = 3  # size of its depthwise convolution; NVAE uses 5, whose backward pass is ten times slower on CPUs
+    kl_warmup: Share = 0.3  # share of the training in which the KL's weight rises from 0 to 1, with balanced groups
+    spectral: NotNegative = 1e-2  # weight of the sum of the largest singular values; the loss is in nats per image
+    temperature: NotNegative = 1.0  # factor for the prior's standard deviations in sampling
+    flip: Share = 0.5  # probability of mirroring an image
 
     def __post_init__(self):
         super().__post_init__()
@@ -301,16 +301,16 @@ class NVAE(Checked):
 
 @dataclass(frozen=True)
 class BigGAN(Checked):
-    """BigGAN (Brock et al. 2018) without attention, and DiffAugment."""
+    """BigGAN (Brock et al. 2018) without attention, with DiffAugment."""
 
-    training: Training  # its batch is shared out among the discriminator's steps
-    noise: Count = 128  # dimensions of the noise that an image is drawn from
-    generator_channels: Count = 64  # width at 16 x 16; twice that at 8 x 8, four times at 4 x 4
-    discriminator_channels: Count = 64  # likewise; its features have four times as many dimensions
-    discriminator_steps: Count = 1  # for each of the generator's
-    conditional: bool = False  # whether both networks are told the class; D's features have then seen the labels
-    diffaugment: NotNegative = 1.0  # spread of its draws: 1 as published, 0 none
-    flip: Share = 0.5  # probability that a real image is shown mirrored
+    training: Training  # its batch is divided among the discriminator's steps
+    noise: Count = 128  # dimensions of the noise that images are generated from
+    generator_channels: Count = 64  # width at 16 x 16; twice this at 8 x 8, four times at 4 x 4
+    discriminator_channels: Count = 64  # the same for the discriminator; its features have four times as many dimensions
+    discriminator_steps: Count = 1  # steps of the discriminator for each step of the generator
+    conditional: bool = False  # whether both networks see the class; then D's features depend on the labels
+    diffaugment: NotNegative = 1.0  # strength of DiffAugment: 1 as published, 0 none
+    flip: Share = 0.5  # probability of mirroring a real image
 
     def __post_init__(self):
         steps, batch = self.discriminator_steps, self.training.batch
@@ -328,7 +328,7 @@ class Hybrid(Checked):
 
 @dataclass(frozen=True)
 class Plus(Checked):
-    """What Hybrid+ puts in the place of the hybrid's DDIM: y first, then w given y."""
+    """Hybrid+'s replacement for the hybrid's DDIM: it samples y first, then w given y."""
 
     y: Semantic
     w: Texture
@@ -339,7 +339,7 @@ class Plus(Checked):
 
 @dataclass(frozen=True)
 class HybridPlus(Plus):
-    """Hybrid+ whole, with the first stage that it shares with the hybrid."""
+    """All of Hybrid+, with the first stage that it shares with the hybrid."""
 
     representation: Representation
 
@@ -348,43 +348,43 @@ class HybridPlus(Plus):
 class Evaluation(Checked):
     """How a trained method is judged."""
 
-    samples: Several = 50_000  # generated images that the distances are measured on
-    sampler_steps: Count = 100  # S of the DDIM sampler
-    eta: Eta = 0.0  # 0: the deterministic sampler; 1: ancestral, which forgives an early net more
-    inception: bool = True  # measure FID where Inception's weights can be had
-    witness: bool | None = None  # whether a second stand-in network measures the distances too; None: it does
-    penalties: Weights | None = None  # of the linear probe, one of which is chosen; None: probe.PENALTIES
-    pairs: Count = 6  # rows of the interpolation figures
-    frames: Several = 9  # images a row, both ends included
+    samples: Several = 50_000  # number of generated images for the distances
+    sampler_steps: Count = 100  # steps S of the DDIM sampler
+    eta: Eta = 0.0  # 0: the deterministic sampler; 1: the ancestral one, which is less sensitive to an inaccurate net
+    inception: bool = True  # measure FID if Inception's weights are available
+    witness: bool | None = None  # whether to measure the distances with a second stand-in network too; None: yes
+    penalties: Weights | None = None  # penalties of the linear probe to choose from; None: probe.PENALTIES
+    pairs: Count = 6  # rows in the interpolation figures
+    frames: Several = 9  # images per row, with both ends
 
 
 @dataclass(frozen=True)
 class Profile(Checked):
-    """Everything that decides a result but for the data set and the seed."""
+    """All settings that determine a result, except the data set and the seed."""
 
     name: str
-    dataset: str  # the data set it is meant for, taken where none is named
-    hybrid: Hybrid  # Hybrid+, MoCo-v2 and the ablation are made by its values too, one thing changed
+    dataset: str  # the default data set
+    hybrid: Hybrid  # Hybrid+, MoCo-v2 and the ablation also use these values, with one change each
     plus: Plus
     nvae: NVAE
     ddim: PixelDiffusion
     biggan: BigGAN
     evaluation: Evaluation
-    images: Count | None = None  # so many of each split are used, the first; None: all
+    images: Count | None = None  # use only this many images of each split, the first ones; None: all
 
 
 def describe(value) -> dict:
-    """A profile, or a part of one, as plain values for provenance and keys.
+    """Convert a profile, or a part of one, to plain values for provenance and keys.
 
-    None is left out: a field that came later and is not used does not make a description another.
+    None is left out, so a new field that is not used does not change a description.
     """
     return asdict(value, dict_factory=lambda items: {name: part for name, part in items if part is not None})
 
 
 def restore(kind: type, values: dict):
-    """The dataclass that `describe` made `values` of, now or in an earlier version of this package.
+    """Convert the `values` of `describe`, from this or an earlier version of the package, back to the dataclass `kind`.
 
-    Fields that `kind` has RETIRED are left out. Raises HybridError for another that it does not have.
+    Fields in `kind.RETIRED` are ignored. Raises HybridError for any other unknown field.
     """
     hints = get_type_hints(kind)
     values = {name: value for name, value in values.items() if name not in getattr(kind, "RETIRED", ())}
@@ -395,7 +395,7 @@ def restore(kind: type, values: dict):
 
 
 def updated(kind: type, values: dict) -> dict:
-    """A description of a `kind` as this version writes it; one that cannot be read is left as it is."""
+    """Convert a description of a `kind` to that of this version. An unreadable description is returned unchanged."""
     try:
         return describe(restore(kind, values))
     except (HybridError, TypeError, AttributeError):

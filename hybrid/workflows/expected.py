@@ -132,7 +132,7 @@ def verdict(compared: list[Comparison]) -> str:
 
 
 def _recipe(experiment: Experiment, name: str) -> str:
-    """A digest of what outcomes of several seeds have in common: data set, method, judging."""
+    """Return a digest of the settings that are the same for all seeds: data set, method, judging."""
     own = ("seed", "training", "sha256")  # the name of the data set, another value, already identifies its content
     key = {part: value for part, value in experiment.key(name).values.items() if part not in own}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]

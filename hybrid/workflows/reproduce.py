@@ -63,7 +63,7 @@ def _draw_hybrid(experiment: Experiment) -> None:
 
 
 def _save(figure: Figure, stem: Path, data: dict, source: str | None = None) -> None:
-    """A figure with the origin of the arrays that it shows; `source` names their file, left out: the figure's own."""
+    """Save a figure with the origin of its arrays. `source`: the name of their file; default: that of the figure, as .npz."""
     figures.save_figure(figure, stem, figures.origin(data, source or f"{stem.name}.npz"))
 
 
