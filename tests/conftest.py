@@ -10,6 +10,9 @@ import torch
 from filelock import FileLock
 
 from hybrid.cli import main
+from hybrid.model import HybridModel
+from hybrid.models.autoencoder import Decoder, Encoder
+from hybrid.profiles.overrides import profile
 
 
 @pytest.fixture
@@ -56,3 +59,11 @@ def done(smoke_home, monkeypatch):
 def images():
     """Eight random images, uint8 (8, 3, 32, 32)."""
     return torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def model():
+    """An untrained hybrid with the networks of profile `smoke` and without a prior."""
+    config = profile("smoke").hybrid.representation.autoencoder
+    torch.manual_seed(0)
+    return HybridModel(Encoder(config), Decoder(config))

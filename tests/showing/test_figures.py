@@ -16,18 +16,8 @@ from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
 from hybrid.judging import interpolations
 from hybrid.machine import files
-from hybrid.model import HybridModel
-from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.profiles.overrides import profile
 from hybrid.showing import curves, figures, pipeline
-
-CONFIG = profile("smoke").hybrid.representation.autoencoder
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    return HybridModel(Encoder(CONFIG), Decoder(CONFIG))
 
 
 @pytest.fixture

@@ -20,12 +20,6 @@ from hybrid.workflows import embed
 CONFIG = profile("smoke").hybrid.representation.autoencoder
 
 
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return HybridModel(Encoder(CONFIG), Decoder(CONFIG))
-
-
 @pytest.fixture
 def folder(tmp_path):
     rng = np.random.default_rng(0)
@@ -59,18 +53,24 @@ def test_three_formats_say_the_same(model, folder, tmp_path):
     assert not list(tmp_path.glob(".codes*"))  # what was kept on the way is gone
 
 
-def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(model, folder, tmp_path, monkeypatch):
-    images, calls = source([str(folder)]), []
-    embed.embed(model, images, tmp_path / "whole.npz", ("y",), chunk=2)
-    encode = HybridModel.encode
+def stop_encoding(monkeypatch, call):
+    """Interrupt this call of `HybridModel.encode`, counted from 1. Returns the sizes of all batches, as they come."""
+    encode, calls = HybridModel.encode, []
 
-    def dying(self, batch):
+    def interrupted(self, batch):
         calls.append(len(batch))
-        if len(calls) == 4:
+        if len(calls) == call:
             raise KeyboardInterrupt
         return encode(self, batch)
 
-    monkeypatch.setattr(HybridModel, "encode", dying)
+    monkeypatch.setattr(HybridModel, "encode", interrupted)
+    return calls
+
+
+def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(model, folder, tmp_path, monkeypatch):
+    images = source([str(folder)])
+    embed.embed(model, images, tmp_path / "whole.npz", ("y",), chunk=2)
+    calls = stop_encoding(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
         embed.embed(model, images, tmp_path / "parts.npz", ("y",), chunk=2)
     assert not (tmp_path / "parts.npz").exists()
@@ -81,15 +81,7 @@ def test_it_goes_on_where_it_stopped_and_gives_the_same_bytes(model, folder, tmp
 
 @pytest.mark.parametrize("change", ["image", "part", "model"])
 def test_it_begins_anew_where_something_else_is_asked_for(model, folder, tmp_path, monkeypatch, change):
-    encode, calls = HybridModel.encode, []
-
-    def dying(self, batch):
-        calls.append(len(batch))
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return encode(self, batch)
-
-    monkeypatch.setattr(HybridModel, "encode", dying)
+    calls = stop_encoding(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         embed.embed(model, source([str(folder)]), tmp_path / "c.npz", ("y",), chunk=2)
     if change == "image":

@@ -5,25 +5,13 @@ import zipfile
 import matplotlib
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 matplotlib.use("Agg")
 
 from hybrid.data.sources import source
 from hybrid.errors import HybridError
-from hybrid.model import HybridModel
-from hybrid.models.autoencoder import Decoder, Encoder
-from hybrid.profiles.overrides import profile
 from hybrid.workflows import embed, neighbours
-
-CONFIG = profile("smoke").hybrid.representation.autoencoder
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return HybridModel(Encoder(CONFIG), Decoder(CONFIG))
 
 
 @pytest.fixture

@@ -12,18 +12,7 @@ matplotlib.use("Agg")
 
 from hybrid.data.datasets import UNLABELLED, ImageSet
 from hybrid.errors import HybridError
-from hybrid.model import HybridModel
-from hybrid.models.autoencoder import Decoder, Encoder
-from hybrid.profiles.overrides import profile
 from hybrid.workflows import probe
-
-CONFIG = profile("smoke").hybrid.representation.autoencoder
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return HybridModel(Encoder(CONFIG), Decoder(CONFIG))
 
 
 @pytest.fixture
