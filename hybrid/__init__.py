@@ -1,9 +1,9 @@
 """Companion to Sinha, Song & Ermon, *Hybrid Mutual Information Lower-bound Estimators for Representation Learning*.
 
-`model = hybrid.pretrained("cifar10")` gives a trained hybrid, whose weights come with the package, and
-`hybrid.load("runs/demo/digits/hybrid/seed0")` one that you trained. It has `encode`, `decode`, `sample`, `interpolate` and
-`split`, and takes tensors, numpy arrays and Pillow images. `hybrid.load_dataset("my/folder")` reads images,
-`hybrid.Experiment("demo")` makes or reads whatever an experiment consists of.
+`model = hybrid.pretrained("cifar10")` returns a trained hybrid, whose weights come with the package, and
+`hybrid.load("runs/demo/digits/hybrid/seed0")` returns one that you trained. It has `encode`, `decode`, `sample`, `interpolate`
+and `split`, and takes tensors, numpy arrays and Pillow images. `hybrid.load_dataset("my/folder")` reads images,
+`hybrid.Experiment("demo")` makes or reads all parts of an experiment.
 """
 
 from importlib import import_module
@@ -53,7 +53,7 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    """A public name, imported when it is first asked for: `hybrid --help` needs none of them."""
+    """Import a public name when it is first used. `hybrid --help` needs none of them."""
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, there = HOMES[name]

@@ -1,4 +1,4 @@
-"""What this package raises on purpose, and how it says what it did otherwise than asked."""
+"""The exceptions that this package raises, and warnings about what it changed or left out."""
 
 import logging
 from functools import cache
@@ -7,14 +7,14 @@ log = logging.getLogger("hybrid")
 
 
 class HybridError(ValueError):
-    """A wrong input, told in one line: the value, what was expected, what to do."""
+    """A wrong input. The message is one line: the value, what was expected, what to do."""
 
 
 class TimeUp(Exception):
-    """The time limit came before the end; a checkpoint is there to go on from."""
+    """The time limit was reached before the end. There is a checkpoint to continue from."""
 
 
 @cache
 def tell(line: str) -> None:
-    """Say on standard error, once in a process, what was left out or made smaller, and why."""
+    """Log a line about what was left out or made smaller, and why. Each line appears once per process, on standard error."""
     log.warning(line)

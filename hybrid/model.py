@@ -1,4 +1,4 @@
-"""The trained hybrid as its users meet it: images to z = [y, w] and back, new images, paths between images."""
+"""The trained hybrid: encode images to z = [y, w], decode, sample new images, interpolate between images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PARTS = ("z", "y", "w")
 
 
 class EncoderModel(nn.Module):
-    """An encoder, frozen: all that MoCo-v2 gives.
+    """A frozen encoder, the result of MoCo-v2.
 
-    Images are whatever `pixels.as_images` takes: tensors, numpy arrays, Pillow images. What comes back is on the CPU or the
-    device, images float (N, 3, 32, 32) in [0, 1], codes float (N, 6, 16, 16). Raises HybridError, in a line that says what was
-    expected, for anything else.
+    The methods take all images that `pixels.as_images` takes: tensors, numpy arrays, Pillow images. They return images as float
+    (N, 3, 32, 32) in [0, 1] and codes as float (N, 6, 16, 16), on the CPU or the device. For any other input they raise
+    HybridError with a line that says what was expected.
     """
 
     abilities: tuple[str, ...] = ("features",)
@@ -43,19 +43,19 @@ class EncoderModel(nn.Module):
         return f"{type(self).__name__}: {size}, z = [y, w] with {y} + {w} channels of 16 x 16{self._more()}"
 
     def _more(self) -> str:
-        """What else there is to say of a model in a line."""
+        """Return the end of the model's one-line description."""
         return ""
 
     def forward(self, *_, **__) -> NoReturn:
         raise HybridError(f"{type(self).__name__} is not called by itself: call one of {', '.join(self.abilities)}")
 
     def features(self, images: Images) -> dict[str, Tensor]:
-        """What the linear probe is given: y, (N, D)."""
+        """Return the features for the linear probe: y, (N, D)."""
         return {"y": in_batches(lambda x: self.encoder.y(as_float(x)), self.device, as_images(images)).flatten(1)}
 
 
 class HybridModel(EncoderModel):
-    """Encoder, decoder and a model of z, frozen: the latent DDIM or Hybrid+'s."""
+    """Frozen encoder, decoder and model of z: the latent DDIM, or that of Hybrid+."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, prior: LatentDDIM | PlusPrior | None = None):
         super().__init__(encoder)
@@ -69,30 +69,30 @@ class HybridModel(EncoderModel):
         return f"; samples by {kind}" if kind else "; cannot sample, its second stage is not there"
 
     def encode(self, images: Images) -> Tensor:
-        """z = f(x)."""
+        """Return z = f(x)."""
         return in_batches(lambda x: self.encoder(as_float(x)), self.device, as_images(images))
 
     def decode(self, z: Tensor) -> Tensor:
-        """The mean of q(x|z), clipped to [0, 1]."""
+        """Return the mean of q(x|z), clipped to [0, 1]."""
         return in_batches(self.decoder, self.device, _codes(z, "z", LATENT_CHANNELS)).clamp(0, 1)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z -> y, w."""
+        """Split z into y and w."""
         z = _codes(z, "z", LATENT_CHANNELS)
         return z[:, : self.encoder.y_channels], z[:, self.encoder.y_channels :]
 
     def reconstruct(self, images: Images) -> Tensor:
-        """The images as the code keeps them."""
+        """Encode and decode images."""
         return self.decode(self.encode(images))
 
     def features(self, images: Images) -> dict[str, Tensor]:
-        """What the linear probe is given, the representation that the table judges first: y, then w and z, (N, D)."""
+        """Return the features for the linear probe, (N, D): y, whose accuracy the table has, then w and z."""
         z = self.encode(images)
         y, w = self.split(z)
         return {"y": y.flatten(1), "w": w.flatten(1), "z": z.flatten(1)}
 
     def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """`count` new images: the model of z draws it in `steps` steps, the decoder shows it."""
+        """Sample `count` new images: sample z in `steps` steps, and decode it."""
         _whole(count, "count", 1)
         _whole(steps, "steps", 1)
         _whole(seed, "seed", 0)
@@ -107,7 +107,7 @@ class HybridModel(EncoderModel):
         return in_batches(draw, self.device, noise, batch_seeds(count, seed)).clamp(0, 1)
 
     def sample_given(self, y: Tensor, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """New images of given y (N, 3, 16, 16), one each: w is drawn given y. Needs Hybrid+'s model of z."""
+        """Sample a new image for each given y (N, 3, 16, 16), with w sampled given y. It needs Hybrid+'s model of z."""
         y = _codes(y, "y", self.encoder.y_channels)
         _whole(steps, "steps", 1)
         _whole(seed, "seed", 0)
@@ -123,7 +123,7 @@ class HybridModel(EncoderModel):
         return in_batches(draw, self.device, y, noise, batch_seeds(len(y), seed)).clamp(0, 1)
 
     def interpolate(self, x0: Images, x1: Images, t: Tensor | Sequence[float], part: str = "z") -> Tensor:
-        """Decoded paths from x0 (t = 1) to x1 (t = 0), as the paper's section 4: (N, ...), (N, ...), (T,) -> (N, T, 3, 32, 32).
+        """Decode paths from x0 (t = 1) to x1 (t = 0), section 4 of the paper: (N, ...), (N, ...), (T,) -> (N, T, 3, 32, 32).
 
         `part` z: z_t = t z0 + (1 - t) z1. y or w: that part alone moves so, the other stays x0's.
         """
@@ -142,7 +142,7 @@ class HybridModel(EncoderModel):
 
 
 def _codes(codes: Tensor | np.ndarray, name: str, channels: int) -> Tensor:
-    """Codes (N, channels, 16, 16) as a float tensor. Raises HybridError for others."""
+    """Return codes (N, channels, 16, 16) as a float tensor. Raises HybridError for anything else."""
     expected = f"expected floats (N, {channels}, {LATENT_SIZE}, {LATENT_SIZE})"
     if not isinstance(codes, Tensor | np.ndarray):
         raise HybridError(f"{name} is a {type(codes).__name__}: {expected}, as encode and split give it")
@@ -155,7 +155,7 @@ def _codes(codes: Tensor | np.ndarray, name: str, channels: int) -> Tensor:
 
 
 def _places(t: Tensor | Sequence[float]) -> Tensor:
-    """t (T,) as a float tensor. Raises HybridError for others."""
+    """Return t (T,) as a float tensor. Raises HybridError for anything else."""
     try:
         places = torch.as_tensor(t, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError):

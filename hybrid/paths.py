@@ -1,7 +1,7 @@
-"""Where things lie: the one place that knows folders.
+"""The paths of all folders.
 
-All are under a home: `HYBRID_HOME` where it is set, the repository for an editable install, else the working directory.
-Heavy files go to `runs/`, small outcomes to `results/`, data sets to `data/`.
+They are in one home folder: `HYBRID_HOME` if it is set, the repository for an editable install, else the working directory.
+Large files go to `runs/`, small results to `results/`, data sets to `data/`.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ def home() -> Path:
 
 
 def data() -> Path:
-    """Data sets, downloaded or brought: `HYBRID_DATA`, else `data/`."""
+    """Return the folder of data sets: `HYBRID_DATA`, else `data/`."""
     return Path(os.environ["HYBRID_DATA"]).expanduser().resolve() if "HYBRID_DATA" in os.environ else home() / "data"
 
 
 def runs(profile: str, dataset: str) -> Path:
-    """Checkpoints and executed notebooks of a profile on a data set."""
+    """Return the folder of a profile's checkpoints and executed notebooks for a data set."""
     return home() / "runs" / profile / dataset
 
 
 def results(profile: str, dataset: str) -> Path:
-    """Tables, figures and their data of a profile on a data set."""
+    """Return the folder of a profile's tables, figures and their data for a data set."""
     return home() / "results" / profile / dataset
 
 
 def bench() -> Path:
-    """What is known of speed, and of what changes are worth."""
+    """Return the folder of speed measurements and of logs of changes."""
     return home() / "results" / "bench"
 
 
 def bounds() -> Path:
-    """Estimates where the mutual information is known."""
+    """Return the folder of estimates for distributions with known mutual information."""
     return home() / "results" / "bounds"
 
 
 def cache() -> Path:
-    """Statistics of data sets that every run shares."""
+    """Return the folder of data sets' statistics, which all runs share."""
     return home() / "runs" / "cache"
 
 

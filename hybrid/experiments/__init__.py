@@ -1,1 +1,1 @@
-"""A profile on a data set with a seed: the methods, what is kept of them, and Table 1."""
+"""Experiments, each a profile on a data set with a seed: the methods, the store of results, and Table 1."""

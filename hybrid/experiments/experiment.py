@@ -1,7 +1,7 @@
 """One experiment: a profile on a data set with a seed, from images to results.
 
-Whatever is asked for is made if it is not there, out of what it needs, and read if it is: weights from `runs/`, outcomes
-from `results/`. So a notebook opened in a fresh clone shows the committed outcomes, and trains where there are none.
+An experiment reads results if they exist, weights from `runs/` and outcomes from `results/`, and otherwise makes them and
+everything that they need. So a notebook in a fresh clone shows the committed outcomes, and trains only what is missing.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from hybrid.training.loop import Clock, TimeUp
 if TYPE_CHECKING:
     import pandas as pd
 
-FIGURES = {"hybrid": tuple(interpolations.PARTS), "hybridplus": (6,)}  # those that a method's model is needed for
-JUDGING = 3  # goes up whenever the code that judges, or chooses what is shown, would give other numbers
+FIGURES = {"hybrid": tuple(interpolations.PARTS), "hybridplus": (6,)}  # the figures that need a method's model
+JUDGING = 3  # increase it when a change of the code for judging, or for choosing what to show, changes the numbers
 
 
 class Experiment:
@@ -59,7 +59,7 @@ class Experiment:
         self.profile: Profile = profile(profile_name)
         check(self.profile)
         self.dataset = dataset or self.profile.dataset
-        # What is in a data set tells it from others, not what it is called.
+        # The content identifies a data set, not its name.
         self.sha256 = distributed.on_rank_zero(lambda: identity.identify(self.dataset, paths.data(), paths.cache()))
         self.slug = identity.slug(self.dataset, self.sha256)
         if self.dataset in datasets.NAMED and self.slug != self.dataset:
@@ -78,10 +78,10 @@ class Experiment:
 
     @classmethod
     def from_notebook(cls, namespace: dict) -> Experiment:
-        """The experiment that a notebook's parameters name: `Experiment.from_notebook(globals())` right after that cell.
+        """Return the experiment for a notebook's parameters: call `Experiment.from_notebook(globals())` right after their cell.
 
-        papermill only warns of a parameter that the notebook does not have; this raises. What is no plain value is none:
-        the notebook's own objects, where its cells are run again.
+        papermill only warns of an unknown parameter; this raises HybridError. Only plain values count as parameters. Other
+        objects come from the notebook's cells, if they run again.
         """
         known = {"profile", "dataset", "seed"}
         plain = {n for n, v in namespace.items() if not n.startswith("_") and isinstance(v, str | int | float | bool)}
@@ -91,7 +91,7 @@ class Experiment:
 
     @cached_property
     def images(self) -> datasets.ImageSet:
-        """The data set, on the device. Raises HybridError where it is not what it was when the experiment began."""
+        """Return the data set, on the device. Raises HybridError if it changed after the experiment began."""
 
         def load() -> datasets.ImageSet:
             images = datasets.load(self.dataset, paths.data())
@@ -106,17 +106,17 @@ class Experiment:
         return loaded if self.profile.images is None else loaded.first(self.profile.images)
 
     def run(self, name: str) -> Run:
-        """Where and on what a method is trained."""
+        """Return the run of a method: its profile, data, seed and folder."""
         return Run(self.profile, self.images, self.seed, self._run_folder(name), self.clock, self.watch)
 
     def _run_folder(self, name: str) -> Path:
         return self.runs / name / f"seed{self.seed}"
 
     def model(self, name: str = "hybrid") -> nn.Module:
-        """A method's model, trained as far as it was not. Raises TimeUp when the clock runs out."""
+        """Return a method's model, and train it first if necessary. Raises TimeUp if the time is up."""
         if name not in self._models:
             run, wanted = self.run(name), method(name)
-            self._pairs  # noqa: B018 - too few images are told before the training
+            self._pairs  # noqa: B018 - report too few images before training
             self._models[name] = wanted.train(run, wanted.config(self.profile))
             self.store.keep_histories(name, wanted.stages, run.folder)
         return self._models[name]
@@ -124,7 +124,7 @@ class Experiment:
     def make(self, name: str, begin: Callable[[str], None] = lambda kind: None) -> None:
         """Train a method, judge it, and make the data of its figures. `begin` is called with "training", then "judging".
 
-        Raises TimeUp when the clock runs out.
+        Raises TimeUp if the time is up.
         """
         begin("training")
         self.model(name)
@@ -136,7 +136,7 @@ class Experiment:
             distributed.on_rank_zero(lambda number=number: self.figure(number))
 
     def history(self, name: str, stage: str) -> pd.DataFrame:
-        """The history of a stage's training: a row each time that it was logged."""
+        """Return the history of a stage's training, a row per log line."""
         import pandas as pd  # slow to import
 
         kept, now = self.store.read(name), self.key(name)
@@ -146,15 +146,15 @@ class Experiment:
         return pd.DataFrame(self.store.history(name, stage))
 
     def metrics(self, name: str = "hybrid") -> dict:
-        """How a method was judged: `metrics`, `calibration`, `details`, `provenance`.
+        """Return the outcome of judging a method: `metrics`, `calibration`, `details`, `provenance`.
 
-        Raises TimeUp when the clock has run out before it is judged.
+        Raises TimeUp if the time is up before the method is judged.
         """
         kept = self.kept_outcome(name)
         return self._judge(name) if kept is None else kept
 
     def kept_outcome(self, name: str) -> dict | None:
-        """How a method was judged before; None where that is to be done (anew)."""
+        """Return the saved outcome of a method, or None if it must be judged (again)."""
         kept = self.store.outcome(name, self.key(name))
         return None if kept is None or self._fid_can_be_had(name, kept) else kept
 
@@ -162,7 +162,7 @@ class Experiment:
         model, judged = self.model(name), method(name)
         if distributed.on_rank_zero(lambda: self.clock.up):
             raise TimeUp(f"{name} is trained and not judged yet; the same command goes on from there")
-        # A representation that is another method's is judged there, first.
+        # If the method uses the representation of another method, that one is judged first.
         known = self.metrics(judged.first)["metrics"] if judged.first else {}
         outcome = evaluate.evaluate(
             model,
@@ -179,15 +179,15 @@ class Experiment:
         return self.store.keep_outcome(name, self.key(name), outcome)
 
     def _fid_can_be_had(self, name: str, kept: dict) -> bool:
-        """Whether FID is missing from an outcome for want of weights that have come since, and the trained model is here."""
+        """Return whether an outcome lacks FID, although Inception's weights and the trained model are available now."""
         wanted = self.profile.evaluation.inception and "fid" in method(name).metrics and "fid" not in kept["metrics"]
         trained = all((self._run_folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
         return wanted and trained and frechet.inception_is_here()
 
     def gallery(self, name: str = "hybrid") -> dict:
-        """A method's samples, and test images with its reconstructions, those that it can have, for `figures`.
+        """Return those of a method's samples, test images and reconstructions that it can have, for `figures`.
 
-        Some of the samples have their `nearest` train images beside them, which older galleries lack.
+        Newer galleries also have the `nearest` train images of some samples.
         """
         config = self.profile.evaluation
 
@@ -203,12 +203,12 @@ class Experiment:
 
     @cached_property
     def _features(self) -> tuple[frechet.FeatureNetwork, Tensor]:
-        """The network that neighbours are found with, and its features of the train images: the same for all galleries."""
+        """Return the network for finding neighbours and its features of the train images, which all galleries share."""
         network = frechet.load_network("efficientnet_lite0", self.device)
         return network, network(self.images.train_images)
 
     def figure(self, number: int) -> dict:
-        """The data of one of the paper's figures 2-5, for `figures.draw`, or of Hybrid+'s figure 6, for `figure6.draw`."""
+        """Return the data of one of the paper's figures 2-5, for `figures.draw`, or of figure 6, for `figure6.draw`."""
         if number == 6:
             return self._arrays("figure6", self._given, ("start", "y", "w"), "hybridplus")
         if number not in interpolations.PARTS:
@@ -216,7 +216,7 @@ class Experiment:
         frames = self.profile.evaluation.frames
 
         def make() -> dict:
-            # Figures 2-4 show the same pairs, so that they compare; figure 5 shows others, as the paper's appendix does.
+            # Figures 2-4 show the same pairs, for comparison; figure 5 shows others, like the paper's appendix.
             chosen = self._pairs[1 if number == 5 else 0]
             return interpolations.interpolations(self.model(), self.images, chosen, frames, interpolations.PARTS[number])
 
@@ -224,7 +224,7 @@ class Experiment:
 
     @cached_property
     def _pairs(self) -> tuple[Tensor, Tensor]:
-        """Pairs of test images for figures 2-4, and others for figure 5: the same where there are too few."""
+        """Return pairs of test images for figures 2-4, and other pairs for figure 5, or the same if there are too few."""
         wanted = self.profile.evaluation.pairs
         found = interpolations.pairs(self.images, 2 * wanted, self.seed)
         if len(found) < 2 * wanted:
@@ -233,9 +233,9 @@ class Experiment:
         return found[:wanted], found[wanted:] if len(found) > wanted else found
 
     def _given(self) -> dict:
-        """Figure 6, judged by the linear probe on y and by a classifier of pixels, which is trained for it.
+        """Return figure 6 with the judgements of the linear probe on y and of a classifier of pixels, which is trained first.
 
-        Where there are no labels nobody judges it.
+        Without labels there are no judgements.
         """
         model, images, run, config = self.model("hybridplus"), self.images, self.run("hybridplus"), self.profile.evaluation
         if not images.labelled:
@@ -251,7 +251,7 @@ class Experiment:
         return self.store.arrays(stem, lambda: self.key(name), make, lambda: self.provenance(name), parts)
 
     def table(self) -> pd.DataFrame:
-        """Table 1, tidy, over all the methods and seeds that have been judged."""
+        """Return Table 1 as tidy rows, for all methods and seeds that were judged."""
         from hybrid.experiments import table  # imports pandas
 
         measured = {name: {} for name in TABLE}
@@ -260,9 +260,9 @@ class Experiment:
         return table.tidy(self.slug, measured)
 
     def comparable_outcomes(self) -> dict[Path, dict]:
-        """The kept outcomes of the table's methods, of every seed. Those of another profile or other data do not count.
+        """Return the saved outcomes of the table's methods for all seeds, except those of another profile or other data.
 
-        Precisions that are not the same are told, or refused where --strict is set.
+        If their precisions differ, a line reports it, or --strict refuses them.
         """
         keys = {name: self.key(name) for name in TABLE}
         parts = [part for part in keys["hybrid"].values if part not in ("seed", "training")]
@@ -284,7 +284,7 @@ class Experiment:
         return found
 
     def provenance(self, name: str, **details) -> dict:
-        """Where an outcome comes from: as `provenance.provenance`, and for each stage where its training does."""
+        """Return the provenance of an outcome, with that of the training of each stage."""
         stages = {stage: self.store.history(name, stage) for stage in method(name).stages}
         judging = modules("hybrid.judging.evaluate", "hybrid.judging.interpolations")
         if name not in self._trained:  # large files, read once
@@ -305,10 +305,10 @@ class Experiment:
         )
 
     def key(self, name: str) -> Key:
-        """What a method's outcome depends on: kept ones with another key are made anew.
+        """Return the key of a method's outcome, with all that it depends on. An outcome with another key is made again.
 
-        `training` is a digest of the histories. So the outcomes in a fresh clone are of the histories beside them, and give
-        way once something is trained there.
+        `training` is a digest of the histories. So the outcomes in a fresh clone belong to the committed histories, and are
+        replaced after a new training.
         """
         config, histories = method(name).config(self.profile), [(name, stage) for stage in method(name).stages]
         if first := method(name).first:

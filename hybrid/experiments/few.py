@@ -9,17 +9,17 @@ from hybrid.errors import HybridError, tell
 from hybrid.machine import distributed
 from hybrid.profiles.schema import Training
 
-STEPS = 4  # an epoch, of a data set that does not fill a batch
-FEWEST = 2  # images of a batch: batch norm needs two
+STEPS = 4  # steps per epoch for a data set that does not fill a batch
+FEWEST = 2  # smallest number of images in a batch; batch norm needs two
 
 Config = TypeVar("Config")
 
 
 def clipped(config: Config, images: int) -> Config:
-    """The config, a profile or a part of one, with batches that so many train images fill.
+    """Return the config, a profile or a part of one, with batches that are not larger than this number of train images.
 
-    A batch that is larger than the train set becomes a quarter of it, so that an epoch has `STEPS` steps, and a line says so.
-    Raises HybridError for less than two images for each process.
+    A batch that is larger becomes a quarter of the train set, so that an epoch has `STEPS` steps, and a line says so. Raises
+    HybridError if there are fewer than two images per process.
     """
     least = FEWEST * distributed.world()
     if images < least:
@@ -34,7 +34,7 @@ def clipped(config: Config, images: int) -> Config:
 
 
 def _clipped(config: Any, images: int, batch: int) -> tuple[Any, set[int]]:
-    """The config with its batches cut, and the sizes that were cut."""
+    """Return the config with smaller batches, and the sizes that were changed."""
     if isinstance(config, Training):
         return (replace(config, batch=batch), {config.batch}) if config.batch > images else (config, set())
     parts = {field.name: getattr(config, field.name) for field in fields(config)}

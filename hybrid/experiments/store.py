@@ -1,8 +1,8 @@
-"""What an experiment keeps of its methods: outcomes, arrays and histories, each under the key of what it depends on.
+"""The store of an experiment's results: outcomes, arrays and histories. A key identifies all that a result depends on.
 
-results/<profile>/<data set>/seed<n>/ holds <method>.json (an outcome), <name>.npz (arrays) and <method>-<stage>.jsonl (the
-history of a training). Whatever was kept under another key, or is damaged, is made anew. The first of several processes reads
-and writes.
+results/<profile>/<data set>/seed<n>/ has <method>.json (an outcome), <name>.npz (arrays) and <method>-<stage>.jsonl (the
+history of a training). A result that has another key or is damaged is made again. With several processes, only the first one
+reads and writes.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from hybrid.training.history import read_history
 
 @dataclass(frozen=True)
 class Key:
-    """What an outcome depends on, as plain values; `method` among them describes a config of this `kind`."""
+    """All that an outcome depends on, as plain values. Their `method` is the description of a config of this `kind`."""
 
     values: dict
     kind: type
 
     def matches(self, kept: dict, parts: Iterable[str] | None = None) -> bool:
-        """Whether a kept key, perhaps of an earlier version, has these values: all, or those of these parts."""
+        """Return whether a saved key, perhaps of an earlier version, has the same values: all of them, or those of `parts`."""
         return self.difference(kept, parts) is None
 
     def difference(self, kept: dict, parts: Iterable[str] | None = None) -> str | None:
-        """The first part in which a kept key has another value."""
+        """Return the first part in which a saved key differs."""
         kept = kept | {"method": as_json(updated(self.kind, kept.get("method", {})))}
         wanted = parts or kept.keys() | self.values.keys()
         return next((part for part in sorted(wanted) if kept.get(part) != self.values.get(part)), None)
 
 
 def key_of(key: dict, provenance: dict) -> dict:
-    """A kept key. In earlier versions the provenance alone told a published data set's SHA-256."""
+    """Return a saved key. In earlier versions only the provenance had the SHA-256 of a published data set."""
     return {"sha256": provenance.get("sha256"), **key}
 
 
 def is_outcome(kept: dict) -> None:
-    """Raises ValueError for values that are no outcome."""
+    """Raise ValueError if the values are not an outcome."""
     files.demand(kept, {"key": dict, "metrics": dict, "provenance": dict, "calibration": list})
     files.demand(kept["metrics"], dict.fromkeys(kept["metrics"], (int, float)))
     files.demand(kept["provenance"], {"seed": int, "device": str})
@@ -55,25 +55,26 @@ def is_outcome(kept: dict) -> None:
 
 
 def as_json(values: dict) -> dict:
-    """The values as they are read back from JSON: lists for tuples."""
+    """Return the values in the form in which JSON stores them, with lists instead of tuples."""
     return json.loads(json.dumps(values))
 
 
 class Store:
-    """The outcomes of one seed, in `folder`."""
+    """The outcomes for one seed, in `folder`."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def read(self, name: str) -> dict | None:
-        """The kept outcome of that name, whatever its key; None where there is none, or it is damaged."""
+        """Return the saved outcome of this name with any key, or None if it is missing or damaged."""
         kept = files.read_json(self.folder / f"{name}.json", is_outcome)
         return kept if kept is None else kept | {"key": key_of(kept["key"], kept["provenance"])}
 
     def outcome(self, name: str, key: Key) -> dict | None:
-        """The kept outcome of that key, with its `key` and `provenance`; None where there is none.
+        """Return the saved outcome with this key, with its `key` and `provenance`, or None if there is none.
 
-        One of another key is told, and so is one of other code or precision, which counts unless --strict refuses it.
+        A line reports an outcome with another key. A line also reports one from other code or another precision, which is used
+        unless --strict refuses it.
         """
 
         def read() -> dict | None:
@@ -89,7 +90,7 @@ class Store:
         return distributed.on_rank_zero(read)
 
     def keep_outcome(self, name: str, key: Key, outcome: dict) -> dict:
-        """Keep it, and return it with its key. Raises HybridError for a metric that is not finite."""
+        """Save the outcome, and return it with its key. Raises HybridError for a metric that is not finite."""
         files.check_finite(outcome["metrics"], name)
         kept = {"key": key.values, **outcome}
         files.write_json(self.folder / f"{name}.json", files.sealed(kept))
@@ -98,10 +99,9 @@ class Store:
     def arrays(
         self, name: str, key: Callable[[], Key], make: Callable[[], dict], provenance: Callable[[], dict], parts: Iterable[str]
     ) -> dict:
-        """Arrays kept under the key, these `parts` and perhaps others; where there are none, those that `make` gives, kept with
-        their provenance.
+        """Return the saved arrays with the key, which must include `parts`, or else save those from `make` with their provenance.
 
-        Making them may train something, and so change the key: it is asked for again.
+        `make` may train something and so change the key, so the key is computed again afterwards.
         """
         path = self.folder / f"{name}.npz"
         kept = files.load_arrays(path, (*parts, "key", "provenance"))
@@ -113,7 +113,7 @@ class Store:
         return kept
 
     def _are_of(self, kept: dict, key: Key, path: Path) -> bool:
-        """Whether kept arrays are of this key."""
+        """Return whether saved arrays have this key."""
         try:
             known, origin = (json.loads(str(kept[part])) for part in ("key", "provenance"))
             same = key.matches(key_of(known, origin))
@@ -128,16 +128,16 @@ class Store:
         return self.folder / f"{name}-{stage}.jsonl"
 
     def history(self, name: str, stage: str) -> list[dict]:
-        """A stage's history, as `read_history`."""
+        """Return a stage's history, like `read_history`."""
         return read_history(self.history_path(name, stage))
 
     def keep_histories(self, name: str, stages: Iterable[str], run: Path) -> None:
-        """Copy the histories of a run's stages, where they differ: a newer file would have the notebooks executed again."""
+        """Copy the histories of a run's stages if they differ. A newer file would make the notebooks run again."""
 
         def copy() -> None:
             for stage in stages:
                 source, kept = run / stage / "history.jsonl", self.history_path(name, stage)
-                if not read_history(source):  # of an earlier version's run, whose checkpoint does not hold it
+                if not read_history(source):  # a run of an earlier version, whose checkpoint does not contain the history
                     continue
                 content = source.read_bytes()
                 if _content(kept) != content:

@@ -1,1 +1,1 @@
-"""What the code runs on: precision, processes, compilation, files, and where a result comes from."""
+"""The machine: precision, processes, compilation, files, and the provenance of results."""

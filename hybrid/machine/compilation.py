@@ -41,8 +41,11 @@ def compile_networks(networks: list[nn.Module], device: torch.device) -> None:
 
 @contextlib.contextmanager
 def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
-    """The networks are compiled in here, on a GPU cuDNN tries which of its algorithms is the fastest, and afterwards all is as
-    it was: for a few batches of other shapes neither would pay. What the compiler cannot do runs as it is, with a warning."""
+    """Inside this context the networks are compiled, and on a GPU cuDNN searches for its fastest algorithms.
+
+    Afterwards both are undone, because they do not pay for a few batches of other shapes. If the compiler fails, the networks
+    run uncompiled, with a warning.
+    """
     benchmark, compiler = torch.backends.cudnn.benchmark, torch._dynamo.config
     suppress = compiler.suppress_errors
     torch.backends.cudnn.benchmark = benchmark or device.type == "cuda"

@@ -1,8 +1,8 @@
-"""Files that a kill or a full disk leaves whole, and that are looked at before they are believed.
+"""Write files so that a kill or a full disk cannot damage them, and check them before they are used.
 
-Every kind of file that is kept carries a digest: an .npz and a checkpoint the CRCs of their archive, JSON the SHA-256 of its
-values. A reader gives what a file holds, or None where there is none or it is damaged: that one is set aside, told in a line
-and made anew. Files from before there were digests are believed.
+Every saved file contains a digest: an .npz and a checkpoint have the CRCs of their archive, JSON has the SHA-256 of its values.
+A reader returns the content, or None if the file is missing or damaged. A damaged file is renamed, reported in a line, and made
+again. Files of versions without digests are accepted.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 
 def read_kept(path: Path, read: Callable[[BinaryIO], T]) -> T | None:
-    """What `read` makes of the file; None where there is none, or where `read` raises: then it is set aside as damaged.
+    """Return the result of `read` for the file, or None if there is no file. If `read` raises, set the file aside as damaged.
 
-    Raises HybridError where the file may be whole and cannot be read now: rights, a failing disk, short memory.
+    Raises HybridError if an intact file may be unreadable at present: permissions, a failing disk, too little memory.
     """
     try:
         with open(path, "rb") as file:
@@ -43,7 +43,7 @@ def read_kept(path: Path, read: Callable[[BinaryIO], T]) -> T | None:
     except HybridError:
         raise
     except Exception as error:
-        # A damaged archive can have its reader seek to nowhere; of short memory torch tells by a RuntimeError.
+        # A reader may seek to an invalid place in a damaged archive. If memory is short, torch raises a RuntimeError.
         of_machine = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
         if of_machine or isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise HybridError(f"{path} cannot be read ({error}): it is left as it is; mend that and run again") from error
@@ -52,7 +52,7 @@ def read_kept(path: Path, read: Callable[[BinaryIO], T]) -> T | None:
 
 
 def set_aside(path: Path, why: Exception | str) -> None:
-    """Rename a file that is damaged, or not what it should be, and say so in a line."""
+    """Rename a file that is damaged or has the wrong content, and log a line about it."""
     aside = path.with_name(f"{path.name}.damaged")
     reason = " ".join(str(why).split())[:200] or type(why).__name__
     try:
@@ -63,7 +63,7 @@ def set_aside(path: Path, why: Exception | str) -> None:
 
 
 def check_archive(file: BinaryIO) -> None:
-    """Raises where a zip archive's content does not have the CRCs that were written with it."""
+    """Raise an error if the content of a zip archive does not match its CRCs."""
     with zipfile.ZipFile(file) as archive:
         if (broken := archive.testzip()) is not None:
             raise ValueError(f"the CRC of {broken} is wrong")
@@ -71,7 +71,7 @@ def check_archive(file: BinaryIO) -> None:
 
 
 def read_json(path: Path, check: Callable[[Any], object] | None = None) -> Any:
-    """The named values of a JSON file, without their digest, or its list; `check` raises where they are not right.
+    """Return the named values of a JSON file without their digest, or its list. `check` raises ValueError for wrong values.
 
     See `read_kept`.
     """
@@ -90,7 +90,7 @@ def read_json(path: Path, check: Callable[[Any], object] | None = None) -> Any:
 
 
 def demand(values: dict, fields: Mapping[str, Any]) -> None:
-    """Raises ValueError where values lack one of these fields, or it is of another type."""
+    """Raise ValueError if a field is missing from the values or has another type."""
     if not isinstance(values, dict):
         raise ValueError(f"expected named values, found {type(values).__name__}")
     for name, kind in fields.items():
@@ -103,12 +103,12 @@ def write_json(path: Path, values: dict | list) -> None:
 
 
 def sealed(values: dict) -> dict:
-    """Values with their digest among them, for `write_json`."""
+    """Return the values with their digest added, for `write_json`."""
     return values | {"digest": digest(values)}
 
 
 def digest(values: dict) -> str:
-    """SHA-256 of plain values, as they are read back from JSON."""
+    """Return the SHA-256 of plain values, in the form in which JSON stores them."""
     return hashlib.sha256(json.dumps(json.loads(json.dumps(values)), sort_keys=True).encode()).hexdigest()
 
 
@@ -118,9 +118,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a temporary file beside `path`, then put it in its place. Raises HybridError where that fails.
+    """Let `write` fill a temporary file in the folder of `path`, then rename it to `path`. Raises HybridError if that fails.
 
-    Only the first of several processes does. What a kill in the middle of this left behind is removed by the next.
+    With several processes, only the first one writes. The next call removes the temporary file of a killed process.
     """
     if distributed.rank() > 0:
         return
@@ -142,7 +142,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove temporary files of `path` whose processes are no more. Another machine's are left."""
+    """Remove temporary files of `path` whose processes have ended. Those of other machines stay."""
     for left in path.parent.glob(f".{path.name.replace('[', '[[]')}.*"):
         number = left.name.rpartition(".")[2]
         if number.isdigit() and not _runs(int(number)):
@@ -163,7 +163,7 @@ def _runs(process: int) -> bool:
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an .npz, compressed, atomically. The same arrays give the same bytes."""
+    """Write a compressed .npz atomically. The same arrays give the same bytes."""
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:
@@ -173,7 +173,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def load_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray] | None:
-    """The arrays of an .npz that has these and perhaps others. See `read_kept`."""
+    """Return the arrays of an .npz, which must include these names. See `read_kept`."""
 
     def read(file: BinaryIO) -> dict[str, np.ndarray]:
         check_archive(file)
@@ -187,7 +187,7 @@ def load_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray] 
 
 
 def check_finite(values: dict[str, float], whose: str) -> None:
-    """Raises HybridError where a number is NaN or infinite."""
+    """Raise HybridError if a number is NaN or infinite."""
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
         raise HybridError(f"{whose}: {broken[0]} is {values[broken[0]]}, not finite: the model is broken, train it anew")
@@ -195,9 +195,9 @@ def check_finite(values: dict[str, float], whose: str) -> None:
 
 @contextlib.contextmanager
 def sole_use(folder: Path) -> Iterator[None]:
-    """Keeps other commands from training in `folder` meanwhile. Raises HybridError if one does already.
+    """Inside this context no other command can train in `folder`. Raises HybridError if one already does.
 
-    A kill ends it too, where the file system knows locks.
+    If the file system supports locks, a kill releases the lock.
     """
     lock = FileLock(folder / "lock")
 

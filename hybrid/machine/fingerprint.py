@@ -1,6 +1,6 @@
-"""What code a number depends on, so that it is told when that, or the precision, is another now.
+"""Fingerprints of the code that a number depends on, to report when the code or the precision has changed.
 
-A module's fingerprint is of its syntax: comments, docstrings and layout do not count.
+A module's fingerprint depends on its syntax only, not on comments, docstrings and layout.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from hybrid.machine import precision
 log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# What numbers come of. What reads and writes files, and what the values of a profile say already, is not among them.
+# The modules that numbers depend on. Modules that only read and write files do not count.
 COUNTING = ("data", "judging", "models", "model", "objectives", "training")
 OTHERS = ("data.identity", "data.digits", "training.checkpoint", "training.history", "training.progress")
 
-strict: ContextVar[bool] = ContextVar("strict", default=False)  # whether a difference is refused
-_told: set[str] = set()  # what has been said once, and need not be again
+strict: ContextVar[bool] = ContextVar("strict", default=False)  # whether to refuse a difference
+_told: set[str] = set()  # lines that were logged and need not be repeated
 
 
 @cache
 def modules(*roots: str) -> dict[str, str]:
-    """Fingerprints of modules, such as hybrid.models.nvae, and of those of this package that they import and that count."""
+    """Return the fingerprints of modules, such as hybrid.models.nvae, and of the modules that they import and that count."""
     found, waiting = {}, list(roots)
     while waiting:
         name = waiting.pop()
@@ -44,13 +44,13 @@ def modules(*roots: str) -> dict[str, str]:
 
 @cache
 def fingerprint(name: str) -> str | None:
-    """Eight hexadecimal digits of a module's syntax; None where there is no such module."""
+    """Return eight hexadecimal digits that identify a module's syntax, or None if there is no such module."""
     tree = _tree(name)
     return None if tree is None else hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
 
 
 def difference(origin: dict) -> str:
-    """What of a note, see `provenance`, is known not to be as it is here: code or precision, in words, else empty."""
+    """Say which of code and precision differ between a `provenance` and this process. Empty if no difference is known."""
     recorded, words = origin.get("modules"), []
     recorded = recorded if isinstance(recorded, dict) else {}
     if changed := [name for name, kept in recorded.items() if kept != fingerprint(f"hybrid.{name}")]:
@@ -62,15 +62,15 @@ def difference(origin: dict) -> str:
 
 
 def tell_difference(what: str, origin: dict) -> None:
-    """Say once that something kept comes of other code or precision. Raises HybridError for that where `strict` is set."""
+    """Log once that a saved result comes from other code or another precision. If `strict` is set, raise HybridError instead."""
     if words := difference(origin):
-        tell_once(f"{what} comes of {words}", "it is used; --strict refuses it, and moving it away has it made anew")
+        tell_once(f"{what} comes from {words}", "it is used; --strict refuses it, and if you move it away it is made again")
 
 
 def tell_once(fact: str, consequence: str) -> None:
-    """Log a line, once in a process. Raises HybridError instead where `strict` is set."""
+    """Log a line, once per process. If `strict` is set, raise HybridError instead."""
     if strict.get():
-        raise HybridError(f"{fact}: move it away to have it made anew, or go without --strict")
+        raise HybridError(f"{fact}: move it away so that it is made again, or omit --strict")
     note(f"{fact}: {consequence}")
 
 
@@ -87,7 +87,7 @@ def silent() -> Iterator[None]:
 
 
 def note(fact: str) -> None:
-    """Log a line, once in a process."""
+    """Log a line, once per process."""
     if fact not in _told:
         _told.add(fact)
         log.warning("%s", fact)
@@ -100,7 +100,7 @@ def _counts(name: str) -> bool:
 
 @cache
 def _tree(name: str) -> ast.Module | None:
-    """A module's syntax without docstrings; None where there is no such module, as of a package or a name in one."""
+    """Return a module's syntax without docstrings, or None for a package or another name that is not a module."""
     path = PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
     if not path.is_file():
         return None

@@ -35,7 +35,7 @@ def provenance(**details) -> dict:
 
 
 def summary(origin: dict, key: dict, source: str) -> dict:
-    """What a reader asks of a number or a picture first, of its provenance and the key of its outcome."""
+    """Return the most important facts about a number or figure, from its provenance and the key of its outcome."""
     profile = origin.get("profile")
     name = profile.get("name") if isinstance(profile, dict) else profile
     seed, dataset = origin.get("seed"), origin.get("dataset")

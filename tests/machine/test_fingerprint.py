@@ -47,7 +47,7 @@ def test_other_code_and_precision_are_told_once_or_refused(package, caplog):
     for _ in range(2):
         fingerprint.tell_difference("hybrid.json", {"precision": other})
     (line,) = caplog.messages
-    assert f"hybrid.json comes of another precision ({other}, here it is {origin['precision']})" in line
+    assert f"hybrid.json comes from another precision ({other}, here it is {origin['precision']})" in line
     token = fingerprint.strict.set(True)
     with pytest.raises(HybridError, match=r"models\.b changed .*go without --strict"):
         fingerprint.tell_difference("hybrid.json", origin)
