@@ -1,4 +1,4 @@
-"""Released weights: a trained hybrid in one file, in half precision, with all that it takes to build it and to check it."""
+"""Released weights: a trained hybrid in one file, in half precision, with everything for building and checking it."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ KEPT = "examples"  # their name beside the weights'
 
 
 def names() -> list[str]:
-    """The data sets that weights are released of."""
+    """Return the names of the data sets with released weights."""
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
 def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> HybridModel:
-    """The released hybrid, which samples by Hybrid+, in float32. Raises HybridError for a name that is not released."""
+    """Return the released hybrid, in float32; it samples with Hybrid+. Raises HybridError for a name that is not released."""
     tensors, known = _read(name)
     tensors.pop(KEPT, None)
     try:
-        # Only what is built: how it was trained may be told in fields that are no more.
+        # Only the networks' fields; those of the training may not exist any more.
         kept = known["config"]
         autoencoder = schema.restore(schema.Autoencoder, kept["representation"]["autoencoder"])
         semantic = SemanticPrior(schema.restore(schema.Semantic, kept["y"]), autoencoder)
@@ -54,7 +54,7 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
 
 
 def examples(name: str = "cifar10") -> Tensor:
-    """Test images that come with the weights, uint8 (16, 3, 32, 32). Raises HybridError for a name that is not released."""
+    """Return the test images that come with released weights, uint8 (16, 3, 32, 32). Raises HybridError for other names."""
     if name not in names():
         raise HybridError(
             f"{name!r} brings no images, only released weights do ({_choices()}): give some, such as a data set's name"
@@ -66,16 +66,16 @@ def examples(name: str = "cifar10") -> Tensor:
 
 
 def about(name: str = "cifar10") -> dict:
-    """What is known of the weights: `config`, `provenance`, `metrics`, and of the rounded weights `half_mse` (test set)
+    """Return facts about the weights: `config`, `provenance`, `metrics`, and for the rounded weights `half_mse` (test set)
     and `examples_mse`, in 1e-3."""
     return _read(name)[1]
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
-    """The trained hybrid in a run's folder, such as runs/demo/digits/hybrid/seed0, ready for use.
+    """Return the trained hybrid in a run's folder, such as runs/demo/digits/hybrid/seed0, ready for use.
 
-    It samples by Hybrid+ where that is trained beside it, in runs/demo/digits/hybridplus/seed0. Raises HybridError where there
-    is no hybrid, or a prior is of other weights' codes. A prior that is not trained to its end is left out.
+    It samples with Hybrid+ if that is trained too, in runs/demo/digits/hybridplus/seed0. Raises HybridError if there is no
+    hybrid, or if a prior was trained on the codes of other weights. An unfinished prior is left out.
     """
     path, device = Path(path).resolve(), torch.device(device)
     representation, config = load_stage(path / "representation", schema.Representation, Representation, device)
@@ -99,7 +99,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
 
 
 def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:
-    """The hybrid of a released name, such as cifar10, or of a run's folder. Raises HybridError where it is neither."""
+    """Return the hybrid for a released name, such as cifar10, or a run's folder. Raises HybridError if it is neither."""
     if str(run) in names():
         return pretrained(str(run), device)
     if not Path(run).is_dir():
@@ -119,9 +119,9 @@ def _read(name: str) -> tuple[dict[str, Tensor], dict]:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """A file of released weights: tensors, in float32, and what is known of them, as `about`.
+    """Return the content of a file of released weights: tensors, in float32, and the facts of `about`.
 
-    Raises HybridError for a file that is damaged, or not the one that SHA256SUMS beside it lists.
+    Raises HybridError if the file is damaged, or if its SHA-256 is not the one in SHA256SUMS.
     """
     if (digest := sums(path.parent).get(path.name)) is not None and digest != sha256(path):
         raise _damaged(path, f"its SHA-256 is not the one in {SUMS}")
@@ -139,30 +139,30 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """SHA-256 of the files of weights in a folder, by their names."""
+    """Return the SHA-256 of the weights' files in a folder, by name."""
     path = folder / SUMS
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {name: digest for digest, name in (line.split() for line in lines)}
 
 
 def sha256(path: Path) -> str:
-    """Of a file. Raises HybridError where it cannot be read."""
+    """Return the SHA-256 of a file. Raises HybridError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise HybridError(f"{path} cannot be read ({error}): see to its rights") from error
+        raise HybridError(f"{path} cannot be read ({error}): change its permissions") from error
 
 
 def _damaged(path: Path, why: Exception | str) -> HybridError:
     reason = " ".join(str(why).split())[:200]
-    return HybridError(f"{path} is damaged ({reason}): restore it, as with git checkout")
+    return HybridError(f"{path} is damaged ({reason}): restore it, for example with git checkout")
 
 
 def load_stage(
     folder: Path, kind: type, build: Callable, device: torch.device, encoder: str | None = None
 ) -> tuple[Trainable | None, Any]:
-    """A stage that is trained to its end, and its config; None twice where there is none."""
+    """Return the model of a finished stage and its config, or None and None if there is none."""
     state = checkpoint.load(folder / "checkpoint.pt")
     if state is None or state["step"] < state["steps"]:
         return None, None

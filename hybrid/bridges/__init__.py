@@ -1,1 +1,1 @@
-"""Ways to other libraries: huggingface_hub's models, diffusers' schedulers. Both are extras."""
+"""Connections to other libraries: models on the Hugging Face Hub, schedulers of diffusers. Both are extras."""

@@ -1,10 +1,10 @@
-"""A hybrid in a folder as huggingface_hub keeps models: model.safetensors, config.json, and README.md, the model card.
+"""Save a hybrid to a folder in the format of huggingface_hub: model.safetensors, config.json and a model card, README.md.
 
     hybrid.save_pretrained(model, "my-hybrid")
     hybrid.push_to_hub(model, "me/my-hybrid")
     model = hybrid.from_pretrained("me/my-hybrid")  # or a folder
 
-Only the network needs the extra: pip install 'hybrid-mi[hub]'.
+Only uploads and downloads need the extra: pip install 'hybrid-mi[hub]'.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
 from hybrid.profiles import schema
 
-FORMAT = 1  # goes up when older versions cannot read what is written
+FORMAT = 1  # increase it when older versions cannot read the new files
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
 def save_pretrained(model: HybridModel, folder: str | Path, name: str = "") -> Path:
-    """Write the model to `folder`, in float32, with a card that calls it `name` (the folder's), and return the folder."""
+    """Write the model to `folder`, in float32, with a model card, and return the folder. `name` (default: the folder's) is
+    the title of the card."""
     folder = Path(folder).expanduser()
     name = name or folder.resolve().name
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
@@ -44,9 +45,9 @@ def save_pretrained(model: HybridModel, folder: str | Path, name: str = "") -> P
 def from_pretrained(
     source: str | Path, device: torch.device | str = "cpu", revision: str | None = None, token: str | None = None
 ) -> HybridModel:
-    """The model in a folder that `save_pretrained` wrote, or in a repository of huggingface_hub, such as me/my-hybrid.
+    """Return the model in a folder that `save_pretrained` wrote, or in a repository of huggingface_hub, such as me/my-hybrid.
 
-    `revision` (a branch, tag or commit) and `token` are huggingface_hub's. Raises HybridError where there is no such model.
+    `revision` (a branch, tag or commit) and `token` go to huggingface_hub. Raises HybridError if there is no such model.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -54,7 +55,7 @@ def from_pretrained(
         try:
             files = [WEIGHTS, CONFIG]
             folder = Path(hub.snapshot_download(str(source), revision=revision, token=token, allow_patterns=files))
-        except Exception as error:  # of many kinds: no such repository, no network, no rights
+        except Exception as error:  # many kinds: no such repository, no network, no permission
             raise HybridError(
                 f"{str(source)!r} is neither a folder nor a repository that can be read ({_line(error)}): give one or the other"
             ) from None
@@ -72,9 +73,9 @@ def from_pretrained(
 
 
 def push_to_hub(model: HybridModel, repository: str, private: bool | None = None, token: str | None = None) -> str:
-    """Write the model to a repository of huggingface_hub, such as me/my-hybrid, making it if need be; return its address.
+    """Write the model to a repository of huggingface_hub, such as me/my-hybrid, and create it if necessary; return its address.
 
-    `private` and `token` are huggingface_hub's. Raises HybridError where it could not be written.
+    `private` and `token` go to huggingface_hub. Raises HybridError if the upload fails.
     """
     api = _hub().HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +88,7 @@ def push_to_hub(model: HybridModel, repository: str, private: bool | None = None
 
 
 def _config(model: HybridModel) -> dict:
-    """What it takes to build the model again, as plain values."""
+    """Return all settings for building the model again, as plain values."""
     config = {"autoencoder": schema.describe(model.encoder.config)}
     if isinstance(model.prior, LatentDDIM):
         config["prior"] = schema.describe(model.prior.config)

@@ -1,11 +1,11 @@
-"""The hybrid's DDIM on z under the schedulers of diffusers: pip install 'hybrid-mi[diffusers]'.
+"""Use the hybrid's DDIM on z with the schedulers of diffusers: pip install 'hybrid-mi[diffusers]'.
 
     from diffusers import DPMSolverMultistepScheduler
     from hybrid.bridges import schedulers
 
     images = schedulers.sample(model, schedulers.scheduler(model, DPMSolverMultistepScheduler), count=16, steps=20)
 
-diffusers counts times from 0 to T - 1 where this package has 1 to T.
+In diffusers, times run from 0 to T - 1; in this package, from 1 to T.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from hybrid.models.latent_ddim import LatentDDIM
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
-PREDICTIONS = {"noise": "epsilon", "v": "v_prediction"}  # what nets give, in diffusers' words
+PREDICTIONS = {"noise": "epsilon", "v": "v_prediction"}  # `predict` -> diffusers' name for it
 
 
 def scheduler(model: HybridModel, kind: Any = None, **options) -> SchedulerMixin:
-    """A scheduler with the noise levels that the model's DDIM was trained on: diffusers' DDIMScheduler, or another `kind`.
+    """Return a scheduler with the noise levels of the model's DDIM: diffusers' DDIMScheduler, or another `kind`.
 
-    `options` take the place of this one's. Raises HybridError where the model has no DDIM on z.
+    `options` replace the default ones. Raises HybridError if the model has no DDIM on z.
     """
     prior, DDIMScheduler = _prior(model), _diffusers().DDIMScheduler
     config = prior.config
@@ -54,7 +54,7 @@ def scheduler(model: HybridModel, kind: Any = None, **options) -> SchedulerMixin
 
 
 def sample(model: HybridModel, scheduler: SchedulerMixin, count: int, steps: int = 50, seed: int = 0) -> Tensor:
-    """`count` new images (N, 3, 32, 32) in [0, 1], from the noise of `model.sample` with this seed, by diffusers' steps."""
+    """Sample new images (count, 3, 32, 32) in [0, 1] with diffusers' steps, from the same noise as `model.sample`."""
     noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
     scheduler.set_timesteps(steps)
     return model.decode(codes(model, scheduler, noise))
@@ -62,10 +62,10 @@ def sample(model: HybridModel, scheduler: SchedulerMixin, count: int, steps: int
 
 @torch.no_grad()
 def codes(model: HybridModel, scheduler: SchedulerMixin, noise: Tensor) -> Tensor:
-    """z (N, 6, 16, 16) from noise of that shape, along the `timesteps` that the scheduler has been set to."""
+    """Sample z from noise (N, 6, 16, 16) along the scheduler's current `timesteps`."""
     prior = _prior(model)
     x = noise.to(model.device)
-    # As Diffusion's own steps: the noise is taken from the clipped x_0.
+    # Like Diffusion's own steps: compute the noise from the clipped x_0.
     options = {"use_clipped_model_output": True, "return_dict": False}
     options = {name: value for name, value in options.items() if name in inspect.signature(scheduler.step).parameters}
     with autocast(x.device), float32(x.device) if prior.config.predict == "noise" else nullcontext():

@@ -1,15 +1,15 @@
-"""Random views, which the contrastive bound compares: every image of a batch gets its own, in one pass over the batch.
+"""Random views for the contrastive bound. Every image of a batch has its own random parameters, in one pass over the batch.
 
-The recipe is that of Chen et al. (2020) without blur, as MoCo-v2 and D2C use it: a random resized crop, a flip, colour
-jitter, grey. Every operation is torchvision's on float images. torchvision itself draws one set of parameters for a
-whole batch, which the images of a batch must not share.
+The recipe is that of Chen et al. (2020) without blur, as in MoCo-v2 and D2C: a random resized crop, a flip, colour jitter,
+grey. Every operation is the same as torchvision's on float images. torchvision itself uses one set of random parameters for a
+whole batch, which is wrong for contrastive views.
 
-One liberty is taken: the jitter keeps one order (brightness, contrast, saturation, hue), where torchvision shuffles.
-The order matters only through clamping to [0, 1] and through how hue shifts grey: on CIFAR-10 a pixel that jitter moves
-by .115 on average is moved by .006 through another order of the same factors.
+There is one difference: the jitter has a constant order (brightness, contrast, saturation, hue), while torchvision's order is
+random. The order has an effect only through clamping to [0, 1] and through the effect of hue on grey: on CIFAR-10 the jitter
+changes a pixel by .115 on average, and another order of the same factors by .006.
 
-All chance of these lies in `draw`, from the device's global generator, and all arithmetic in `apply`. What few ask for (blur,
-solarisation, sharpness) comes after, with draws of its own. Nothing waits for the device.
+`draw` draws all random numbers, from the device's global generator, and `apply` does all arithmetic. The optional operations
+(blur, solarisation, sharpness) come afterwards, with their own random numbers. Nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from hybrid.machine import distributed
 from hybrid.profiles.schema import Augmentation
 
 ASPECT = 4 / 3  # a crop's width over its height lies in [1 / ASPECT, ASPECT]
-TRIES = 10  # boxes drawn for a crop, of which the first that fits into the image is taken
+TRIES = 10  # boxes drawn for a crop; the first one that fits into the image is used
 
 
 class Draw(NamedTuple):
-    """What was drawn for N images: one value each, shape (N,)."""
+    """The random parameters of N images: one value each, shape (N,)."""
 
     top: Tensor  # the crop's box in whole pixels, kept as float32
     left: Tensor
@@ -45,7 +45,7 @@ class Draw(NamedTuple):
 
 
 def augment(images: Tensor, config: Augmentation) -> Tensor:
-    """One random view of each image.
+    """Return a random view of each image.
 
     images: (N, 3, H, W), uint8 or floating point in [0, 1], on any device. Returns float32 in [0, 1], contiguous, on the same
     device, of `config.size` pixels' height and width. Raises HybridError for anything else.
@@ -61,9 +61,9 @@ def augment(images: Tensor, config: Augmentation) -> Tensor:
 
 
 def draw(n: int, size: tuple[int, int], config: Augmentation, device: torch.device | str) -> Draw:
-    """Parameters of `n` views of images of `size` (height, width), from the device's global generator.
+    """Draw the parameters of `n` views for images of `size` (height, width), from the device's global generator.
 
-    Several processes, seeded alike, each draw for the images of all and take their own.
+    Several processes have the same seed; each draws for the images of all, and keeps the parameters of its own images.
     """
     chance = distributed.shard(torch.rand(2 * TRIES + 9, n * distributed.world(), device=device), dim=1)
     place, (u_flip, u_jitter, u_grey), factors = chance.split((2 * TRIES + 2, 3, 4))
@@ -86,14 +86,14 @@ def draw(n: int, size: tuple[int, int], config: Augmentation, device: torch.devi
 
 
 def apply(images: Tensor, draw: Draw, size: int) -> Tensor:
-    """The views that `draw` describes, of images as in `augment`, at `size` x `size`; deterministic."""
+    """Return the views with these parameters, for images as in `augment`, at `size` x `size`; deterministic."""
     views = _crop_and_flip(images, draw, size)
     views = _hue(_brightness_contrast_saturation(views, draw), draw.hue)
     return views.lerp_(_grey(views), _each(draw.grey.float()))
 
 
 def _strengthen(views: Tensor, config: Augmentation) -> Tensor:
-    """Sharpness, solarisation and blur, in this order, of those views (N, 3, S, S) that chance chooses for each."""
+    """Apply sharpness, solarisation and blur, in this order, each to randomly chosen views (N, 3, S, S)."""
     n = len(views)
     chance = distributed.shard(torch.rand(5, n * distributed.world(), device=views.device), dim=1)
     u_sharpness, u_solarise, u_blur, factor, sigma = chance
@@ -108,14 +108,14 @@ def _strengthen(views: Tensor, config: Augmentation) -> Tensor:
 
 
 def sharpen(views: Tensor, factor: Tensor) -> Tensor:
-    """torchvision's `adjust_sharpness` by a factor (N,) each: the outer pixels stay as they are."""
+    """Apply torchvision's `adjust_sharpness` with factors (N,). The outer pixels do not change."""
     soft = (9 * F.avg_pool2d(views, 3, 1) + 4 * views[:, :, 1:-1, 1:-1]) / 13
     soft = F.pad(soft - views[:, :, 1:-1, 1:-1], (1, 1, 1, 1))
     return (views + (1 - _each(factor)) * soft).clamp_(0, 1)
 
 
 def blur(views: Tensor, sigma: Tensor) -> Tensor:
-    """A Gaussian blur by a deviation (N,) in pixels each; at the edges the weights of what lies inside make up 1."""
+    """Apply a Gaussian blur with standard deviations (N,) in pixels. At the edges, the weights of the inner pixels sum to 1."""
     place = torch.arange(views.shape[-1], device=views.device)
     weights = torch.exp(-((place - place[:, None]) ** 2) / (2 * sigma[:, None, None] ** 2))  # N x S x S
     weights = (weights / weights.sum(2, keepdim=True)).unsqueeze(1)
@@ -124,10 +124,10 @@ def blur(views: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _box(chance: Tensor, size: tuple[int, int], smallest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(top, left, height, width) by the rule of torchvision's RandomResizedCrop, from uniform (2 TRIES + 2, N).
+    """Return (top, left, height, width) by the rule of torchvision's RandomResizedCrop, from uniform numbers (2 TRIES + 2, N).
 
-    A box has a share of the image's area in [smallest, 1] and log-uniform aspect. torchvision tries until one fits, at
-    most ten times; here the ten are drawn at once. If none fits, the largest central box of an allowed aspect is taken.
+    A box has a share of the image's area in [smallest, 1] and a log-uniform aspect ratio. torchvision tries up to ten boxes
+    until one fits; here all ten are drawn at once. If none fits, the result is the largest central box with an allowed aspect.
     """
     full_height, full_width = size
     area = full_height * full_width * (smallest + (1 - smallest) * chance[:TRIES])  # TRIES x N
@@ -147,10 +147,10 @@ def _box(chance: Tensor, size: tuple[int, int], smallest: float) -> tuple[Tensor
 
 
 def _crop_and_flip(images: Tensor, draw: Draw, size: int) -> Tensor:
-    """The boxes, flipped and resized to `size` x `size` in one bilinear resampling; uint8 becomes [0, 1].
+    """Crop, flip and resize to `size` x `size` in one bilinear resampling; uint8 becomes [0, 1].
 
-    Where a crop is larger than the view nothing is smoothed first, as torchvision's antialiasing would: at the sizes of use
-    a view has at least three pixels for four of the crop's.
+    A crop that is larger than the view is not smoothed first, unlike torchvision's antialiasing. At the sizes used here, a view
+    has at least three pixels for every four of the crop.
     """
     pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
     if images.dtype == torch.uint8:
@@ -158,10 +158,10 @@ def _crop_and_flip(images: Tensor, draw: Draw, size: int) -> Tensor:
     n, _, height, width = images.shape
 
     def positions(start: Tensor, extent: Tensor, full: int) -> Tensor:
-        """Where the samples along an axis lie, N x full, in grid_sample's units: -1 and 1 are the image's edges."""
+        """Return the samples' positions along an axis, N x full, in grid_sample's units: -1 and 1 are the image's edges."""
         centre, half = (2 * start + extent) / full - 1, extent / full
         unit = torch.arange(1 - size, size, 2, device=images.device) / size
-        # Beyond the centres of the box's outer pixels their values are repeated: what lies outside the box stays out.
+        # Beyond the centres of the box's outer pixels their values are repeated, so pixels outside the box have no effect.
         return centre[:, None] + (half[:, None] * unit).clamp(-(half - 1 / full)[:, None], (half - 1 / full)[:, None])
 
     x = positions(draw.left, draw.width, width)
@@ -169,12 +169,12 @@ def _crop_and_flip(images: Tensor, draw: Draw, size: int) -> Tensor:
     y = positions(draw.top, draw.height, height)
     # Stored as two planes, which grid_sample reads twice as fast as pairs.
     grid = torch.stack((x[:, None].expand(n, size, size), y[:, :, None].expand(n, size, size)), 1)
-    # No sample lies outside the image, so what it is padded with does not matter; MPS does not know the border's values.
+    # No sample is outside the image, so the padding does not matter; MPS does not support border padding.
     return F.grid_sample(pixels, grid.permute(0, 2, 3, 1), align_corners=False)
 
 
 def _brightness_contrast_saturation(views: Tensor, draw: Draw) -> Tensor:
-    """Blends with black, with the mean of the image's grey and with its grey, each clamped to [0, 1]; in place."""
+    """Blend with black, with the mean of the grey image and with the grey image, each clamped to [0, 1]; in place."""
     views.mul_(_each(draw.brightness)).clamp_(0, 1)
     mean = _grey(views.mean((2, 3), keepdim=True))  # N x 1 x 1 x 1; grey is linear, so this is the mean of the grey
     contrast, saturation = _each(draw.contrast), _each(draw.saturation)
@@ -184,7 +184,7 @@ def _brightness_contrast_saturation(views: Tensor, draw: Draw) -> Tensor:
 
 
 def _hue(views: Tensor, turns: Tensor) -> Tensor:
-    """Turns the hue, with value and saturation of HSV kept: `adjust_hue` without its case distinctions.
+    """Rotate the hue and keep value and saturation of HSV: `adjust_hue` without its case distinctions.
 
     Let V be a pixel's largest channel, C its chroma V - min, and h its hue in sixths of a turn, 0 at red. A channel
     whose primary lies at h0 (0, 2, 4) is a tent of the distance d between h and h0 on the circle:
@@ -204,11 +204,11 @@ def _hue(views: Tensor, turns: Tensor) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
-    """Luma (ITU-R 601-2) of (N, 3, H, W) as (N, 1, H, W), with torchvision's weights."""
+    """Return the luma (ITU-R 601-2) of (N, 3, H, W) as (N, 1, H, W), with torchvision's weights."""
     r, g, b = images.unbind(1)
     return (0.2989 * r).add_(g, alpha=0.587).add_(b, alpha=0.114).unsqueeze(1)
 
 
 def _each(values: Tensor) -> Tensor:
-    """(N,) as (N, 1, 1, 1), to act on each image."""
+    """Reshape (N,) to (N, 1, 1, 1), with a value for each image."""
     return values.view(-1, 1, 1, 1)

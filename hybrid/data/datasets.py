@@ -1,8 +1,8 @@
-"""Data sets: uint8 images (N, 3, 32, 32) and labels, in two splits, from wherever they come.
+"""Data sets: uint8 images (N, 3, 32, 32) and labels, in two splits.
 
-Embedded digits, CIFAR-10 and CIFAR-100 (Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009), any
-`.npz` with the array names of MedMNIST, any folder of images, by class or not. Other sizes become 32 x 32 as `pictures` says,
-and grey becomes RGB.
+They are the embedded digits, CIFAR-10 and CIFAR-100 (Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*,
+2009), any `.npz` with the array names of MedMNIST, and any folder of images, with or without classes. Images of other sizes
+become 32 x 32 (see `pictures`), and grey images become RGB.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # torchvision's names
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 FILES = "a path to an .npz file, or a path to a folder of images"
 UNLABELLED = ("image",)  # the class names of a data set without classes
-HELD_OUT = 0.2  # share of a folder's images that is the test set, where the folder has none
-STALLED = 30  # seconds without an answer after which a download has failed
+HELD_OUT = 0.2  # share of a folder's images for the test set, if the folder has no test set
+STALLED = 30  # seconds without data after which a download fails
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
-    """Images and labels of two splits, all on one device."""
+    """Images and labels of two splits, all on the same device."""
 
-    name: str  # as in the names of folders
+    name: str  # as in folder names
     train_images: Tensor  # uint8 (N, 3, 32, 32)
     train_labels: Tensor  # int64 (N,), each of 0..classes-1
     test_images: Tensor  # uint8 (M, 3, 32, 32)
     test_labels: Tensor  # int64 (M,), each of 0..classes-1
     class_names: tuple[str, ...]
-    # int64 (N,), what each train image was made from, where several are made from one: parts of the train set share none.
+    # int64 (N,): images with the same value were made from the same source and stay together when the train set is split.
     train_sources: Tensor | None = None
 
     @property
     def classes(self) -> int:
-        """How many; 1 where the images have no labels, which are then all 0."""
+        """The number of classes. It is 1 if the images have no labels; then all labels are 0."""
         return len(self.class_names)
 
     @property
     def labelled(self) -> bool:
-        """Whether there are classes to tell apart."""
+        """Whether there are classes."""
         return self.classes > 1
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class ImageSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Hexadecimal digest of the four arrays with their names, types and shapes; the same on every device."""
+        """The hexadecimal digest of the four arrays with their names, types and shapes; the same on every device."""
         digest = hashlib.sha256()
         for name in ARRAYS:
             array = getattr(self, name).cpu().contiguous().numpy()
@@ -80,15 +80,15 @@ class ImageSet:
         return replace(self, **{name: getattr(self, name).to(device) for name in ARRAYS})
 
     def first(self, count: int) -> ImageSet:
-        """The first `count` images of each split, or all where there are fewer."""
+        """Return the first `count` images of each split, or all if there are fewer."""
         sources = None if self.train_sources is None else self.train_sources[:count]
         return replace(self, **{name: getattr(self, name)[:count] for name in ARRAYS}, train_sources=sources)
 
 
 def split(count: int, share: float, seed: int, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Places of `count` examples in two random parts, the first of this share of them.
+    """Split the indices of `count` examples randomly into two parts, the first with this share of them.
 
-    No source is in both parts, where several examples are of one: `sources` (count,). Left out, each is of its own.
+    Examples with the same value in `sources` (count,) are in the same part. By default all examples are independent.
     """
     sources = torch.arange(count) if sources is None else sources.unique(return_inverse=True)[1]
     order = torch.randperm(int(sources.max()) + 1, generator=torch.Generator().manual_seed(seed))
@@ -98,14 +98,13 @@ def split(count: int, share: float, seed: int, sources: Tensor | None = None) ->
 
 
 def load(name: str | Path, root: Path | None = None) -> ImageSet:
-    """The data set called `name`, on the CPU: `digits`, `cifar10`, `cifar100`, or a path to an .npz file or a folder.
+    """Load the data set `name` on the CPU: `digits`, `cifar10`, `cifar100`, or a path to an .npz file or a folder.
 
-    CIFAR is read from `root/<name>.npz` where there is one, else by torchvision from `root`, downloaded and checked if
-    need be; `root` left out is `paths.data()`. A folder has train/ and test/, or a fifth of its images is held out as the test
-    set; the folders in these, two or more, are the classes, and without them the images have no labels. An .npz holds
-    train_images, train_labels, test_images, test_labels and perhaps class_names: uint8 images (N, H, W), (N, H, W, 1) or
-    (N, H, W, 3), whole-numbered labels (N,) or (N, 1) from 0 on. Raises HybridError for whatever cannot be used, and for a
-    download that failed.
+    CIFAR is read from `root/<name>.npz` if that exists; otherwise torchvision reads it from `root`, and downloads and checks it
+    if necessary. `root` is `paths.data()` by default. A folder has train/ and test/, or else a fifth of its images is held out
+    as the test set. Two or more folders in them are the classes; otherwise the images have no labels. An .npz has train_images,
+    train_labels, test_images, test_labels and optionally class_names: uint8 images (N, H, W), (N, H, W, 1) or (N, H, W, 3), and
+    integer labels (N,) or (N, 1) from 0 on. Raises HybridError for unusable data and for a failed download.
     """
     name, root = str(name), paths.data() if root is None else root
     if name in NAMED:
@@ -119,12 +118,12 @@ def load(name: str | Path, root: Path | None = None) -> ImageSet:
 
 
 def slug(name: str) -> str:
-    """What folders of runs and results call the data set `name`: the name, or the path's last part without .npz."""
+    """Return the name of a data set for folders of runs and results: the name, or the path's last part without .npz."""
     return name if name in NAMED else Path(name).expanduser().resolve().name.removesuffix(".npz")
 
 
 def describe(images: ImageSet) -> dict:
-    """Counts, classes, the train set's mean and standard deviation per channel on [0, 1], and the SHA-256."""
+    """Return counts, classes, the train set's mean and standard deviation per channel on [0, 1], and the SHA-256."""
     level = torch.arange(256, dtype=torch.float64, device=images.train_images.device) / 255
     counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.train_images.unbind(1)])  # (3, 256)
     share = counts / counts.sum(1, keepdim=True, dtype=torch.float64)
@@ -154,19 +153,19 @@ def _cifar(name: str, root: Path) -> ImageSet:
     return _from_npz(name, brought) if brought.exists() else _from_torchvision(name, root)
 
 
-# The data sets whose names say what is in them: how each is loaded, given the folder of data.
+# The data sets whose names identify their content: functions that load them, given the folder of data.
 NAMED: dict[str, Callable[[Path], ImageSet]] = {"digits": _digits, **{name: partial(_cifar, name) for name in CIFAR}}
 
 
 def _from_torchvision(name: str, root: Path) -> ImageSet:
-    from torchvision import datasets  # slow to import, and seldom needed
+    from torchvision import datasets  # slow to import, and rarely needed
     from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
     kind = getattr(datasets, CIFAR[name])
     try:
         with quiet_download():
-            # torchvision takes whole batches for a whole archive and would never mend metadata that an interrupted
-            # extraction left out.
+            # If all batches are there, torchvision takes the archive for complete, and never restores metadata that an
+            # interrupted extraction left out.
             if not check_integrity(root / kind.base_folder / kind.meta["filename"], kind.meta["md5"]):
                 download_and_extract_archive(kind.url, root, filename=kind.filename, md5=kind.tgz_md5)
             train, test = kind(root, train=True, download=True), kind(root, train=False)
@@ -191,7 +190,7 @@ def _from_npz(name: str, path: Path) -> ImageSet:
 
 
 def read_npz(path: Path, wanted: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz, those that are `wanted`, without anything pickled. Raises HybridError where it cannot be read."""
+    """Return the `wanted` arrays of an .npz, without unpickling. Raises HybridError if it cannot be read."""
     expected = f"expected an .npz with {', '.join(ARRAYS)}"
     if not path.is_file():
         raise HybridError(f"{path} is not there: {expected}")
@@ -203,7 +202,7 @@ def read_npz(path: Path, wanted: tuple[str, ...] | None = None) -> dict[str, np.
 
 
 def _from_folder(name: str, path: Path) -> ImageSet:
-    """train/ and test/, each of pictures or of a folder of them per class; or just that, a part of which is held out."""
+    """Load a folder with train/ and test/, or one without them, from which a part is held out; each with or without classes."""
     found = pictures.find(path)
     parts: dict[str, list[Path]] = {"train": [], "test": []}
     left_out = dict(found.left_out)
@@ -245,7 +244,7 @@ def _from_folder(name: str, path: Path) -> ImageSet:
 
 
 def _classes(files: list[Path], folder: Path) -> tuple[str, ...]:
-    """The folders that the files lie in, sorted; none where there is one alone, or a file lies beside them."""
+    """Return the folders of the files, sorted; none if there is only one, or if there are files next to the folders."""
     first = {file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files}
     if "" in first and len(first) > 1:
         beside = sum(file.parent == folder for file in files)
@@ -254,12 +253,12 @@ def _classes(files: list[Path], folder: Path) -> tuple[str, ...]:
 
 
 def _labels(files: Sequence[Path], folder: Path, classes: tuple[str, ...]) -> np.ndarray:
-    """int64 (N,): the class that each file lies in, 0 where there are none."""
+    """Return the class of each file, int64 (N,), or zeros if there are no classes."""
     return np.array([classes.index(file.relative_to(folder).parts[0]) if classes else 0 for file in files], np.int64)
 
 
 def _held_out(labels: np.ndarray, classes: tuple[str, ...], path: Path) -> np.ndarray:
-    """Which of the images are the test set: HELD_OUT of each class, drawn by chance, always the same ones."""
+    """Return which images are the test set: a random share HELD_OUT of each class, the same in every call."""
     held = np.zeros(len(labels), bool)
     for label, name in enumerate(classes or ("",)):
         places = np.flatnonzero(labels == label)
@@ -271,7 +270,7 @@ def _held_out(labels: np.ndarray, classes: tuple[str, ...], path: Path) -> np.nd
 
 
 def _image_set(name: str, source: str, arrays: dict[str, np.ndarray], class_names: tuple[str, ...] | None) -> ImageSet:
-    """Checks the four arrays, laid out as in an .npz, and turns them into an ImageSet."""
+    """Check four arrays with the layout of an .npz, and convert them to an ImageSet."""
     tensors = {}
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -306,7 +305,7 @@ def _image_set(name: str, source: str, arrays: dict[str, np.ndarray], class_name
 
 
 def squared(images: np.ndarray) -> Tensor:
-    """uint8 (N, 3, 32, 32) of uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3): the middle squares, as `pictures` says."""
+    """Resize the middle squares (see `pictures`): uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3) -> uint8 (N, 3, 32, 32)."""
     height, width = images.shape[1:3]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -315,7 +314,7 @@ def squared(images: np.ndarray) -> Tensor:
     if side != SIDE:
         parts = [
             F.interpolate(part.float(), (SIDE, SIDE), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-            for part in x.split(256)  # as floats, large images would fill the memory
+            for part in x.split(256)  # large images, as floats, would fill the memory
         ]
         x = torch.cat(parts)
     return x.expand(-1, 3, -1, -1).contiguous()
@@ -323,7 +322,7 @@ def squared(images: np.ndarray) -> Tensor:
 
 @contextlib.contextmanager
 def quiet_download() -> Iterator[None]:
-    """Keeps a download's progress off the terminal, and the download from waiting for ever."""
+    """Inside this context a download prints no progress and does not wait forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED)
     try:

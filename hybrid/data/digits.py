@@ -1,14 +1,13 @@
-"""The embedded data set: handwritten digits, each drawn in its own two colours and textures, 32x32 RGB.
+"""The embedded data set: handwritten digits, each drawn with its own two colours and textures, 32x32 RGB.
 
-What it is: the 1,797 8x8 digits that scikit-learn carries (Alpaydin & Kaynak, *Optical Recognition of Handwritten
-Digits*, 1998), enlarged to smooth strokes, moved and scaled a little, and painted in a random ink on a random paper,
-light on dark as often as dark on light, both textured. Colour, texture and polarity are drawn without looking at the
-class, so what tells the digits apart is shape alone, and a linear classifier of the raw pixels stays near chance. It
-needs no download and a small network learns it within a minute.
+It has the 1,797 8x8 digits of scikit-learn (Alpaydin & Kaynak, *Optical Recognition of Handwritten Digits*, 1998), enlarged to
+smooth strokes, moved and scaled a little, and painted with a random ink on a random paper, both textured, light on dark as
+often as dark on light. Colour, texture and polarity do not depend on the class, so only the shape distinguishes the digits, and
+a linear classifier of the raw pixels is hardly better than chance. It needs no download, and a small network learns it within
+a minute.
 
-What it is not: a benchmark. No paper reports figures on it; figures made with it show that the code works and how the
-methods differ on an easy problem, and say nothing of CIFAR-10. Four drawings of a digit are not four digits: the test
-split has 359 glyphs.
+It is not a benchmark. No paper has results on it. Results on it show that the code works and how the methods differ on an easy
+problem, but nothing about CIFAR-10. Four drawings of a digit are not four digits: the test split has 359 glyphs.
 
 Everything is computed in float64 from raw PCG64 doubles and rounded once, so the images are the same on any machine.
 """
@@ -19,42 +18,42 @@ from torch import Tensor
 
 SEED = 2021
 SIDE = 32  # pixels
-TEST_SHARE = 0.2  # of the glyphs of each class
-RENDERINGS = 4  # drawings of each glyph, in either split
-GLYPH_SIZE = (26.0, 29.0)  # pixels that the 8 cells of a glyph span
-GLYPH_SHIFT = 1.0  # pixels, either way
-DARK, LIGHT = (0.12, 0.36), (0.64, 0.88)  # luma of the two colours, [0, 1]; which of them is the ink is a coin's toss
-COLOURFULNESS = (0.3, 0.9)  # share of the most chroma that the colour's luma leaves room for
+TEST_SHARE = 0.2  # share of the glyphs of each class in the test split
+RENDERINGS = 4  # drawings of each glyph, in both splits
+GLYPH_SIZE = (26.0, 29.0)  # size of a glyph's 8 cells together, in pixels
+GLYPH_SHIFT = 1.0  # largest shift in each direction, in pixels
+DARK, LIGHT = (0.12, 0.36), (0.64, 0.88)  # luma of the two colours, [0, 1]; either is the ink with probability 1/2
+COLOURFULNESS = (0.3, 0.9)  # chroma, relative to the largest possible for the colour's luma
 WAVES = 5  # plane waves in a cloud
-PERIOD = (6.0, 14.0)  # pixels, of gratings and checks
+PERIOD = (6.0, 14.0)  # period of gratings and checks, in pixels
 CLOUD_PERIOD = (12.0, 40.0)  # pixels
-PAPER_AMPLITUDE, INK_AMPLITUDE = (0.03, 0.11), (0.0, 0.06)  # of the texture, in the units of the colours
+PAPER_AMPLITUDE, INK_AMPLITUDE = (0.03, 0.11), (0.0, 0.06)  # amplitude of the texture, in the units of the colours
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def load_digits_rgb() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Train images, train labels, test images, test labels: uint8 (N, 3, 32, 32) and int64 (N,).
+    """Return train images, train labels, test images, test labels: uint8 (N, 3, 32, 32) and int64 (N,).
 
-    No glyph is in both splits. Each split goes through all its glyphs once, then again, `RENDERINGS` times, so that its
-    first images are all of different glyphs.
+    No glyph is in both splits. Each split has all its glyphs once, then all of them again, `RENDERINGS` times. So the first
+    images all have different glyphs.
     """
     train, test = _drawn()
     return train["images"], train["labels"], test["images"], test["labels"]
 
 
 def load_digit_factors() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What the images of the train and of the test split were drawn from, for each: float (N, D), or int64 (N,) for kinds.
+    """Return the factors that the train and test images were drawn from: float (N, D), or int64 (N,) for kinds.
 
-    `labels`; `ink` and `paper`, colours on [0, 1] (N, 3); `shift`, down and right in pixels (N, 2); `scale`, pixels that a
-    cell of the glyph spans (N, 1); `texture`, the paper's (N,): 0 a grating, 1 checks, 2 clouds; `strength`, its amplitude
-    (N, 1). An image whose ink is dark has light paper, and the other way round.
+    `labels`; `ink` and `paper`, colours on [0, 1] (N, 3); `shift`, down and right in pixels (N, 2); `scale`, pixels per cell of
+    the glyph (N, 1); `texture`, that of the paper (N,): 0 a grating, 1 checks, 2 clouds; `strength`, its amplitude (N, 1). An
+    image with dark ink has light paper, and vice versa.
     """
     train, test = ({name: value for name, value in split.items() if name != "images"} for split in _drawn())
     return train, test
 
 
 def _drawn() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The images of both splits with all that they were drawn from."""
+    """Draw the images of both splits; return them with their factors."""
     rng = np.random.Generator(np.random.PCG64(SEED))
     train_glyphs, train_labels, test_glyphs, test_labels = split_glyphs(rng)
     splits = []
@@ -67,7 +66,7 @@ def _drawn() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def split_glyphs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Train glyphs, train labels, test glyphs, test labels: (N, 8, 8) in [0, 1] and int64 (N,), split by class."""
+    """Return train glyphs, train labels, test glyphs, test labels: (N, 8, 8) in [0, 1] and int64 (N,), split by class."""
     from sklearn.datasets import load_digits  # slow to import
 
     source = load_digits()
@@ -82,12 +81,12 @@ def split_glyphs(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def stroke_masks(glyphs: np.ndarray, rng: np.random.Generator, factors: dict[str, np.ndarray] | None = None) -> np.ndarray:
-    """Coverage by ink, (N, 32, 32) in [0, 1], of glyphs (N, 8, 8) in [0, 1], each moved and scaled by a little.
+    """Move and scale glyphs (N, 8, 8) in [0, 1] a little; return their coverage by ink, (N, 32, 32) in [0, 1].
 
-    What is drawn is put into `factors`, here and in `paint`.
+    The random values are added to `factors`, here and in `paint`.
 
-    The cells of a glyph are themselves counts of ink in blocks of 4x4 pixels; smooth interpolation and a threshold of a
-    pixel's width give back a stroke.
+    The cells of a glyph are counts of ink in blocks of 4x4 pixels. Smooth interpolation, followed by a threshold with the width
+    of a pixel, restores the strokes.
     """
     scale = _between(GLYPH_SIZE, rng.random((len(glyphs), 1))) / 8  # pixels per cell
     shift = _between((-GLYPH_SHIFT, GLYPH_SHIFT), rng.random((len(glyphs), 2)))
@@ -102,7 +101,7 @@ def stroke_masks(glyphs: np.ndarray, rng: np.random.Generator, factors: dict[str
 
 
 def paint(masks: np.ndarray, rng: np.random.Generator, factors: dict[str, np.ndarray] | None = None) -> np.ndarray:
-    """Images, uint8 (N, 3, 32, 32): masks (N, 32, 32) in [0, 1] as ink on paper, colours and textures of chance."""
+    """Paint masks (N, 32, 32) in [0, 1] as ink on paper with random colours and textures: uint8 (N, 3, 32, 32)."""
     count = len(masks)
     dark, light = _colours(DARK, rng.random((count, 3))), _colours(LIGHT, rng.random((count, 3)))  # (N, 3)
     dark_ink = rng.random((count, 1)) < 0.5
@@ -123,12 +122,12 @@ def paint(masks: np.ndarray, rng: np.random.Generator, factors: dict[str, np.nda
 
 
 def _between(limits: tuple[float, float], unit: np.ndarray) -> np.ndarray:
-    """Numbers of [0, 1) spread over the interval `limits`."""
+    """Map numbers in [0, 1) to the interval `limits`."""
     return limits[0] + (limits[1] - limits[0]) * unit
 
 
 def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Keys's cubic interpolation kernel (a = -1/2), also named after Catmull and Rom, at distances in cells."""
+    """Return Keys's cubic interpolation kernel (a = -1/2), also called Catmull-Rom, at distances in cells."""
     x = np.abs(distance)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -136,16 +135,16 @@ def _cubic(distance: np.ndarray) -> np.ndarray:
 
 
 def _colours(luma: tuple[float, float], unit: np.ndarray) -> np.ndarray:
-    """Colours (N, 3) of any hue whose luma lies in the interval, from draws (N, 3) of [0, 1): luma, hue, chroma."""
+    """Return colours (N, 3) of any hue with luma in the interval, from random numbers (N, 3) in [0, 1): luma, hue, chroma."""
     grey = _between(luma, unit[:, :1])
     hue = np.cos(2 * np.pi * (unit[:, 1:2] + np.arange(3) / 3))
-    hue = hue - (hue @ LUMA)[:, None]  # chroma must leave the luma, and so the contrast, alone
+    hue = hue - (hue @ LUMA)[:, None]  # chroma must not change the luma, and thus the contrast
     room = np.where(hue > 0, (1 - grey) / hue, -grey / hue).min(1, keepdims=True)
     return grey + hue * room * _between(COLOURFULNESS, unit[:, 2:])
 
 
 def _textures(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth patterns (N, 32, 32) in [-1, 1], and which of gratings, checks and clouds (0, 1, 2) each is: a third of all."""
+    """Return smooth patterns (N, 32, 32) in [-1, 1] and their kinds: gratings, checks or clouds (0, 1, 2), a third each."""
     draws = rng.random((count, 3))
     angle, period = np.pi * draws[:, 0], _between(PERIOD, draws[:, 1])
     grating = _wave(angle, period, rng.random(count))
@@ -159,12 +158,12 @@ def _textures(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndar
 
 
 def _wave(angle: np.ndarray, period: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """Plane waves (N, 32, 32) in [-1, 1], from angles in radians, periods in pixels and phases in turns, each (N,)."""
+    """Return plane waves (N, 32, 32) in [-1, 1], from angles in radians, periods in pixels and phases in turns, each (N,)."""
     pixel = np.arange(SIDE)
     step = 2 * np.pi / period  # radians per pixel along the wave
     down = (step * np.sin(angle))[:, None] * pixel + 2 * np.pi * phase[:, None]  # (N, 32)
     along = (step * np.cos(angle))[:, None] * pixel
-    # sin(a + b) by the addition theorem takes 64 sines an image instead of 1,024.
+    # With the addition theorem for sin(a + b), an image takes 64 sines instead of 1,024.
     wave = np.sin(down)[:, :, None] * np.cos(along)[:, None, :]
     wave += np.cos(down)[:, :, None] * np.sin(along)[:, None, :]
     return wave

@@ -1,7 +1,7 @@
-"""Which data set it is: what is in it, whatever it is called.
+"""The identity of a data set: its content, not its name.
 
-A data set is its SHA-256. Reading one only to learn that would take seconds, so the digest is remembered by the size and time
-of the files that it was read from.
+The SHA-256 identifies a data set. Reading all images to compute it would take seconds, so the digest is cached with the sizes
+and times of the files.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from hybrid.data.datasets import CIFAR, NAMED, ImageSet
 from hybrid.errors import HybridError
 from hybrid.machine import files
 
-# Of the data sets whose names say what is in them, as the committed results have them.
+# SHA-256 of the data sets whose names identify their content, as in the committed results.
 SHA256 = {
     "digits": "0d007488e3058a5d1dd8f4b863818a2cc20231f75bcf06d23dea07517ec95fac",
     "cifar10": "83558d1a3bb89f4a91dae70e5bbe189973d31256f22ee94afe0a4fb62f3e9455",
     "cifar100": "c14da03e89b471db3691ef58e8c68b1228e140b94387947abd4851520d280329",
 }
-# `content` of those that come in several orders: torchvision's is one of chance, others sort by class.
+# `content` of the data sets that exist in several orders: torchvision's is random, others sort by class.
 CONTENT = {
     "cifar10": "0a8e86a6cb65a534ea076adc42c741c3751d20821d250b76027bd165366398dc",
     "cifar100": "5d9d18eec1cf80d3409285c9238d6c9cede692af967a9065c5a1979b0c27a94d",
 }
-FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}  # that torchvision unpacks them into
-FRESH = 2.0  # seconds after a file's last change in which another change may have the same time
+FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}  # folders that torchvision unpacks
+FRESH = 2.0  # seconds after a change of a file in which another change may get the same time
 
 
 def identify(name: str, root: Path, cache: Path) -> str:
-    """SHA-256 of the data set called `name`, see `datasets.load`, remembered in the folder `cache`.
+    """Return the SHA-256 of the data set `name` (see `datasets.load`), cached in the folder `cache`.
 
-    A published one that is not here counts as what it is published as. Raises HybridError as `datasets.load`.
+    If a published data set is not on this machine, return the published SHA-256. Raises HybridError like `datasets.load`.
     """
     sources = list(_sources(name, root))
     if not sources:
@@ -54,26 +54,26 @@ def identify(name: str, root: Path, cache: Path) -> str:
     found = of(datasets.load(name, root))
     newest = max(stat.st_mtime for _, stat in sources)
     if time.time() - newest > FRESH:
-        with suppress(HybridError):  # a folder without write rights remembers nothing
+        with suppress(HybridError):  # without write permission nothing is cached
             files.write_json(path, files.sealed({"key": key, "sha256": found}))
     return found
 
 
 def of(images: ImageSet) -> str:
-    """SHA-256 of images that are loaded. A published set counts as such in whatever order it comes."""
+    """Return the SHA-256 of loaded images. A published data set has the published SHA-256 in any order of its images."""
     known = SHA256.get(images.name)
     same = known is not None and images.sha256 != known and content(images) == CONTENT.get(images.name)
     return known if known is not None and same else images.sha256
 
 
 def slug(name: str, sha256: str) -> str:
-    """What folders of runs and results call a data set: its name where that says what is in it, else with its digest."""
+    """Return the name of a data set for folders of runs and results. If the name does not identify it, add its digest."""
     same = name in NAMED and SHA256.get(name, sha256) == sha256
     return name if same else f"{datasets.slug(name)}-{sha256[:8]}"
 
 
 def content(images: ImageSet) -> str:
-    """SHA-256 of the images with their labels, in no order."""
+    """Return a SHA-256 of the images with their labels that does not depend on their order."""
     digest = hashlib.sha256()
     for split in ("train", "test"):
         pixels, labels = (getattr(images, f"{split}_{what}").cpu() for what in ("images", "labels"))
@@ -83,7 +83,7 @@ def content(images: ImageSet) -> str:
 
 
 def _sources(name: str, root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The files that a data set is read from, sorted, with their sizes and times; none where it is made or not there."""
+    """Return the files of a data set, sorted, with their sizes and times; none if it is generated or missing."""
     if name == "digits":
         return
     path = Path(root) / f"{name}.npz" if name in CIFAR else Path(name).expanduser().resolve()

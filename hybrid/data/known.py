@@ -1,8 +1,8 @@
-"""Pairs (x, z) whose mutual information is known, in nats: what estimates are held against.
+"""Distributions of pairs (x, z) with known mutual information, in nats, for testing estimates.
 
-Multinormals, among them the correlated Gaussians of Poole et al. (2019) and Song & Ermon (2020); Student's t; and smooth
-bijections of these, which keep the mutual information (Czyz et al. 2023, whose package `bmi` agrees with the values here).
-Each knows the density of x, so that equation (2) can be computed, and the best critic of equation (3). Then pairs of digits
+They are multinormals, such as the correlated Gaussians of Poole et al. (2019) and Song & Ermon (2020); Student's t; and smooth
+bijections of these, which do not change the mutual information (Czyz et al. 2023, whose package `bmi` agrees with the values
+here). Each has the density of x, which equation (2) needs, and the best critic for equation (3). There are also pairs of digits
 that share their class through a noisy channel (after Lee & Rhee 2024).
 """
 
@@ -30,21 +30,21 @@ class Known(Protocol):
 
     @property
     def truth(self) -> float:
-        """I(X; Z)."""
+        """The mutual information I(X; Z)."""
 
     def sample(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """x (count, D_x) and z (count, D_z), float32."""
+        """Sample x (count, D_x) and z (count, D_z), float32."""
 
     def log_density(self, x: Tensor) -> Tensor:
-        """log p(x): (N, D_x) -> (N,)."""
+        """Return log p(x): (N, D_x) -> (N,)."""
 
     def log_ratio(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x, z) / (p(x) p(z)) of all pairs: (n, D_x), (m, D_z) -> (n, m). The best critic that there is."""
+        """Return log p(x, z) / (p(x) p(z)) of all pairs: (n, D_x), (m, D_z) -> (n, m). This is the best possible critic."""
 
 
 @dataclass(frozen=True, eq=False)
 class Multinormal:
-    """(x, z) ~ N(0, covariance); x is the first `dim_x` of the coordinates."""
+    """(x, z) ~ N(0, covariance); x is the first `dim_x` coordinates."""
 
     covariance: Tensor  # (D, D), positive definite
     dim_x: int
@@ -55,7 +55,7 @@ class Multinormal:
 
     @cached_property
     def _blocks(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The covariances of x, of z and of both, float64."""
+        """Return the covariances of x, of z and of both, float64."""
         both = self.covariance.double()
         return both[: self.dim_x, : self.dim_x], both[self.dim_x :, self.dim_x :], both
 
@@ -78,7 +78,7 @@ class Multinormal:
         return self.truth + 0.5 * (of_x[:, None] + of_z - of_both)
 
     def squares(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mahalanobis's squared distances to the mean of x (n,), of z (m,) and of all pairs (n, m)."""
+        """Return the squared Mahalanobis distances to the mean of x (n,), of z (m,) and of all pairs (n, m)."""
         inverse_x, inverse_z, inverse = (block.inverse() for block in self._blocks)
         to_z = inverse[: self.dim_x, self.dim_x :].float()
         own_x, own_z = _quadratic(x, inverse[: self.dim_x, : self.dim_x]), _quadratic(z, inverse[self.dim_x :, self.dim_x :])
@@ -88,9 +88,9 @@ class Multinormal:
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """(x, z) of Student's t with `freedom` degrees of freedom: a multinormal, each draw stretched by a factor of chance.
+    """(x, z) of Student's t with `freedom` degrees of freedom: a multinormal with each sample scaled by a random factor.
 
-    Also where no coordinate of x goes with one of z, the common factor ties them (Arellano-Valle et al. 2013).
+    Even if no coordinate of x is correlated with one of z, the common factor makes them dependent (Arellano-Valle et al. 2013).
     """
 
     normal: Multinormal  # its covariance is the dispersion
@@ -129,7 +129,7 @@ class Student:
         return self._log_density(of_both, logdets[2], dims) - alone
 
     def _log_density(self, squares: Tensor, logdet: float, dims: int) -> Tensor:
-        """Of points at these squared distances, in `dims` dimensions."""
+        """Return the log density at these squared distances, in `dims` dimensions."""
         half = 0.5 * (self.freedom + dims)
         constant = (
             math.lgamma(half) - math.lgamma(0.5 * self.freedom) - 0.5 * (dims * math.log(self.freedom * math.pi) + logdet)
@@ -148,7 +148,7 @@ class Bijection:
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """x and z of `base`, each through a bijection of its own; I(X; Z) stays what it is."""
+    """x and z of `base`, each mapped by its own bijection, which does not change I(X; Z)."""
 
     base: Known
     x: Bijection
@@ -193,7 +193,7 @@ CUBE = Bijection(
 
 
 def spiral(plane: tuple[int, int], speed: float) -> Bijection:
-    """Turns each point in a plane of two coordinates by an angle of `speed` times its squared length, which stays."""
+    """Return the map that rotates points in a plane of two coordinates by `speed` times their squared length."""
 
     def turn(x: Tensor, sign: int) -> Tensor:
         angle, (i, j) = sign * speed * x.square().sum(1), plane
@@ -206,7 +206,7 @@ def spiral(plane: tuple[int, int], speed: float) -> Bijection:
 
 
 def paired(correlations: list[float]) -> Multinormal:
-    """x and z of as many coordinates as there are correlations, each of x correlated with its own of z alone."""
+    """Return a multinormal with one coordinate of x and one of z for each correlation, correlated only with each other."""
     dims = len(correlations)
     covariance = torch.eye(2 * dims, dtype=torch.float64)
     covariance[range(dims), range(dims, 2 * dims)] = torch.tensor(correlations, dtype=torch.float64)
@@ -214,32 +214,32 @@ def paired(correlations: list[float]) -> Multinormal:
 
 
 def correlated(truth: float, dims: int = 20) -> Multinormal:
-    """Poole et al.'s and Song & Ermon's: `dims` coordinates, each of x equally correlated with its own of z."""
+    """Return that of Poole et al. and Song & Ermon: `dims` pairs of coordinates, all equally correlated."""
     return paired([math.sqrt(-math.expm1(-2 * truth / dims))] * dims)
 
 
 def dense(dims: int, correlation: float = 0.5) -> Multinormal:
-    """Czyz et al.'s: every coordinate of x and z is equally correlated with every other."""
+    """Return that of Czyz et al. in which every coordinate of x and z is equally correlated with every other."""
     covariance = torch.full((2 * dims, 2 * dims), correlation, dtype=torch.float64)
     return Multinormal(covariance.fill_diagonal_(1), dims)
 
 
 def two_pairs(dims: int) -> Multinormal:
-    """Czyz et al.'s "2-pair": two coordinates of x go with two of z, by a correlation of 0.8."""
+    """Return Czyz et al.'s "2-pair": two coordinates of x are each correlated with one of z, with 0.8."""
     return paired([0.8, 0.8] + [0.0] * (dims - 2))
 
 
 def uncorrelated_student(dims: int, freedom: int) -> Student:
-    """Czyz et al.'s: the dispersion is the identity, and yet x tells of z how far out it lies."""
+    """Return that of Czyz et al. with the identity as dispersion. x still has information about the distance of z from 0."""
     return Student(paired([0.0] * dims), freedom)
 
 
 def spiralled(dims: int) -> Mapped:
-    """Czyz et al.'s: two pairs behind spirals, in the planes of the first two of x and of the second and third of z."""
+    """Return Czyz et al.'s: two pairs after spirals in the planes of x's first two and z's second and third coordinates."""
     return Mapped(two_pairs(dims), spiral((0, 1), 1 / dims), spiral((1, 2), 1 / dims))
 
 
-# Of the public benchmark's 40 tasks, by its names for them: those whose truth is not another's in a disguise of the same kind.
+# Tasks of the public benchmark, by its names: of its 40 tasks, those that are not simple variants of others.
 BENCHMARK: dict[str, Known] = {
     "multinormal-dense-2-2-0.5": dense(2),
     "multinormal-dense-5-5-0.5": dense(5),
@@ -256,13 +256,13 @@ BENCHMARK: dict[str, Known] = {
 
 @dataclass(frozen=True, eq=False)
 class DigitPairs:
-    """x and z are each `copies` images of digits; each of z has its fellow's class in x with probability `kept`, else another.
+    """x and z are `copies` images of digits each. An image of z has the class of that of x with probability `kept`.
 
-    Which image of a class is shown is chance. An image tells its class for sure, so that I(X; Z) is that of the classes
-    through a symmetric channel: copies (log 10 - H). `images` are places in a list of images, of any number a class.
+    The images of a class are chosen at random. An image determines its class, so I(X; Z) is that of the classes through a
+    symmetric channel: copies (log 10 - H). The samples are indices into a list of images, with any number of images per class.
     """
 
-    labels: Tensor  # int64 (N,), the classes of the images, 0 to 9, all of them there
+    labels: Tensor  # int64 (N,), the classes of the images; each of 0 to 9 occurs
     kept: float = 1.0
     copies: int = 1
 
@@ -273,7 +273,7 @@ class DigitPairs:
         return self.copies * (math.log(10) - noise)
 
     def sample(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Places of images, int64 (count, copies) each."""
+        """Sample indices of images, int64 (count, copies) each."""
         shape = (count, self.copies)
         classes = torch.randint(10, shape, generator=generator)
         other = (classes + torch.randint(1, 10, shape, generator=generator)) % 10
@@ -281,12 +281,12 @@ class DigitPairs:
         return self._images(classes, generator), self._images(fellows, generator)
 
     def _images(self, classes: Tensor, generator: Generator) -> Tensor:
-        """A random image of each of these classes (...)."""
+        """Return the index of a random image for each of these classes (...)."""
         order, counts = self.labels.argsort(stable=True), self.labels.bincount(minlength=10)
         within = (torch.rand(classes.shape, generator=generator) * counts[classes]).long()
         return order[(counts.cumsum(0) - counts)[classes] + within]
 
 
 def _quadratic(x: Tensor, matrix: Tensor) -> Tensor:
-    """x' matrix x, (N, D) -> (N,) float32."""
+    """Return x' matrix x, (N, D) -> (N,) float32."""
     return ((x @ matrix.float()) * x).sum(1)

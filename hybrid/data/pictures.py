@@ -1,7 +1,7 @@
-"""Picture files: which of a folder's files are pictures, and the one way from a picture to 32 x 32 pixels.
+"""Image files: find them in folders, and convert them to 32 x 32 pixels.
 
-That way, for every command and every data set: turn the picture upright as its EXIF says, lay what is transparent on white,
-take the middle square, and resize it with antialiasing (bilinear).
+All commands and data sets convert images in the same way: turn the image upright as its EXIF says, put it on white if it is
+transparent, take the middle square, and resize it with antialiasing (bilinear).
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from PIL import Image, ImageOps
 from hybrid.errors import HybridError
 
 SIDE = 32  # pixels
-# Formats that Pillow knows by name and cannot show by itself.
+# Formats that Pillow knows by name but cannot read by itself.
 NOT_SHOWN = frozenset({"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
 def read_image(file: str | Path | BinaryIO) -> np.ndarray:
-    """uint8 (32, 32, 3) of a picture file that Pillow reads; of several pictures in one file, the first.
+    """Read an image file with Pillow: uint8 (32, 32, 3). If the file has several images, it is the first one.
 
-    Raises HybridError for a file that cannot be read, and for one of more than 8 bits a channel.
+    Raises HybridError for a file that cannot be read, and for one with more than 8 bits per channel.
     """
     try:
         with Image.open(file) as image:
             return from_pil(image, str(file))
     except HybridError:
         raise
-    except Exception as error:  # whatever Pillow's forty readers raise for a damaged file
+    except Exception as error:  # Pillow's forty readers raise many kinds of errors for damaged files
         said = " ".join(str(error).split()) or type(error).__name__
         raise HybridError(f"{file} cannot be read as an image ({said}): mend or remove it") from None
 
 
 def from_pil(image: Image.Image, name: str = "the image") -> np.ndarray:
-    """uint8 (32, 32, 3) of a Pillow image of any size. Raises HybridError, about `name`, for more than 8 bits a channel."""
+    """Convert a Pillow image of any size to uint8 (32, 32, 3). Raises HybridError, with `name`, for over 8 bits per channel."""
     if image.mode[0] in "IF":
         raise HybridError(f"{name} has more than 8 bits a channel ({image.mode}): expected 8, convert it first")
     image = ImageOps.exif_transpose(image)
@@ -56,24 +56,24 @@ def from_pil(image: Image.Image, name: str = "the image") -> np.ndarray:
 
 @dataclass(frozen=True)
 class Found:
-    """The picture files below a folder."""
+    """The image files below a folder."""
 
     folder: Path
-    files: tuple[Path, ...]  # a folder's own first, by name, then those of the folders in it
-    left_out: dict[str, int]  # why, and how many
+    files: tuple[Path, ...]  # those of a folder first, by name, then those of its subfolders
+    left_out: dict[str, int]  # reason -> number of files
 
     def __str__(self) -> str:
-        """What was left out, in a line; empty where nothing was."""
+        """Say in a line what was left out; empty if nothing was."""
         if not self.left_out:
             return ""
         return f"left out of {self.folder}: " + ", ".join(f"{count} {why}" for why, count in sorted(self.left_out.items()))
 
 
 def find(folder: str | Path) -> Found:
-    """All picture files below `folder`, however deep. Links are followed, but not in a circle.
+    """Find all image files below `folder`, at any depth. Links are followed, but not in a circle.
 
-    A file is a picture if Pillow knows its suffix, or else can read its beginning. Names that begin with a dot are left out, be
-    they of files or of folders. Raises HybridError for a folder that cannot be read.
+    A file is an image if Pillow knows its suffix, or if it can read its beginning. Files and folders whose names begin with a
+    dot are left out. Raises HybridError for a folder that cannot be read.
     """
     folder, left_out, others = Path(folder).expanduser(), Counter(), Counter()
     files = tuple(_walk(folder, (), left_out, others))
@@ -112,7 +112,7 @@ def _walk(folder: Path, above: tuple[str, ...], left_out: Counter, others: Count
 
 
 def is_picture(path: Path) -> bool:
-    """Whether Pillow knows the file's suffix, or can read the file's beginning."""
+    """Return whether Pillow knows the file's suffix, or can read the file's beginning."""
     known = suffixes().get(path.suffix.lower())
     if known is not None:
         return known not in NOT_SHOWN
@@ -125,5 +125,5 @@ def is_picture(path: Path) -> bool:
 
 @cache
 def suffixes() -> dict[str, str]:
-    """The suffixes that Pillow opens, such as .jpg, and their formats."""
+    """Return the suffixes that Pillow opens, such as .jpg, and their formats."""
     return {suffix: kind for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}

@@ -1,4 +1,4 @@
-"""Images as people have them, as uint8 and as floats, and many of them on one sheet."""
+"""Convert images between the usual formats, uint8 and floats, and arrange them in a grid."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hybrid.data.pictures import SIDE, from_pil
 from hybrid.errors import HybridError
 
 Images: TypeAlias = Tensor | np.ndarray | Image.Image | Sequence[Image.Image]  # what `as_images` takes
-OVER = 1e-3  # how far beyond [0, 1] a float may lie: interpolation and half precision overshoot that much
+OVER = 1e-3  # tolerance for floats outside [0, 1], because interpolation and half precision may overshoot
 
 
 def as_images(images: Images) -> Tensor:
-    """(N, 3, 32, 32), uint8 or float in [0, 1], of images as people have them.
+    """Convert images in the usual formats to (N, 3, 32, 32), uint8 or float in [0, 1].
 
-    Arrays of numpy or torch are (N, 3, 32, 32) or (N, 32, 32, 3), uint8 or float in [0, 1], and are told apart by their shape.
-    Pillow images, one or a list, may have any size and mode: they become 32 x 32 as files do. Raises HybridError, naming the
-    change that helps, for whatever is neither.
+    Arrays of numpy or torch are (N, 3, 32, 32) or (N, 32, 32, 3), uint8 or float in [0, 1]; their shape distinguishes them.
+    Pillow images, one or a list, may have any size and mode; they become 32 x 32 in the same way as files. For any other
+    input, HybridError says what to change.
     """
     if isinstance(images, Image.Image):
         images = [images]
@@ -73,22 +73,22 @@ def _range_help(low: float, high: float) -> str:
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 images to float in [0, 1], channels_last; float ones as they are."""
+    """Convert uint8 images to float in [0, 1], channels_last. Float images are returned unchanged."""
     images = images / 255 if images.dtype == torch.uint8 else images
     return images.contiguous(memory_format=torch.channels_last)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float images in [0, 1] to uint8, rounded. Raises HybridError for NaN and infinity, which would show as black."""
+    """Round float images in [0, 1] to uint8. Raises HybridError for NaN and infinity, which would become black."""
     if not torch.isfinite(images).all():
         raise HybridError("the images hold values that are not finite: the model that drew them is broken, train it anew")
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def tile(images: np.ndarray | Tensor, columns: int) -> np.ndarray:
-    """Images (N, 3, H, W) uint8 as one sheet (rows * H, columns * W, 3), the last row filled up with white.
+    """Arrange images (N, 3, H, W) uint8 in a grid (rows * H, columns * W, 3). The rest of the last row is white.
 
-    Fewer than a row of them make a row as short.
+    With fewer images than `columns`, the grid has fewer columns.
     """
     images = torch.as_tensor(images).cpu().numpy()
     columns = min(columns, len(images))

@@ -1,4 +1,4 @@
-"""Images to be looked at one after the other, from wherever they come, in no more memory than a few hundred of them take."""
+"""Read any number of images, from files or arrays, a few hundred at a time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ KINDS = "a data set's name, an .npz, a folder, picture files, a .txt with a file
 class Row:
     """One image."""
 
-    file: str  # its path, or its place in an array, such as test_images[7]
-    split: str = ""  # train, test, val, where it is known
-    label: str = ""  # its class, likewise
+    file: str  # its path, or its position in an array, such as test_images[7]
+    split: str = ""  # train, test or val, if known
+    label: str = ""  # its class, if known
 
 
 class Source:
@@ -39,7 +39,7 @@ class Source:
         return len(self.rows)
 
     def read(self, start: int, stop: int) -> tuple[Tensor, list[int], list[str]]:
-        """Of rows `start` to before `stop`: uint8 pixels (n, 3, 32, 32), of which rows they are, and what could not be read."""
+        """Read the rows from `start` to before `stop`: uint8 pixels (n, 3, 32, 32), their row numbers, and error messages."""
         raise NotImplementedError
 
 
@@ -64,7 +64,7 @@ class Arrays(Source):
 
 
 class Files(Source):
-    """Picture files, read by several threads."""
+    """Image files, read by several threads."""
 
     def __init__(self, rows: Sequence[Row]):
         digest = hashlib.sha256()
@@ -95,7 +95,7 @@ def _pixels_or_error(file: str) -> np.ndarray | str:
 
 
 def source(names: Sequence[str]) -> Source:
-    """The images that `names` are: a data set, an .npz, a folder, or files. Raises HybridError where there are none."""
+    """Return the images of `names`: a data set, an .npz, a folder, or files. Raises HybridError if there are none."""
     names = [str(name) for name in names]
     if len(names) == 1 and names[0] in datasets.NAMED:
         return _of_set(datasets.load(names[0]))
@@ -119,7 +119,7 @@ def source(names: Sequence[str]) -> Source:
 
 
 def _listed(names: list[str]) -> list[str]:
-    """The names, those of lists replaced by what these name."""
+    """Return the names, with lists replaced by their lines."""
     listed = []
     for name in names:
         if name == "-":
@@ -135,7 +135,7 @@ def _listed(names: list[str]) -> list[str]:
 
 
 def _rows(found: pictures.Found) -> list[Row]:
-    """Splits are the folders train, test and val, if there are any; classes the folders in these, or at the top."""
+    """Return a row per file. Folders such as train, test and val are splits; folders in them, or at the top, are classes."""
     parts = [file.relative_to(found.folder).parts for file in found.files]
     split = any(part[0] in SPLITS for part in parts if len(part) > 1)
     rows = []
@@ -158,7 +158,7 @@ def _of_set(images: datasets.ImageSet) -> Source:
 
 
 def _of_npz(path: Path) -> Source:
-    """`images`, as `hybrid sample` writes them, or train_images, val_images, test_images, with labels or without."""
+    """Read an .npz with `images`, as from `hybrid sample`, or train_images, val_images, test_images, with or without labels."""
     possible = ("images", *(f"{split}_images" for split in SPLITS))
     kept = datasets.read_npz(path, (*possible, *(name.replace("images", "labels") for name in possible), "class_names"))
     names = [name for name in possible if name in kept]

@@ -99,7 +99,7 @@ class Store:
     def arrays(
         self, name: str, key: Callable[[], Key], make: Callable[[], dict], provenance: Callable[[], dict], parts: Iterable[str]
     ) -> dict:
-        """Return the saved arrays with the key, which must include `parts`, or else save those from `make` with their provenance.
+        """Return the saved arrays with the key, which must include `parts`, or else make and save them with their provenance.
 
         `make` may train something and so change the key, so the key is computed again afterwards.
         """

@@ -62,7 +62,7 @@ def difference(origin: dict) -> str:
 
 
 def tell_difference(what: str, origin: dict) -> None:
-    """Log once that a saved result comes from other code or another precision. If `strict` is set, raise HybridError instead."""
+    """Log once that a saved result comes from other code or precision. If `strict` is set, raise HybridError instead."""
     if words := difference(origin):
         tell_once(f"{what} comes from {words}", "it is used; --strict refuses it, and if you move it away it is made again")
 

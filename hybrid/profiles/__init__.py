@@ -1,1 +1,1 @@
-"""Complete values of everything that a run can be told."""
+"""The settings of a run, and complete sets of values for them."""

@@ -1,8 +1,8 @@
-"""Profiles: named, frozen and complete values of everything that a run can be told.
+"""Profiles: named, frozen and complete sets of values for all settings of a run.
 
-`profile("laptop")` gives one; `profile("laptop,hybrid.representation.training.epochs=6")` gives it with a field changed. The
-text is the profile's name wherever a name is asked for (command line, make, papermill, folder names), so that a changed run
-never lands among the results of the profile that it was derived from.
+`profile("laptop")` returns one; `profile("laptop,hybrid.representation.training.epochs=6")` returns it with a field changed.
+The whole text is the profile's name everywhere (command line, make, papermill, folder names), so the results of a changed
+profile never mix with those of the original one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ PROFILES = {module.PROFILE.name: module.PROFILE for module in (smoke, demo, lapt
 
 
 def profile(spec: str) -> Profile:
-    """The profile that `spec` names: a name, then any number of `,path.to.field=value`.
+    """Return the profile for `spec`: a name, followed by any number of `,path.to.field=value`.
 
-    Raises HybridError, listing the right ones, for an unknown profile, field or value.
+    Raises HybridError for an unknown profile, field or value, with a list of the valid ones.
     """
     name, *changes = spec.split(",")
     if name not in PROFILES:

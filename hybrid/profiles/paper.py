@@ -1,4 +1,4 @@
-"""The paper's sizes, for one GPU. Settings that the paper leaves open: MoCo's for CIFAR, NVAE's cells, DDPM's net."""
+"""The paper's sizes, for one GPU. Settings that the paper does not state are those of MoCo for CIFAR, NVAE and DDPM."""
 
 from hybrid.profiles.schema import (
     NVAE,

@@ -1,8 +1,7 @@
-"""The one checkpoint format: plain values and tensors, written atomically, the last but one kept beside the last.
+"""The checkpoint format: plain values and tensors, written atomically. The previous checkpoint is kept.
 
-A kill or a full disk while writing leaves the older file as it was. A file that is damaged, incomplete or broken by a value
-that is not finite is set aside, never deleted, and the one before it is used. Of several processes the first writes and
-reads, for all.
+A kill or a full disk during writing does not damage the older file. A checkpoint that is damaged, incomplete or not finite is
+renamed, never deleted, and the previous one is used. With several processes, the first one reads and writes for all.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from hybrid.machine.files import check_archive, demand, read_kept, write_atomica
 
 # What each checkpoint has.
 FIELDS = {
-    "about": dict,  # what is trained on what
+    "about": dict,  # the model and its data
     "provenance": dict,
-    "step": int,  # so many steps are done
-    "steps": int,  # of so many
+    "step": int,  # number of finished steps
+    "steps": int,  # number of all steps
     "seconds": (int, float),
-    "model": dict,  # weights that go on being trained
+    "model": dict,  # weights for further training
     "optimisers": dict,
     "weights": dict,  # weights for use
 }
 
 
 def save(path: Path, state: dict) -> None:
-    """Write `state` to `path`, keeping the checkpoint that was there as the last but one."""
+    """Write `state` to `path`, and keep the checkpoint that was there as the previous one."""
 
     def write() -> None:
         written = path.with_name(f"{path.name}.new")
@@ -47,9 +46,9 @@ def save(path: Path, state: dict) -> None:
 
 
 def load(path: Path, fits: Callable[[dict], None] | None = None) -> dict | None:
-    """The newest checkpoint at `path` that is whole, its tensors on the CPU, or None when there is none.
+    """Return the newest intact checkpoint at `path`, with tensors on the CPU, or None if there is none.
 
-    `fits` raises ValueError for a state that cannot be used, which is then set aside, or HybridError to refuse it.
+    `fits` raises ValueError for a state that cannot be used, which is then renamed, or HybridError to refuse it.
     """
 
     def read(file: BinaryIO) -> dict:
@@ -72,24 +71,24 @@ def load(path: Path, fits: Callable[[dict], None] | None = None) -> dict | None:
 
 
 def origin(path: Path) -> dict:
-    """The provenance of the training at `path`. Raises HybridError where there is none."""
+    """Return the provenance of the training at `path`. Raises HybridError if there is no checkpoint."""
     if (state := load(path)) is None:
         raise HybridError(f"{path} is not there: run the same command again, it trains what is missing")
     return state["provenance"]
 
 
 def previous(path: Path) -> Path:
-    """Where the last but one checkpoint of `path` lies."""
+    """Return the path of the previous checkpoint."""
     return path.with_name(f"{path.name}.previous")
 
 
 def not_finite(weights: dict[str, Tensor]) -> str | None:
-    """The first of the named tensors that holds NaN or infinity; None where none does."""
+    """Return the name of the first tensor with NaN or infinity, or None."""
     return next((n for n, x in weights.items() if x.is_floating_point() and not torch.isfinite(x).all()), None)
 
 
 def digest(weights: dict[str, Tensor]) -> str:
-    """Sixteen hexadecimal digits that tell one set of weights from another."""
+    """Return sixteen hexadecimal digits that identify a set of weights."""
     found = hashlib.sha256()
     for name, value in weights.items():
         found.update(name.encode())

@@ -1,6 +1,6 @@
-"""A training's history: a .jsonl with a line each time that its scalars are logged.
+"""The history of a training: a .jsonl with a line each time the scalars are logged.
 
-The checkpoint holds the same text, so a history that was cut, lost or damaged is written anew from there.
+The checkpoint contains the same text, so a truncated, lost or damaged history is written again from there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hybrid.machine import distributed, files
 
 
 def append(log: Path, line: dict) -> None:
-    """One more line of a .jsonl. Raises HybridError where it cannot be written."""
+    """Append a line to a .jsonl. Raises HybridError if it cannot be written."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a", encoding="utf-8", newline="\n") as file:
@@ -23,7 +23,7 @@ def append(log: Path, line: dict) -> None:
 
 
 def restore(history: Path, text: str) -> None:
-    """Have the file hold this text: a kill wrote more after the checkpoint, or something became of it."""
+    """Write this text to the file if it differs: a killed run may have added lines, or the file may be damaged."""
 
     def differs() -> bool:
         return files.read_kept(history, lambda file: file.read()) != text.encode()
@@ -33,7 +33,7 @@ def restore(history: Path, text: str) -> None:
 
 
 def lines_until(history: Path, step: int) -> str:
-    """The text of a history up to a step, of a checkpoint that does not hold it, as earlier versions' do not."""
+    """Return the text of a history up to a step, for checkpoints of earlier versions, which do not contain it."""
     content = files.read_kept(history, lambda file: file.read().decode(errors="replace")) or ""
     return "".join(line + "\n" for line in content.splitlines() if _step(line) <= step)
 
@@ -41,12 +41,12 @@ def lines_until(history: Path, step: int) -> str:
 def _step(line: str) -> float:
     try:
         return json.loads(line)["step"]
-    except (ValueError, TypeError, KeyError):  # a line that a kill cut short
+    except (ValueError, TypeError, KeyError):  # a line truncated by a kill
         return float("inf")
 
 
 def parse(content: bytes) -> list[dict]:
-    """The lines of a .jsonl. Raises ValueError where one is not of named values."""
+    """Return the lines of a .jsonl. Raises ValueError if one does not consist of named values."""
     lines = [json.loads(line) for line in content.decode("utf-8").splitlines()]
     if not all(isinstance(line, dict) for line in lines):
         raise ValueError("expected a line of named values each")
@@ -54,5 +54,5 @@ def parse(content: bytes) -> list[dict]:
 
 
 def read_history(path: Path) -> list[dict]:
-    """The lines of a history.jsonl, oldest first; none where there is no such file, or it is damaged."""
+    """Return the lines of a history.jsonl, oldest first; an empty list if the file is missing or damaged."""
     return files.read_kept(path, lambda file: parse(file.read())) or []

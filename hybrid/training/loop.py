@@ -1,12 +1,11 @@
-"""The one training loop: a `Trainable` gives parameters and a loss, the loop does the rest.
+"""The training loop for all models. A `Trainable` provides parameters and a loss; the loop does the rest.
 
-Every step reseeds torch's generators from (seed, step), and the order of an epoch follows from (seed, epoch): a run that
-was killed goes on from its checkpoint exactly as if nothing had happened (on a GPU, up to its kernels' rounding), with no
-generator's state stored.
+Every step seeds torch's generators from (seed, step), and (seed, epoch) determines the order of an epoch. So a killed run
+continues from its checkpoint exactly as if it had not been killed (on a GPU, up to the rounding of its kernels), and no
+generator's state has to be stored.
 
-Several processes (see `distributed`) each take their share of every batch, which stays the batch of a step, and average
-their gradients. They agree on whatever depends on time or ends the training where a line of the history falls due, and
-the loop has their hosts wait for each other nowhere else.
+Several processes (see `distributed`) divide each batch among them and average their gradients. When a line of the history is
+due, they agree on everything that depends on time or ends the training. Their hosts wait for each other only then.
 """
 
 from __future__ import annotations
@@ -39,18 +38,18 @@ from hybrid.training.history import restore as restore_history
 from hybrid.training.optimisers import optimiser_for, schedule_for
 from hybrid.training.progress import Progress
 
-CHECKPOINT_SECONDS = 60.0  # work that a kill can cost, at most
+CHECKPOINT_SECONDS = 60.0  # most work that a kill can lose
 LOGS_PER_EPOCH = 4  # lines of history
-FINITE = "finite"  # what a step says of itself beside its scalars
+FINITE = "finite"  # name of a step's flag, next to its scalars
 
 
 @dataclass
 class Clock:
-    """The time that a command may take, shared by all that it trains."""
+    """The time that a command may take, for all its trainings together."""
 
-    limit: float | None = None  # seconds, None: no limit
+    limit: float | None = None  # seconds; None: no limit
     started: float = field(default_factory=time.monotonic)
-    after: float | None = None  # seconds of the command's work after this training, where they are known
+    after: float | None = None  # seconds of the command's work after this training, if known
 
     def __post_init__(self):
         if self.limit is not None and not 0 <= self.limit < math.inf:
@@ -79,13 +78,13 @@ def train(
     clock: Clock | None = None,
     watch: Callable[[Trainable, dict], None] | None = None,
 ) -> Trainable:
-    """Train on `data` (N, ...), which lies on the device already, and return what to use: the trained or averaged module.
+    """Train on `data` (N, ...), which is already on the device, and return the trained (or averaged) module.
 
-    Goes on from `folder`/checkpoint.pt where there is one, and returns at once where that one is finished. Writes
-    history.jsonl there. `about` says what is trained on what (plain values); a checkpoint with another `about` is refused.
-    `kind`: the class that about's `config` describes, where there is one, so that earlier versions' checkpoints are known.
-    `watch` is called with what would be kept, were the training over, and each line of the history.
-    Raises TimeUp when the clock runs out, HybridError when a value is no longer finite or the batch cannot be split.
+    The training continues from `folder`/checkpoint.pt if it exists, and returns at once if that is finished. It writes
+    history.jsonl to the same folder. `about` identifies the model and its data (plain values); a checkpoint with another
+    `about` is refused. `kind`: the class of the config in `about`, if it has one, to recognise checkpoints of earlier versions.
+    `watch` is called with each line of the history and the module that would be returned at that point.
+    Raises TimeUp if the time is up, and HybridError if a value is not finite or the batch cannot be split.
     """
     clock, device = clock or Clock(), data.device
     if device.type == "cpu":
@@ -93,7 +92,7 @@ def train(
     per_epoch = _steps_per_epoch(len(data), config)
     steps, log_every = config.epochs * per_epoch, max(per_epoch // LOGS_PER_EPOCH, 1)
 
-    # Go on from a checkpoint
+    # Continue from a checkpoint
     trainable.to(device=device, memory_format=torch.channels_last).train()
     trainable.prepare(data)
     state = State(trainable, config, steps, folder, about, device)
@@ -135,7 +134,7 @@ def train(
             save_now = last or up or due
             if last:
                 state.usable.finish(data)
-            if log_now or save_now:  # the loop waits for the device here alone, and for a line a minute
+            if log_now or save_now:  # the loop waits for the device only here, and for progress lines
                 values = state.means(count)
             if log_now:
                 line = {"step": state.step, "epoch": round(state.step / per_epoch, 3), "seconds": round(state.seconds, 2)}
@@ -153,14 +152,14 @@ def train(
 
 
 class State:
-    """All that the next step of a training depends on, how it is saved and restored.
+    """The state of a training: all that the next step depends on, with methods to save and restore it.
 
-    A checkpoint keeps the provenance of the command that began, of those that went on with other code or elsewhere, and the
-    peak of memory of all.
+    A checkpoint has the provenance of the first command, and of commands that continued with other code or on another machine,
+    and the peak memory of all.
     """
 
     def __init__(self, trainable: Trainable, config: Training, steps: int, folder: Path, about: dict, device: torch.device):
-        from hybrid.training.averaging import average_of  # imports timm, which takes its time
+        from hybrid.training.averaging import average_of  # imports timm, which is slow
 
         self.trainable, self.steps, self.folder, self.about, self.device = trainable, steps, folder, about, device
         self.clip, self.lr = config.clip, config.lr
@@ -174,25 +173,25 @@ class State:
             for name in self.optimisers
         }
         self.average = average_of(trainable, config)
-        self.step, self.sums = 0, {}  # sums: of the scalars since the last line of the history
+        self.step, self.sums = 0, {}  # sums of the scalars since the last line of the history
         self.history = ""  # the text of history.jsonl
         self.broken = torch.zeros((), dtype=torch.int64, device=device)  # the first step with a value that is not finite
         code = modules(type(trainable).__module__, __name__)
         self.origin, self.peak = provenance(**machine(device), modules=code), 0.0
-        self.started = time.monotonic()  # as if without pauses
+        self.started = time.monotonic()  # excluding pauses
 
     @property
     def seconds(self) -> float:
-        """Of training so far, in all commands."""
+        """The time of training so far, in all commands."""
         return time.monotonic() - self.started
 
     @property
     def usable(self) -> Trainable:
-        """The module that is kept for use."""
+        """The module that is the result of the training."""
         return self.average.module if self.average is not None else self.trainable
 
     def add(self, scalars: dict[str, Tensor]) -> None:
-        """A step is done; these are its scalars."""
+        """Count a finished step and add its scalars."""
         self.step += 1
         for key, value in scalars.items():
             if key == FINITE:  # without waiting for the device
@@ -203,13 +202,13 @@ class State:
             self.average.update(self.trainable, self.step)
 
     def log(self, line: dict) -> None:
-        """One more line of the history."""
+        """Append a line to the history."""
         self.history += json.dumps(line) + "\n"
         if distributed.rank() == 0:
             append(self.folder / "history.jsonl", line)
 
     def means(self, count: int) -> dict[str, float]:
-        """The scalars' means over the last `count` steps and all processes. Raises HybridError where a value is not finite."""
+        """Return the scalars' means over the last `count` steps and all processes. Raises HybridError if one is not finite."""
         values = {key: distributed.mean(value).item() / count for key, value in self.sums.items()}
         names = [key for key, value in values.items() if not math.isfinite(value)]
         broken = distributed.mean(self.broken.float()).item()  # in any of the processes
@@ -218,7 +217,7 @@ class State:
         return values
 
     def stop_broken(self, what: str, step: int) -> NoReturn:
-        """Keep the state for a look and end the training."""
+        """Save the state for inspection and end the training."""
         state = self.folder / "broken.pt"
         write_atomically(state, lambda temporary: torch.save(self.all, temporary))
         raise HybridError(
@@ -227,7 +226,7 @@ class State:
         )
 
     def save(self) -> None:
-        """Write the checkpoint. Raises HybridError where a weight is not finite."""
+        """Write the checkpoint. Raises HybridError if a weight is not finite."""
         for weights in (self.usable.state_dict(), self.trainable.state_dict()):
             if (name := checkpoint.not_finite(weights)) is not None:
                 self.stop_broken(name, self.step)
@@ -235,7 +234,7 @@ class State:
 
     @property
     def all(self) -> dict:
-        """What a checkpoint holds."""
+        """Return the content of a checkpoint."""
         return {
             "about": self.about,
             "provenance": self.origin | {"peak_memory_gib": max(self.peak, peak_memory(self.device))},
@@ -251,7 +250,7 @@ class State:
         }
 
     def restore(self, kind: type | None) -> None:
-        """Take up the checkpoint, where there is one. Raises HybridError where it is of something else."""
+        """Restore the checkpoint if there is one. Raises HybridError if it belongs to another training."""
         history = self.folder / "history.jsonl"
         kept = _kept(self.trainable, self.folder, self.about, kind)
         if kept is None:
@@ -262,7 +261,7 @@ class State:
         self.trainable.load_state_dict(kept["model"])
         for name, optimiser in self.optimisers.items():
             for group in kept["optimisers"][name]["param_groups"]:
-                group["capturable"] = self.graphed  # whoever trained before may have had another device
+                group["capturable"] = self.graphed  # the checkpoint may come from another device
             optimiser.load_state_dict(kept["optimisers"][name])
         if self.average is not None:
             self.average.load_state_dict(kept["average"])
@@ -272,7 +271,7 @@ class State:
 
 
 def _step(state: State, batch: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """One step of all players: the means of their scalars, and whether all losses and gradients were finite."""
+    """Take a step for all players; return the means of their scalars, and whether all losses and gradients were finite."""
     trainable, found = state.trainable, {}
     for name in trainable.players:
         with autocast(state.device):
@@ -290,12 +289,12 @@ def _step(state: State, batch: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def _demands(clock: Clock, saved: float) -> tuple[bool, bool]:
-    """Whether time is up, and whether a checkpoint is due."""
+    """Return whether the time is up, and whether a checkpoint is due."""
     return clock.up, time.monotonic() - saved > CHECKPOINT_SECONDS
 
 
 def _steps_per_epoch(count: int, config: Training) -> int:
-    """Whole batches in `count` examples. Raises HybridError where there is none, or processes cannot split one."""
+    """Return the number of whole batches in `count` examples. Raises HybridError if there are none or they cannot be split."""
     if config.batch > count:
         raise HybridError(f"batch = {config.batch} exceeds the {count} training examples: make it smaller")
     if config.batch % distributed.world():
@@ -304,7 +303,7 @@ def _steps_per_epoch(count: int, config: Training) -> int:
 
 
 def finished(trainable: Trainable, folder: Path, about: dict, kind: type | None = None) -> Trainable | None:
-    """`trainable` with the weights of a run that came to its end in `folder`, or None."""
+    """Return `trainable` with the weights of the finished run in `folder`, or None if there is none."""
     state = _kept(trainable, folder, about, kind)
     if state is None or state["step"] < state["steps"]:
         return None
@@ -315,7 +314,7 @@ def finished(trainable: Trainable, folder: Path, about: dict, kind: type | None 
 
 
 def _kept(trainable: Trainable, folder: Path, about: dict, kind: type | None) -> dict | None:
-    """The checkpoint in a folder, None where there is none that is whole and fits. Raises HybridError for another's."""
+    """Return the intact checkpoint of this training in a folder, or None. Raises HybridError for that of another training."""
     shapes = _shapes(trainable.state_dict())
 
     def fits(state: dict) -> None:
@@ -335,7 +334,7 @@ def _refuse_other(found: dict, wanted: dict, kind: type | None, folder: Path) ->
     if kind is not None and "config" in found:
         found = found | {"config": updated(kind, found["config"])}
     flat_found, flat_wanted = _flat(found), _flat(wanted)
-    # Earlier versions did not note which weights the codes were of.
+    # Earlier versions did not store which weights computed the codes.
     new = {key for key in ("encoder",) if key not in flat_found}
     other = [k for k in flat_found | flat_wanted if flat_found.get(k) != flat_wanted.get(k) and k not in new]
     if other:
