@@ -214,28 +214,28 @@ def paired(correlations: list[float]) -> Multinormal:
 
 
 def correlated(truth: float, dims: int = 20) -> Multinormal:
-    """Return that of Poole et al. and Song & Ermon: `dims` pairs of coordinates, all equally correlated."""
+    """Return Gaussians with `truth` nats, as in Poole et al. and Song & Ermon: `dims` pairs of coordinates, equally correlated."""
     return paired([math.sqrt(-math.expm1(-2 * truth / dims))] * dims)
 
 
 def dense(dims: int, correlation: float = 0.5) -> Multinormal:
-    """Return that of Czyz et al. in which every coordinate of x and z is equally correlated with every other."""
+    """Return Czyz et al.'s dense multinormal: all pairs of coordinates of x and z have the same correlation."""
     covariance = torch.full((2 * dims, 2 * dims), correlation, dtype=torch.float64)
     return Multinormal(covariance.fill_diagonal_(1), dims)
 
 
 def two_pairs(dims: int) -> Multinormal:
-    """Return Czyz et al.'s "2-pair": two coordinates of x are each correlated with one of z, with 0.8."""
+    """Return Czyz et al.'s "2-pair": two coordinates of x are each correlated with one of z, with a correlation of 0.8."""
     return paired([0.8, 0.8] + [0.0] * (dims - 2))
 
 
 def uncorrelated_student(dims: int, freedom: int) -> Student:
-    """Return that of Czyz et al. with the identity as dispersion. x still has information about the distance of z from 0."""
+    """Return Czyz et al.'s Student's t with the identity as dispersion. x still has information about the length of z."""
     return Student(paired([0.0] * dims), freedom)
 
 
 def spiralled(dims: int) -> Mapped:
-    """Return Czyz et al.'s: two pairs after spirals in the planes of x's first two and z's second and third coordinates."""
+    """Return Czyz et al.'s two pairs after spirals, in the planes of x's first two and z's second and third coordinates."""
     return Mapped(two_pairs(dims), spiral((0, 1), 1 / dims), spiral((1, 2), 1 / dims))
 
 
