@@ -40,7 +40,7 @@ def sklearn_probe(how: str, setting: Setting) -> Iterator[Workload]:
 
     jobs = {
         "same job": f"both choose among {len(PENALTIES)} penalties",
-        "one fit": "both are told the penalty",
+        "one fit": "both get the same penalty",
     }
     note = f"{len(x):,} x {x.shape[1]} features, penalty {penalty:g}; {jobs[how]}"
     penalties = (penalty,) if how == "one fit" else PENALTIES

@@ -214,7 +214,7 @@ def paired(correlations: list[float]) -> Multinormal:
 
 
 def correlated(truth: float, dims: int = 20) -> Multinormal:
-    """Return Gaussians with `truth` nats, as in Poole et al. and Song & Ermon: `dims` pairs of coordinates, equally correlated."""
+    """Return Gaussians with I(X; Z) = `truth` nats, as in Poole et al.: `dims` pairs of coordinates, equally correlated."""
     return paired([math.sqrt(-math.expm1(-2 * truth / dims))] * dims)
 
 

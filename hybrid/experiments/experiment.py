@@ -98,7 +98,7 @@ class Experiment:
             if (found := identity.of(images)) != self.sha256:
                 raise HybridError(
                     f"data set {self.dataset!r} holds other images ({found[:8]}) than it did, or than the published one does "
-                    f"({self.sha256[:8]}): run the same command again, it goes by what is there now"
+                    f"({self.sha256[:8]}): run the same command again, for the current images"
                 )
             return images
 

@@ -144,7 +144,7 @@ def on_latents(run: Run, model: HybridModel, name: str, build, config, latents_o
         images = run.images.train_images
         codes = torch.stack([model.encode(images), model.encode(images.flip(3))], dim=1)  # (N, 2, 6, 16, 16)
         if not torch.isfinite(codes).all():
-            raise HybridError(f"the first stage, in {run.folder.parents[1]}, gives codes that are not finite: train it anew")
+            raise HybridError(f"the first stage, in {run.folder.parents[1]}, gives codes that are not finite: train it again")
         return codes
 
     return run.stage(name, prior, config, latents, latents_of=latents_of, encoder=checkpoint.digest(model.encoder.state_dict()))

@@ -190,7 +190,7 @@ def check_finite(values: dict[str, float], whose: str) -> None:
     """Raise HybridError if a number is NaN or infinite."""
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
-        raise HybridError(f"{whose}: {broken[0]} is {values[broken[0]]}, not finite: the model is broken, train it anew")
+        raise HybridError(f"{whose}: {broken[0]} is {values[broken[0]]}, not finite: the model is broken, train it again")
 
 
 @contextlib.contextmanager

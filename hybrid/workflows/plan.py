@@ -172,10 +172,10 @@ def _seconds(
         else:
             parts[name, "judging"] = kept["provenance"].get("evaluation_seconds", 0.0) * min(factors, default=1.0)
     parts = {(name, kind): parts[name, kind] for name in methods for kind in KINDS}  # in their order
-    anew = any(seconds != 0 for seconds in parts.values())
+    changed = any(seconds != 0 for seconds in parts.values())
     parts[DRAWING] = DRAWING_SECONDS
     if execute:
-        executed = (notebooks.executed_copies if anew else notebooks.stale)(experiment, methods)
+        executed = (notebooks.executed_copies if changed else notebooks.stale)(experiment, methods)
         parts[NOTEBOOKS] = NOTEBOOK_SECONDS * len(executed)
     return parts
 
