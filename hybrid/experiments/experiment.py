@@ -195,7 +195,9 @@ class Experiment:
             shown = galleries.gallery(
                 self.model(name), method(name).metrics, self.images, config.sampler_steps, config.eta, self.seed
             )
-            return shown | (nearest.beside(shown["samples"], self.images, *self._features) if "samples" in shown else {})
+            return shown | (
+                nearest.nearest_train_images(shown["samples"], self.images, *self._features) if "samples" in shown else {}
+            )
 
         having = {"fid": ["samples"], "mse": ["originals", "reconstructions"]}
         parts = [part for metric, shown in having.items() if metric in method(name).metrics for part in shown]

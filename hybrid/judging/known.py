@@ -52,7 +52,7 @@ def barber_agakov(log_likelihood: Callable[[Tensor, Tensor], Tensor], known: Kno
     return Estimate(i_ba(likelihood, -density.mean().item()).item(), _mean(likelihood - density).error)
 
 
-def weighed(ba: Estimate, cpc: Estimate, alpha: float) -> Estimate:
+def weighted(ba: Estimate, cpc: Estimate, alpha: float) -> Estimate:
     """Combine both by equation (4). The error is an upper bound, the weighted sum of theirs."""
     return Estimate(alpha * ba.value + (1 - alpha) * cpc.value, alpha * ba.error + (1 - alpha) * cpc.error)
 

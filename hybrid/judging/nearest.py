@@ -17,7 +17,7 @@ NAMES = ("nearest_by_features", "nearest_by_pixels")
 BLOCK = 5000  # train images in memory at once
 
 
-def beside(
+def nearest_train_images(
     samples: np.ndarray, images: ImageSet, network: Callable[[Tensor], Tensor] | None = None, known: Tensor | None = None
 ) -> dict[str, np.ndarray]:
     """Find the COUNT nearest train images, nearest first, for the first SAMPLES of samples (N, 3, 32, 32), uint8.

@@ -21,7 +21,7 @@ from hybrid.data import known
 from hybrid.data.digits import load_digits_rgb
 from hybrid.data.known import DigitPairs, Known
 from hybrid.errors import HybridError
-from hybrid.judging.known import Estimate, barber_agakov, contrastive, contrastive_at_best, weighed
+from hybrid.judging.known import Estimate, barber_agakov, contrastive, contrastive_at_best, weighted
 from hybrid.machine import files
 from hybrid.machine.provenance import machine, provenance
 from hybrid.models.base import Trainable, stream
@@ -106,7 +106,7 @@ def vectors(seed: int, only: tuple[str, ...] = ()) -> list[dict]:
         ba = barber_agakov(both.log_likelihood, pairs, x, z)
         cpc = contrastive(both.critic, x, z[:, : both.dim_y], m)
         rows.append(case("ba", "trained Gaussian", None, ba))
-        rows.append(case("hybrid", "trained both", m, weighed(ba, cpc, ALPHA)))
+        rows.append(case("hybrid", "trained both", m, weighted(ba, cpc, ALPHA)))
     return rows
 
 

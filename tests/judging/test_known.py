@@ -8,7 +8,7 @@ import torch
 
 from hybrid.data import known
 from hybrid.errors import HybridError
-from hybrid.judging.known import Estimate, claims, contrastive, contrastive_at_best, weighed
+from hybrid.judging.known import Estimate, claims, contrastive, contrastive_at_best, weighted
 from hybrid.objectives import i_cpc
 
 
@@ -30,7 +30,7 @@ def test_the_error_is_that_of_repetitions():
 
 
 def test_weighed_is_equation_4():
-    found = weighed(Estimate(10.0, 0.4), Estimate(2.0, 0.2), 0.25)
+    found = weighted(Estimate(10.0, 0.4), Estimate(2.0, 0.2), 0.25)
     assert (found.value, found.error) == pytest.approx((4.0, 0.25))
 
 

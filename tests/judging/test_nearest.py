@@ -34,13 +34,13 @@ def test_it_is_the_plain_search_over_both_mirror_images(image_set, monkeypatch):
 def test_copies_are_found_and_told_of(image_set):
     copies = image_set.train_images[[7, 3, 9]].clone()
     copies[1] = copies[1].flip(2)  # (3, 32, 32): mirrored
-    found = nearest.beside(copies.numpy(), image_set, network=nearest.as_vectors)
+    found = nearest.nearest_train_images(copies.numpy(), image_set, network=nearest.as_vectors)
     for name in nearest.NAMES:
         assert found[name].shape == (3, 4, 3, 32, 32) and found[name].dtype == np.uint8
         assert np.array_equal(found[name][0, 0], image_set.train_images[7])
         assert np.array_equal(found[name][1, 0], image_set.train_images[3])
     assert found["copying_by_pixels"] < 0.05
-    others = nearest.beside(image_set.test_images[10:].numpy(), image_set, network=nearest.as_vectors)
+    others = nearest.nearest_train_images(image_set.test_images[10:].numpy(), image_set, network=nearest.as_vectors)
     assert 0.9 < others["copying_by_features"] < 1.1
 
 
@@ -50,7 +50,7 @@ def test_few_train_images_are_all_shown(image_set):
 
 def test_it_is_drawn(image_set):
     samples = image_set.test_images.numpy()
-    gallery = {"samples": samples} | nearest.beside(samples, image_set, network=nearest.as_vectors)
+    gallery = {"samples": samples} | nearest.nearest_train_images(samples, image_set, network=nearest.as_vectors)
     left, by_features, by_pixels = neighbours.draw(gallery).axes
     assert np.array_equal(left.images[0].get_array(), pixels.tile(samples[:8], 1))
     assert by_features.images[0].get_array().shape == by_pixels.images[0].get_array().shape == (8 * 32, 4 * 32, 3)
