@@ -1,4 +1,4 @@
-# The two commands: `make reproduce` and `make test`. Python 3.11+ and make are all they need.
+# The two main commands are `make reproduce` and `make test`. They need only Python 3.11+ and make.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,8 +10,8 @@ SEED ?= 0
 help:
 	@echo "make reproduce [PROFILE=demo|laptop|gpu|paper] [DATASET=...] [SEED=0]   install, then run everything"
 	@echo "make test                                                          install, then run the tests"
-	@echo "make test-faults                                                   kill, damage and starve 200 runs, and count what is lost"
-	@echo "make bench                                                         install the peers, then measure against them"
+	@echo "make test-faults                                                   kill or damage 200 runs, and count what is lost"
+	@echo "make bench                                                         install alternative libraries, then compare the speed"
 	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"
 	@echo "make docs                                                          build the documentation as a site, into site/"
 

@@ -1,7 +1,7 @@
-"""What mkdocs does beyond docs/: README.md is the home page, logs and notebooks are pages, formulas become MathML.
+"""Hooks for mkdocs: README.md becomes the home page, logs and notebooks become pages, formulas become MathML.
 
-Links are written as a forge shows them, relative to the file in the repository. Here they are turned into links of the site,
-and each file that a page links to is copied into it. mkdocs then checks them all.
+In the sources, links are relative to the file in the repository, so that they work on GitHub. The hooks convert them to links
+of the site, and copy every linked file. Then mkdocs checks all links.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mkdocs.structure.files import File
 from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parents[1]
-# Pages outside docs/, and what the site calls them.
+# Pages outside docs/, and their names on the site.
 PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
@@ -46,9 +46,9 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Turn links into the site's."""
+    """Convert links to those of the site."""
     if page.is_homepage:
-        page.meta["hide"] = ["navigation"]  # of one entry
+        page.meta["hide"] = ["navigation"]  # it would have one entry
     origin = {uri: path for path, uri in PAGES.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
     def link(found: re.Match) -> str:
@@ -64,7 +64,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html_text, page, config, files):
-    """Turn formulas into MathML, which browsers draw without a script."""
+    """Convert formulas to MathML, which browsers show without a script."""
 
     def math(found: re.Match) -> str:
         tex = html.unescape(found[2]).strip()
@@ -76,17 +76,17 @@ def on_page_content(html_text, page, config, files):
 
 
 def _in_repository(origin: str, target: str) -> str:
-    """The repository's path of a link in the file `origin`."""
+    """Return the path in the repository for a link in the file `origin`."""
     return os.path.normpath(os.path.join(os.path.dirname(origin), target))
 
 
 def _uri(path: str) -> str:
-    """What the site calls a file of the repository."""
+    """Return the name of a repository's file on the site."""
     return PAGES.get(path, path.removeprefix("docs/"))
 
 
 def _notebook(path: Path) -> tuple[str, dict[str, bytes]]:
-    """A stored notebook as Markdown, and its pictures by name."""
+    """Return a stored notebook as Markdown, and its pictures by name."""
     own = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
     text, made = MarkdownExporter().from_filename(str(path), resources=own)
     return text, made["outputs"]

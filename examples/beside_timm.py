@@ -1,10 +1,10 @@
-"""The released encoder beside an ImageNet network of timm, by the same linear probe."""
+"""Compare the released encoder with an ImageNet network of timm, with the same linear probe."""
 
 import hybrid
 from hybrid.judging.frechet import load_network
 from hybrid.judging.probe import linear_probe
 
-images = hybrid.load_dataset("digits")  # or a folder of your own
+images = hybrid.load_dataset("digits")  # or your own folder
 train, labels = images.train_images[:500], images.train_labels[:500]
 test, truth = images.test_images[:200], images.test_labels[:200]
 model = hybrid.pretrained("cifar10")

@@ -1,12 +1,12 @@
-"""Writes benchmark.npz: samples and true values of the public benchmark of Czyz et al. (2023), for `hybrid bounds`.
+"""Write benchmark.npz, with samples and true values of the public benchmark of Czyz et al. (2023), for `hybrid bounds`.
 
-The benchmark's package pins an old numpy and jax, so it takes an environment of its own:
+The benchmark's package needs old versions of numpy and jax, so it needs a separate environment:
 
     python3.11 -m venv /tmp/bmi && /tmp/bmi/bin/pip install benchmark-mi==0.1.3 jax==0.4.30 jaxlib==0.4.30
     /tmp/bmi/bin/python results/bounds/benchmark.py
 
-The file holds, for each task, <task>/x and <task>/z, float32 (2048, D), and `about`: JSON with the true values in nats, the
-seed, and where it all comes from.
+For each task, the file has <task>/x and <task>/z, float32 (2048, D). It also has `about`: JSON with the true values in nats,
+the seed, and the source.
 """
 
 import json
