@@ -76,7 +76,7 @@ def tell_once(fact: str, consequence: str) -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Log nothing meanwhile."""
+    """Inside this context only errors are logged."""
     package = logging.getLogger("hybrid")
     before = package.level
     package.setLevel(logging.ERROR)

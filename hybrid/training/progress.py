@@ -14,7 +14,7 @@ from hybrid.machine import distributed
 
 LINE_SECONDS = 60.0  # between plain lines
 
-# Set where several processes share a terminal: plain lines there too, so many seconds apart.
+# Seconds between plain lines when several processes share a terminal; None: show a bar on a terminal.
 line_seconds: ContextVar[float | None] = ContextVar("line_seconds", default=None)
 
 

@@ -92,12 +92,12 @@ class Work:
 
     @property
     def costs(self) -> dict[str, float]:
-        """The estimated seconds of each method; unknown ones count 0."""
+        """The estimated seconds of each method; 0 if unknown."""
         return {name: sum(self.seconds[name, kind] or 0.0 for kind in KINDS) for name in self.methods}
 
     def announce(self, name: str, done: list[str], running: list[str]) -> None:
-        """Print that one of several workers begins this method, while others are `done` or `running`, itself among them."""
-        costs, elapsed = self.costs, time.monotonic() - self.began
+        """Print that a worker begins this method. `done`: finished methods; `running`: those of all workers, with this one."""
+        costs, elapsed = self.costs, time.monotonic() - self.started
         behind = sum(costs[each] for each in done) + sum(costs[each] for each in running if each != name) / 2
         pace = elapsed / behind if done and behind > 20 else 1.0
         left = pace * (sum(costs.values()) - behind) + sum(self.seconds.get(part) or 0.0 for part in (DRAWING, NOTEBOOKS))

@@ -25,13 +25,13 @@ from hybrid.training.loop import Clock
 from hybrid.workflows.plan import Work
 
 JOBS = 2  # by default; more would need more memory
-WORTHWHILE = 60.0  # seconds of work from which on the start of the workers, a few seconds, pays
-LINE_SECONDS = 20.0  # between two lines of progress of a worker
+WORTHWHILE = 60.0  # smallest amount of work, in seconds, that is worth the few seconds to start the workers
+LINE_SECONDS = 20.0  # seconds between a worker's progress lines
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a worker must know to build the parent's experiment."""
+    """All that a worker needs to build the parent's experiment."""
 
     profile: str
     dataset: str
@@ -48,9 +48,9 @@ class Worker:
 
 
 def jobs(wanted: int | None, experiment: Experiment, work: Work) -> int:
-    """Return how many methods to train at the same time: the number `wanted`, or else what suits the machine and the work.
+    """Return the number of methods to train at the same time: `wanted`, or else one that suits the machine and the work.
 
-    Raises HybridError for a number below 1, and for several where torchrun has started several processes.
+    Raises HybridError for a number below 1, and for one above 1 if torchrun started several processes.
     """
     if wanted is not None and wanted < 1:
         raise HybridError(f"jobs = {wanted}: give the number of methods to train at the same time, 1 or more")
@@ -71,7 +71,7 @@ def make(experiment: Experiment, work: Work, count: int) -> None:
     Raises TimeUp when the time is up, and HybridError when a method fails; the other workers then stop too.
     """
     waiting, running, done, stopped = list(work.to_make), {}, [], None
-    # The longest first, so that no worker is left alone with it at the end.
+    # Start the longest methods first, so that no worker has to finish a long one alone at the end.
     needed = {method(name).first for name in waiting}
     waiting.sort(key=lambda name: (name not in needed, -work.costs[name]))
     workers = [_start(experiment, count) for _ in range(count)]
@@ -88,7 +88,7 @@ def make(experiment: Experiment, work: Work, count: int) -> None:
             for ready in wait(list(running)):
                 worker, name = running.pop(cast("Connection", ready))
                 error = _answer(worker, name)
-                if isinstance(error, TimeUp):  # the others will find that out themselves, at a checkpoint
+                if isinstance(error, TimeUp):  # the other workers stop at their own next checkpoint
                     stopped = error
                     waiting.clear()
                 elif error is not None:
@@ -149,7 +149,7 @@ def _work(connection: Connection, settings: Settings) -> NoReturn:
         name = connection.recv()
         try:
             if experiment is None:
-                with fingerprint.silent():  # the parent has said it
+                with fingerprint.silent():  # the parent has logged the same lines
                     experiment = Experiment(settings.profile, settings.dataset, settings.seed, Clock(settings.time_left))
             experiment.make(name)
         except (HybridError, TimeUp) as error:
@@ -159,7 +159,7 @@ def _work(connection: Connection, settings: Settings) -> NoReturn:
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """End this process when its parent has ended, even by SIGKILL: it would go on training and keep its folder locked."""
+    """End this process when its parent ends, even by SIGKILL. Otherwise it would keep training, with its folder locked."""
     wait([parent.sentinel])
     print("the command has ended: its workers end too", file=sys.stderr, flush=True)
     signal.raise_signal(signal.SIGTERM)

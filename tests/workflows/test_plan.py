@@ -71,7 +71,7 @@ def test_what_is_left_follows_the_pace(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(plan.time, "monotonic", lambda: now[0])
     parts = {("hybrid", "training"): 100.0, ("hybrid", "judging"): 0, ("mocov2", "training"): 60.0, ("mocov2", "judging"): None}
-    work, clock = Work(("hybrid", "mocov2"), False, parts, began=0.0), Clock()
+    work, clock = Work(("hybrid", "mocov2"), False, parts, started=0.0), Clock()
     work.begin("hybrid", "training", clock)
     assert clock.after == 60
     now[0] = 200.0  # twice as long as planned
