@@ -102,14 +102,14 @@ def train(
         hybrid train --log tensorboard
 
     Args:
-        profile: as for `hybrid reproduce --help`.
-        dataset: as for `hybrid reproduce --help`.
+        profile: see `hybrid reproduce --help`.
+        dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
-        methods: as for `hybrid reproduce --help`; default: all.
+        methods: see `hybrid reproduce --help`; default: all.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         log: pictures: after each epoch write reconstructions and samples as .png to watched/ in the stage's folder;
             tensorboard: also log them, the losses and the nearest-neighbour accuracy for tensorboard --logdir runs
-        strict: as for `hybrid reproduce --help`.
+        strict: see `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.machine.precision import in_words
@@ -140,12 +140,12 @@ def evaluate(
         hybrid evaluate --profile laptop --dataset cifar10 --json
 
     Args:
-        profile: as for `hybrid reproduce --help`.
-        dataset: as for `hybrid reproduce --help`.
+        profile: see `hybrid reproduce --help`.
+        dataset: see `hybrid reproduce --help`.
         seed: seed for weights, batches and samples.
-        methods: as for `hybrid reproduce --help`; default: all.
+        methods: see `hybrid reproduce --help`; default: all.
         json: print the numbers as JSON, by method.
-        strict: as for `hybrid reproduce --help`.
+        strict: see `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.experiments.methods import method
@@ -313,7 +313,7 @@ def neighbours(
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         query: an image file.
-        images: the images to search, as for `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote.
+        images: the images to search, see `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote.
         out: the figure, a .png.
         part: the part of the code to compare: y, for classification; w, the details; z, both.
         count: number of images to find.
@@ -388,8 +388,8 @@ def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) 
         hybrid release --profile laptop --dataset cifar10
 
     Args:
-        profile: as for `hybrid reproduce --help`.
-        dataset: as for `hybrid reproduce --help`.
+        profile: see `hybrid reproduce --help`.
+        dataset: see `hybrid reproduce --help`.
         seed: seed of the run.
     """
     from hybrid.experiments.experiment import Experiment
@@ -474,8 +474,8 @@ def screen(
         hybrid screen --stage prior --run cifar10 --dataset cifar10
 
     Args:
-        profile: as for `hybrid reproduce --help`.
-        dataset: as for `hybrid reproduce --help`.
+        profile: see `hybrid reproduce --help`.
+        dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
         stage: representation, the first stage; prior, the DDIM on z; plus, Hybrid+'s p(y) and p(w | y).
         run: for a prior: released weights, such as cifar10, or a run's folder, whose codes it is trained on; default: train
@@ -499,8 +499,8 @@ def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> 
         hybrid expect --profile laptop --dataset cifar10 --seed 1
 
     Args:
-        profile: as for `hybrid reproduce --help`.
-        dataset: as for `hybrid reproduce --help`.
+        profile: see `hybrid reproduce --help`.
+        dataset: see `hybrid reproduce --help`.
         seed: seed of the run.
     """
     from hybrid.experiments.experiment import Experiment
@@ -539,8 +539,8 @@ def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, ru
         hybrid factors --profile laptop --dataset cifar10 --run cifar10
 
     Args:
-        profile: as for `hybrid reproduce --help`.
-        dataset: as for `hybrid reproduce --help`.
+        profile: see `hybrid reproduce --help`.
+        dataset: see `hybrid reproduce --help`.
         seed: seed of the run, and of the images held out to choose penalties.
         run: released weights, such as cifar10, or a run's folder, of that profile; default: the profile's first stage.
     """
@@ -564,8 +564,8 @@ def tradeoff(profile: str = "demo", dataset: str | None = None, seed: int = 0, t
         hybrid tradeoff --profile demo --time-limit 3000
 
     Args:
-        profile: as for `hybrid reproduce --help`.
-        dataset: as for `hybrid reproduce --help`.
+        profile: see `hybrid reproduce --help`.
+        dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
     """
