@@ -57,12 +57,12 @@ def reproduce(
 
     Args:
         profile: demo, laptop, gpu, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
-        dataset: digits, cifar10, cifar100, an .npz or a folder; default: the profile's data set.
+        dataset: digits, cifar10, cifar100, an .npz or a folder; if omitted: the profile's data set.
         seed: seed for weights, batches and samples.
-        methods: methods besides the hybrid: hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z; default: all.
+        methods: methods besides the hybrid: hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z; if omitted: all.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         notebooks: also execute the notebooks.
-        jobs: number of methods to train at the same time; default: 2 on a CPU with two or more cores, else 1.
+        jobs: number of methods to train at the same time; if omitted: 2 on a CPU with two or more cores, else 1.
         dry_run: only print what is finished, what remains and how long that will take.
         strict: refuse saved results of other code or another precision, instead of printing a line about them.
     """
@@ -105,7 +105,7 @@ def train(
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
-        methods: see `hybrid reproduce --help`; default: all.
+        methods: see `hybrid reproduce --help`; if omitted: all.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         log: pictures: after each epoch write reconstructions and samples as .png to watched/ in the stage's folder;
             tensorboard: also log them, the losses and the nearest-neighbour accuracy for tensorboard --logdir runs
@@ -143,7 +143,7 @@ def evaluate(
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights, batches and samples.
-        methods: see `hybrid reproduce --help`; default: all.
+        methods: see `hybrid reproduce --help`; if omitted: all.
         json: print the numbers as JSON, by method.
         strict: see `hybrid reproduce --help`.
     """
@@ -275,7 +275,7 @@ def probe(
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         dataset: digits, cifar10, cifar100, an .npz, or a folder with a folder per class, directly or in train/ and test/.
-        out: a folder; default: probe-<data set>.
+        out: a folder; if omitted: probe-<data set>.
         part: the part of the code for the confusion matrix and the neighbours.
         seed: seed for the choice of the train images that select the probe's penalty.
         json: print the numbers as JSON.
@@ -350,7 +350,7 @@ def diagnose(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        dataset: the data set of its training: digits, cifar10, cifar100, an .npz or a folder; default: the one in run's name.
+        dataset: the data set of its training: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one in run's name.
         out: the figure, a .png; the tables are written to a .md with the same name.
         count: number of test images, and of samples.
         steps: number of steps of the DDIM sampler.
@@ -443,9 +443,9 @@ def bench(
         hybrid bench --pairs hybrid_step augmentation --seconds 10 --out bench
 
     Args:
-        out: a folder; default: results/bench.
+        out: a folder; if omitted: results/bench.
         seconds: approximate time for each pair.
-        pairs: names of the comparisons; default: all.
+        pairs: names of the comparisons; if omitted: all.
         profile: the profile with the networks and batch sizes to use.
         fid_images: number of images for the Fréchet distance, which takes the longest time by far.
         quick: run every line on tiny inputs; the numbers mean nothing.
@@ -478,9 +478,9 @@ def screen(
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
         stage: representation, the first stage; prior, the DDIM on z; plus, Hybrid+'s p(y) and p(w | y).
-        run: for a prior: released weights, such as cifar10, or a run's folder, whose codes it is trained on; default: train
+        run: for a prior: released weights, such as cifar10, or a run's folder, whose codes it is trained on; if omitted: train
             the profile's first stage on the nine tenths, once for all priors.
-        out: the log, a .jsonl; default: results/bench/screen.jsonl.
+        out: the log, a .jsonl; if omitted: results/bench/screen.jsonl.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
     """
     from hybrid.experiments.experiment import Experiment
@@ -542,7 +542,7 @@ def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, ru
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed of the run, and of the images held out to choose penalties.
-        run: released weights, such as cifar10, or a run's folder, of that profile; default: the profile's first stage.
+        run: released weights, such as cifar10, or a run's folder, of that profile; if omitted: the profile's first stage.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.showing import factors as showing
