@@ -48,6 +48,7 @@ REPRODUCE = ["reproduce", "--profile", PROFILE, "--dataset", "data/tiny.npz", "-
 NOTEBOOK = [argument for argument in REPRODUCE if argument != "--no-notebooks"]
 TRAIN = ["train", "--profile", PROFILE, "--dataset", "data/tiny.npz", "--methods", "hybrid"]
 SAMPLE = ["sample", "--run", "cifar10", "--count", "2", "--steps", "2", "--out", "new.npz"]
+LIMIT = 120  # seconds after which a command hangs
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="trials are forked")]
@@ -86,8 +87,14 @@ def run(home: Path, command: list[str], before=None, after: float | None = None,
         time.sleep(after)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), said.read_text(encoding="utf-8") if said.exists() else ""
+    ends = time.monotonic() + LIMIT
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > ends:
+            os.kill(child, signal.SIGKILL)
+            ended = os.waitpid(child, 0)
+            break
+        time.sleep(0.02)
+    return os.waitstatus_to_exitcode(ended[1]), said.read_text(encoding="utf-8") if said.exists() else ""
 
 
 def essence(home: Path) -> dict:
@@ -407,6 +414,9 @@ def test_nothing_is_lost(whole, tmp_path_factory, capsys):
             lost.append(f"trial {number}, {what}: {str(failure)[:1500]}")
         counts.setdefault(what, Counter())[ended] += 1
         shutil.rmtree(home)
+        if TRIALS >= 26:  # long enough to be watched
+            with capsys.disabled():
+                print(f"{number + 1:4} of {TRIALS}: {what}: {ended}", flush=True)
     with capsys.disabled():
         print(f"\nfaults: {in_words(sum(counts.values(), Counter()))}; a run takes {seconds:.1f} s")
         for what in sorted(counts) if TRIALS >= 100 else ():

@@ -17,7 +17,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.machine.files import write_text
 from hybrid.training.progress import in_words
-from hybrid.workflows import expected
+from hybrid.workflows import expected, work
 
 FIGURES = {  # title, caption, and what one sees, for those who do not see it
     "claim": (
@@ -100,6 +100,9 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         legend=table.legend(rows, experiment.profile.evaluation.samples).replace("`", ""),
         inside=expected.verdict(compared) if compared else None,
         unconverged=" ".join(f"{METHODS[n].title}: {words}" for n, j in judged.items() if (words := table.unconverged(j))),
+        work=_cells(work.formatted(work.table(experiment, judged))),
+        work_legend=work.LEGEND,
+        finer=table.finer(judged["ddim"]["metrics"]) if "ddim" in judged else "",
         parts=_cells(table.parts(judged["hybrid"]["metrics"]).rename_axis("part").reset_index()),
         figures=_figures(experiment),
         verdict=table.verdict(*(judged[name]["metrics"] for name in ablation)) if judged.keys() >= set(ablation) else None,
