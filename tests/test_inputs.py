@@ -1,4 +1,4 @@
-"""Inputs that nobody thought of: what comes in by command line, by a notebook's parameters or by a file ends well or in one line.
+"""Inputs that nobody thought of, by command line, by a notebook's parameters, by a file: all end well or in one line.
 
 HYBRID_EXAMPLES inputs of each kind, 20 here and 1000 by `make test-inputs`, which prints how many were tried.
 """
@@ -25,6 +25,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.machine import files
 from hybrid.training import checkpoint
 from hybrid.training.history import read_history
+from hybrid.workflows import plan
 
 EXAMPLES = int(os.environ.get("HYBRID_EXAMPLES", "20"))
 tried = Counter()
@@ -38,7 +39,15 @@ def many(function):
 ODD = ["", "nan", "-1", "0", "inf", "1e400", str(2**64), "None", "smoke", "digits", ".", "a,b=c", "smoke,seed=3", "x.png"]
 word = some.text(max_size=8).filter(lambda text: not set(text) & set("/~\x00") and ".." not in text)  # stays in the folder
 value = some.sampled_from(ODD) | some.integers().map(str) | some.floats().map(str) | word
-HEAVY = {"bench", "screen", "bounds", "release", "expect", "tradeoff"}  # take minutes even where everything is wrong but one
+HEAVY = {
+    "bench",
+    "screen",
+    "bounds",
+    "release",
+    "expect",
+    "factors",
+    "tradeoff",
+}  # take minutes even where everything is wrong but one
 
 
 @some.composite
@@ -63,6 +72,7 @@ def light(home, monkeypatch):
     for name in ("model", "metrics", "history", "gallery", "figure"):
         monkeypatch.setattr(Experiment, name, enough)
     monkeypatch.setattr(released, "open_model", enough)
+    monkeypatch.setattr(plan, "of", enough)
     monkeypatch.setattr(datasets, "_from_torchvision", enough)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("hybrid.cli.signals", contextlib.nullcontext)
@@ -88,7 +98,7 @@ def test_any_command_line(light, arguments):
 @given(
     parameters=some.dictionaries(
         some.sampled_from(["profile", "dataset", "seed", "sead", "_x"]),
-        some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=6) | some.lists(some.integers()),
+        some.none() | some.booleans() | some.integers() | some.floats() | word | some.lists(some.integers()),
         max_size=3,
     )
 )
