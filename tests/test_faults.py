@@ -39,6 +39,7 @@ from hybrid.training import checkpoint, loop
 from hybrid.training.history import read_history
 
 TRIALS = int(os.environ.get("HYBRID_TRIALS", "20"))
+REPORT = os.environ.get("HYBRID_REPORT")  # a .json that the counts are written to, for the docs
 SEED = int(os.environ.get("HYBRID_FAULT_SEED", "0"))  # another one tries other moments and places
 PROFILE = (
     "smoke,hybrid.representation.training.batch=16,hybrid.prior.training.batch=16,hybrid.representation.contrast.key_batch=16,"
@@ -417,6 +418,8 @@ def test_nothing_is_lost(whole, tmp_path_factory, capsys):
         if TRIALS >= 26:  # long enough to be watched
             with capsys.disabled():
                 print(f"{number + 1:4} of {TRIALS}: {what}: {ended}", flush=True)
+    if REPORT:
+        files.write_json(paths.REPOSITORY / REPORT, {what: dict(counts[what]) for what in sorted(counts)})
     with capsys.disabled():
         print(f"\nfaults: {in_words(sum(counts.values(), Counter()))}; a run takes {seconds:.1f} s")
         for what in sorted(counts) if TRIALS >= 100 else ():

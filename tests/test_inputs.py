@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
-from hybrid import cli, released
+from hybrid import cli, paths, released
 from hybrid.data import datasets, pictures
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
@@ -192,5 +192,7 @@ def test_any_damage_of_any_file(tmp_path, data):
 
 def test_the_counts(capsys):
     """Of this process; last, so that they are whole."""
+    if report := os.environ.get("HYBRID_REPORT"):
+        files.write_json(paths.REPOSITORY / report, dict(tried))
     with capsys.disabled():
         print(f"\ninputs: tried {tried.total()}, " + ", ".join(f"{count} {kind}" for kind, count in tried.items()))
