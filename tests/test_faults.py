@@ -35,8 +35,11 @@ from hybrid.cli import main
 from hybrid.experiments.store import Store
 from hybrid.judging import frechet
 from hybrid.machine import files
+from hybrid.models.hybrid import Representation
+from hybrid.profiles.overrides import profile
 from hybrid.training import checkpoint, loop
 from hybrid.training.history import read_history
+from hybrid.workflows import work
 
 TRIALS = int(os.environ.get("HYBRID_TRIALS", "20"))
 REPORT = os.environ.get("HYBRID_REPORT")  # a .json that the counts are written to, for the docs
@@ -148,6 +151,7 @@ def import_everything():
     for name in ("expected", "plan", "reproduce", "report"):
         importlib.import_module(f"hybrid.workflows.{name}")
     frechet.load_network("efficientnet_lite0", torch.device("cpu"))
+    work.operations(Representation(profile("smoke").hybrid.representation), 2)  # torch's tensors without values
 
 
 @pytest.fixture(scope="module")

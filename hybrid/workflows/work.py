@@ -23,7 +23,7 @@ from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
 from hybrid.profiles.schema import Training
 
 OF_CODES = (LatentDDIM, SemanticPrior, TexturePrior)  # are trained on latents, the others on images
-COUNTED = 32, 64  # images of two steps whose operations are counted: what grows with the images, and what does not
+COUNTED = 32  # images of the step whose operations are counted; they grow with the images, but for a thousandth part
 COLUMNS = {
     "method": "method",
     "images": "images seen, 1e6",
@@ -97,16 +97,8 @@ def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
     count = Count(run.profile, run.images, run.seed, run.folder, run.clock)
     method(name).train(count, method(name).config(run.profile))
     total = len(run.images.train_images)
-    return {stage: _work(module, training, total) for stage, (module, training) in count.found.items()}
-
-
-def _work(module: Trainable, training: Training, total: int) -> tuple[float, float]:
-    """Images seen and operations of a training on `total` images."""
-    steps = training.epochs * (total // training.batch)
-    few, many = (operations(module, count) for count in COUNTED)
-    each = (many - few) / (COUNTED[1] - COUNTED[0])
-    fixed = few - COUNTED[0] * each
-    return float(steps * training.batch), steps * (fixed + training.batch * each)
+    seen = {stage: t.epochs * (total // t.batch) * t.batch for stage, (_, t) in count.found.items()}
+    return {s: (float(seen[s]), seen[s] / COUNTED * operations(module, COUNTED)) for s, (module, _) in count.found.items()}
 
 
 def operations(module: Trainable, images: int) -> int:

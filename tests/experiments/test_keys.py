@@ -66,7 +66,7 @@ def test_methods_differ_in_what_the_paper_says_they_do():
 
 
 def test_priors_learn_codes_of_images_and_of_their_mirror_images(home, monkeypatch):
-    experiment = Experiment("smoke")
+    experiment = Experiment("smoke,images=32")
     config, seen = experiment.profile.hybrid, []
     model = HybridModel(Encoder(config.representation.autoencoder), Decoder(config.representation.autoencoder))
     run = experiment.run("hybrid")

@@ -149,7 +149,8 @@ def test_codes_are_whitened_and_come_back(latents):
 
 
 def latent_ddim(unshuffle):
-    return LatentDDIM(schema.LatentDiffusion(TRAINING, channels=8, attention=(), unshuffle=unshuffle), AUTOENCODER)
+    config = schema.LatentDiffusion(TRAINING, channels=8, multipliers=(1, 1, 2), attention=(), unshuffle=unshuffle)
+    return LatentDDIM(config, AUTOENCODER)
 
 
 def test_a_prior_gives_codes_in_the_encoders_units(latents):

@@ -34,15 +34,15 @@ def test_every_method_has_its_work(home):
         name: {"provenance": {"device": "a machine", "training_seconds": dict.fromkeys(METHODS[name].stages, 30.0)}}
         for name in METHODS
     }
-    rows = work.table(experiment, judged).set_index("method")
+    table = work.table(experiment, judged)
+    rows = table.set_index("method")
     stages = {"Hybrid": 2, "Hybrid+": 3, "MoCo-v2": 1, "NVAE-lite": 1, "DDIM": 1, "BigGAN": 1, "Contrast on z": 1}
     assert rows["images"].to_dict() == pytest.approx({name: count * 1024 / 1e6 for name, count in stages.items()})
     assert rows["minutes"].to_dict() == {name: count * 0.5 for name, count in stages.items()}
     assert (rows["operations"] > 0).all()
-    hybrid, z = work.of(experiment, "hybrid"), work.of(experiment, "contrast_on_z")
-    assert hybrid["representation"][1] < z["representation"][1]  # its critic sees more
-    assert rows.loc["MoCo-v2", "operations"] < hybrid["representation"][1] / 1e15  # it decodes nothing
-    text = work.markdown(work.table(experiment, judged))
+    operations = rows["operations"]
+    assert operations.min() > 0 and operations["MoCo-v2"] < operations["Contrast on z"]  # it decodes nothing
+    text = work.markdown(table)
     assert "| Hybrid+ " in text and "a machine" in text
     assert not (home / "runs").exists()
 
