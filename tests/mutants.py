@@ -37,7 +37,7 @@ TESTS = {
     "objectives.py": "tests/test_objectives.py",
     "model.py": "tests/test_model.py tests/models/test_roles.py tests/showing/test_figures.py",
     "released.py": "tests/test_released.py -k flipped",
-    "models/hybrid.py": "tests/models/test_roles.py tests/models/test_moco.py tests/training/test_loop.py",
+    "models/hybrid.py": "tests/models/test_roles.py tests/models/test_moco.py",
     "models/moco.py": "tests/models/test_moco.py",
     "models/autoencoder.py": "tests/models/test_autoencoder.py tests/models/test_roles.py",
     "models/estimators.py": "tests/models/test_estimators.py",
@@ -122,7 +122,7 @@ def mutants() -> list[Mutant]:
         ("LATENT_CHANNELS\n        self.head", "self.encoder.y_channels\n        self.head", "the contrast on z is one on y"),
         ("[augment(batch, self.key_augmentation) for _", "[query_view for _", "a key's view is the query's own"),
         ("grey=0.0, ", "", "weak views are grey at times"),
-        ("noise * variance.sqrt()", "noise * variance", "a variance for a deviation in the code's noise"),
+        ("noise * variance.sqrt()", "noise * variance", "a variance for a deviation in the code's noise", "tests/training/test_loop.py -k noise"),
         ("self.moco.momentum_update(self.query_network)", "pass", "the key network stands still"),
         ("(as_float(images) for images in some)", "(images.float() for images in some)", "statistics of 0 to 255, not 0 to 1"),
         ('"mse": 1e3 * mse', '"mse": mse', "the error's unit in the history"),
@@ -202,7 +202,7 @@ def mutants() -> list[Mutant]:
         ("(kl @ weights - log_likelihood)", "(kl @ weights + log_likelihood)", "sign of the likelihood"),
         ("(DIMENSIONS * math.log(2))", "DIMENSIONS", "nats for bits"),
         ("progress / warmup * per_latent", "per_latent", "no ramp in the warm-up"),
-        ("kl_weights(kl.detach().mean(0)", "kl_weights(kl.mean(0)", "a missing detach: gradients through the KL's weights"),
+        ("kl_weights(kl.detach().mean(0)", "kl_weights(kl.mean(0)", "a missing detach: gradients through the KL's weights", "tests/models/test_roles.py"),
         ("x.new_zeros(len(x), sum(self.dims)) if noise is None", "x.new_ones(len(x), sum(self.dims)) if noise is None",
          "a deviation beside the posterior's mean"),
         ("mean + delta_mean, log_sigma + delta_log_sigma", "mean + delta_mean, delta_log_sigma", "posteriors not relative to priors"),
@@ -459,7 +459,7 @@ def mutants() -> list[Mutant]:
     of(
         "profiles/schema.py",
         ("not 0 <= seed < 2**63", "not 0 <= seed", "a seed of 2**64 is taken", "", 6),
-        ("(value < self.high if self.below else value <= self.high)", "True", "lr=inf is taken", "", 6),
+        ("(value < self.high if self.below else value <= self.high)", "True", "lr=1e30 is taken", "", 6),
     )
     of(
         "released.py",

@@ -33,6 +33,12 @@ def test_an_outcome_is_read_back(kept):
     assert experiment.kept_outcome("mocov2")["metrics"] == {"acc": 50.0}
 
 
+def test_an_outcome_of_other_code_is_told(kept, caplog):
+    experiment, path = kept(modules={"objectives": "00000000"}, commit="abc")
+    assert experiment.kept_outcome("mocov2") is not None
+    assert f"{path} comes of other code (objectives changed since commit abc)" in caplog.text
+
+
 @pytest.mark.parametrize(
     "content",
     ["{}", "[]", "null", "1", "", "\x00", '{"key": {}}', '{"key": [], "metrics": {}, "provenance": {}, "calibration": []}'],

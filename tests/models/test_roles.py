@@ -8,6 +8,7 @@ from torch import nn
 
 from hybrid.model import HybridModel
 from hybrid.models import hybrid as stage
+from hybrid.models import nvae
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.base import stream
 from hybrid.models.hybrid import Representation
@@ -213,3 +214,12 @@ def test_a_given_y_stays(texture, latents):
     prior, y = PlusPrior(semantic, texture()), torch.randn(2, 2, 16, 16)
     z = prior.sample_given(y, torch.randn(2, 4, 16, 16), 2, 0.0, 0)
     assert torch.equal(z[:, :2], y) and z.shape == (2, 6, 16, 16)
+
+
+def test_the_weights_of_nvaes_kls_are_constants(monkeypatch):
+    model = nvae.NVAE(schema.NVAE(TRAINING, channels=8, groups=(1, 1), latents=2))
+    seen, weights = [], nvae.kl_weights
+    monkeypatch.setattr(nvae, "kl_weights", lambda kl, *rest: seen.append(kl.requires_grad) or weights(kl, *rest))
+    model.progress = 0.1
+    model.loss("model", BATCH, None)
+    assert seen == [False]
