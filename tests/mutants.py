@@ -25,7 +25,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REPORT = "results/bench/mutants.json"
-LIMIT = 180  # seconds after which tests of a mutant hang: it is caught
+LIMIT = 300  # seconds after which tests of a mutant hang: it is caught
 IMPORTED = """
 torch torchvision timm timm.scheduler timm.utils numpy pandas scipy.stats scipy.linalg scipy.special sklearn.linear_model
 sklearn.neighbors sklearn.datasets matplotlib.pyplot seaborn tyro jinja2 PIL.Image hypothesis pytest tabulate filelock
