@@ -6,11 +6,14 @@ PROFILE ?= demo
 DATASET ?=
 SEED ?= 0
 
-.PHONY: help install reproduce test test-faults bench notebooks docs clean
+.PHONY: help install reproduce test test-faults test-mutants test-inputs audit bench notebooks docs clean
 help:
 	@echo "make reproduce [PROFILE=demo|laptop|gpu|paper] [DATASET=...] [SEED=0]   install, then run everything"
 	@echo "make test                                                          install, then run the tests"
 	@echo "make test-faults                                                   kill or damage 200 runs, and count what is lost"
+	@echo "make test-mutants                                                  put 200 wrong lines into a copy, one at a time, and count what tests catch"
+	@echo "make test-inputs                                                   try thousands of random inputs"
+	@echo "make audit                                                         list the licences of all installed packages, and look for known vulnerabilities"
 	@echo "make bench                                                         install alternative libraries, then compare the speed"
 	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"
 	@echo "make docs                                                          build the documentation as a site, into site/"
@@ -37,7 +40,18 @@ test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests --nbval-lax notebooks
 
 test-faults: $(VENV)/.installed-test
-	HYBRID_TRIALS=200 $(VENV)/bin/python -m pytest tests/test_faults.py
+	HYBRID_TRIALS=200 HYBRID_REPORT=results/bench/faults.json $(VENV)/bin/python -m pytest tests/test_faults.py
+
+test-mutants: $(VENV)/.installed-test
+	$(VENV)/bin/python tests/mutants.py
+
+test-inputs: $(VENV)/.installed-test
+	HYBRID_EXAMPLES=1000 HYBRID_REPORT=results/bench/inputs.json $(VENV)/bin/python -m pytest tests/test_inputs.py
+
+audit: $(VENV)/.installed
+	$(VENV)/bin/python tests/licences.py
+	$(VENV)/bin/python -m pip install --quiet pip-audit
+	$(VENV)/bin/pip-audit --progress-spinner off --skip-editable
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --editable '.[bench]'

@@ -127,7 +127,55 @@ def calibration(profile: str) -> str:
     return markdown(["images", *metrics.values()], cells)
 
 
-TABLES = {function.__name__: function for function in (summary, detail, parts, calibration)}
+def faults(_: str) -> str:
+    """What `make test-faults` counted, by kind."""
+    counts = _counted("faults")
+    ends = ("survived", "stopped", "lost")
+    rows = [[what, str(sum(count.values())), *(str(count.get(end, 0)) for end in ends)] for what, count in counts.items()]
+    rows.append(["**all**", *(str(sum(int(row[i]) for row in rows)) for i in range(1, 5))])
+    return markdown(["fault", "tried", *ends], rows)
+
+
+def inputs(_: str) -> str:
+    """What `make test-inputs` counted."""
+    counts = _counted("inputs")
+    return markdown(
+        ["inputs", "tried"], [[kind, f"{count:,}"] for kind, count in (counts | {"**all**": sum(counts.values())}).items()]
+    )
+
+
+def mutants(_: str) -> str:
+    """What `make test-mutants` counted, by module."""
+    found: dict[str, list[dict]] = {}
+    for row in _counted("mutants")["mutants"]:
+        found.setdefault(row["file"], []).append(row)
+    rows = [[f"`{file}`", str(len(each)), str(sum(row["caught"] for row in each))] for file, each in found.items()]
+    rows.append(["**all**", *(str(sum(int(row[i]) for row in rows)) for i in (1, 2))])
+    return markdown(["module", "tried", "caught"], rows)
+
+
+def survivors(_: str) -> str:
+    """The mutants that no test caught."""
+    rows = [[f"`{row['file']}`", row["what"]] for row in _counted("mutants")["mutants"] if not row["caught"]]
+    return markdown(["module", "mutant that survived"], rows or [[NONE, NONE]])
+
+
+def cases(_: str) -> str:
+    """Old behaviours that mutants bring back, by the number of the fault, and the test that fails then."""
+    rows = sorted((row for row in _counted("mutants")["mutants"] if row["case"]), key=lambda row: row["case"])
+    return markdown(
+        ["case", "brought back", "test that fails"],
+        [[str(row["case"]), row["what"], f"`{row['by'].removeprefix('tests/')}`" if row["caught"] else NONE] for row in rows],
+    )
+
+
+def _counted(name: str) -> dict:
+    return json.loads((ROOT / "results" / "bench" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+TABLES = {
+    function.__name__: function for function in (summary, detail, parts, calibration, faults, inputs, mutants, survivors, cases)
+}
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:

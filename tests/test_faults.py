@@ -1,7 +1,7 @@
 """Faults: whatever ends a command or becomes of its files, the same command ends with the same result, or with one clear line.
 
 HYBRID_TRIALS trials, 20 here and 200 by `make test-faults`, each in a child of this process, which has imported everything.
-Counts are printed: tried, survived, lost.
+Counts are printed by kind: tried, survived (the same result, bit for bit), stopped (with one line), lost.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +30,29 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from hybrid import paths
+from hybrid import paths, released
 from hybrid.cli import main
 from hybrid.experiments.store import Store
 from hybrid.judging import frechet
 from hybrid.machine import files
-from hybrid.training import checkpoint
+from hybrid.models.hybrid import Representation
+from hybrid.profiles.overrides import profile
+from hybrid.training import checkpoint, loop
 from hybrid.training.history import read_history
+from hybrid.workflows import work
 
 TRIALS = int(os.environ.get("HYBRID_TRIALS", "20"))
+REPORT = os.environ.get("HYBRID_REPORT")  # a .json that the counts are written to, for the docs
 SEED = int(os.environ.get("HYBRID_FAULT_SEED", "0"))  # another one tries other moments and places
 PROFILE = (
     "smoke,hybrid.representation.training.batch=16,hybrid.prior.training.batch=16,hybrid.representation.contrast.key_batch=16,"
     "hybrid.representation.training.epochs=3,evaluation.samples=8"
 )
 REPRODUCE = ["reproduce", "--profile", PROFILE, "--dataset", "data/tiny.npz", "--methods", "hybrid", "--no-notebooks"]
+NOTEBOOK = [argument for argument in REPRODUCE if argument != "--no-notebooks"]
 TRAIN = ["train", "--profile", PROFILE, "--dataset", "data/tiny.npz", "--methods", "hybrid"]
+SAMPLE = ["sample", "--run", "cifar10", "--count", "2", "--steps", "2", "--out", "new.npz"]
+LIMIT = 120  # seconds after which a command hangs
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="trials are forked")]
@@ -81,8 +91,14 @@ def run(home: Path, command: list[str], before=None, after: float | None = None,
         time.sleep(after)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), said.read_text(encoding="utf-8") if said.exists() else ""
+    ends = time.monotonic() + LIMIT
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > ends:
+            os.kill(child, signal.SIGKILL)
+            ended = os.waitpid(child, 0)
+            break
+        time.sleep(0.02)
+    return os.waitstatus_to_exitcode(ended[1]), said.read_text(encoding="utf-8") if said.exists() else ""
 
 
 def essence(home: Path) -> dict:
@@ -102,16 +118,30 @@ def essence(home: Path) -> dict:
             found[name] = {key: value.tolist() for key, value in arrays.items() if key not in ("key", "provenance")}
         elif path.name in ("table1.csv", "table1.md"):
             found[name] = path.read_bytes()
+        elif path.suffix == ".ipynb" and "runs" in path.parts and not path.name.startswith("."):
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            found[name] = [output.get("text") for cell in cells for output in cell.get("outputs", [])]
     return found
 
 
-def kinds(home: Path) -> list[Path]:
-    """The files that are kept: whatever a command could believe."""
-    return [
-        path
-        for path in sorted(home.rglob("*"))
-        if path.suffix in (".pt", ".previous", ".json", ".jsonl", ".npz") and path.parent.name != "data"
-    ]
+# The kinds of files that are kept, whatever a command could believe: all of them are made anew from what they came of.
+KEPT = {
+    "checkpoint": "runs/**/checkpoint.pt",
+    "checkpoint before the last": "runs/**/checkpoint.pt.previous",
+    "history": "runs/**/history.jsonl",
+    "kept history": "results/**/*.jsonl",
+    "outcome": "results/**/seed0/*.json",
+    "table's sources": "results/**/table1.json",
+    "arrays": "results/**/*.npz",
+    "distances' reference": "runs/cache/*.npz",
+    "data set's identity": "runs/cache/*.json",
+}
+
+
+def one_of(chance: random.Random, home: Path, number: int) -> tuple[str, Path]:
+    """A kind of kept file, each in its turn, and a file of it."""
+    kind = list(KEPT)[number % len(KEPT)]
+    return kind, chance.choice(sorted(home.glob(KEPT[kind])))
 
 
 def import_everything():
@@ -121,6 +151,7 @@ def import_everything():
     for name in ("expected", "plan", "reproduce", "report"):
         importlib.import_module(f"hybrid.workflows.{name}")
     frechet.load_network("efficientnet_lite0", torch.device("cpu"))
+    work.operations(Representation(profile("smoke").hybrid.representation), 2)  # torch's tensors without values
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +167,8 @@ def whole(tmp_path_factory):
     (home / "data").mkdir()
     np.savez(home / "data/tiny.npz", **pictures, **labels)
     os.utime(home / "data/tiny.npz", (1e9, 1e9))
-    threads, draw_on = torch.get_num_threads(), Figure.savefig
+    threads, draw_on, every = torch.get_num_threads(), Figure.savefig, loop.CHECKPOINT_SECONDS
+    loop.CHECKPOINT_SECONDS = 0.0  # a checkpoint with each line of the history, so that there is one before the last
     Figure.savefig = lambda self, path, **_: Path(path).write_bytes(PIXEL)  # most of a trial would be drawing
     torch.set_num_threads(1)  # a child of a process with threads of its own would hang in them
     import_everything()
@@ -145,128 +177,260 @@ def whole(tmp_path_factory):
     assert status == 0, error
     yield home, time.monotonic() - started
     torch.set_num_threads(threads)
-    Figure.savefig = draw_on
+    Figure.savefig, loop.CHECKPOINT_SECONDS = draw_on, every
 
 
-def killed(chance, home, whole, seconds):
+@dataclass(frozen=True)
+class Trial:
+    """What a fault is tried on."""
+
+    chance: random.Random
+    home: Path
+    seconds: float  # that a whole run takes
+    number: int  # so many trials of the fault were before
+
+
+@dataclass(frozen=True)
+class Then:
+    """The command that is run after a fault, and what must come of it."""
+
+    what: str = ""  # was hit
+    command: tuple[str, ...] = tuple(REPRODUCE)
+    before: Callable[[], object] | None = None  # called in the command's process first
+    stops: bool = False  # with one line; otherwise it ends with the same result
+    same: Callable[[dict, dict], bool] = dict.__eq__  # of what is expected and found
+
+
+def killed(trial: Trial) -> Then:
     """Killed at a random moment, once or twice, and run again."""
     for name in ("runs", "results"):
-        shutil.rmtree(home / name)
-    for _ in range(chance.randint(1, 2)):
-        run(home, REPRODUCE, after=chance.uniform(0, seconds), number=chance.choice(SIGNALS))
-    return REPRODUCE
+        shutil.rmtree(trial.home / name)
+    for _ in range(trial.chance.randint(1, 2)):
+        run(trial.home, REPRODUCE, after=trial.chance.uniform(0, trial.seconds), number=trial.chance.choice(SIGNALS))
+    return Then()
 
 
-def killed_while_showing(chance, home, whole, seconds):
+def killed_while_showing(trial: Trial) -> Then:
     """As above, with all of it trained: only judging, drawing and writing are cut."""
-    shutil.rmtree(home / "results")
-    run(home, REPRODUCE, after=chance.uniform(0, seconds / 2), number=chance.choice(SIGNALS))
-    return REPRODUCE
+    shutil.rmtree(trial.home / "results")
+    run(trial.home, REPRODUCE, after=trial.chance.uniform(0, trial.seconds / 2), number=trial.chance.choice(SIGNALS))
+    return Then()
 
 
-def cut(chance, home, whole, seconds):
+def cut(trial: Trial) -> Then:
     """A file loses its end, or all of it."""
-    path = chance.choice(kinds(home))
+    kind, path = one_of(trial.chance, trial.home, trial.number)
     content = path.read_bytes()
-    path.write_bytes(content[: chance.randrange(len(content))])
-    return REPRODUCE
+    path.write_bytes(content[: trial.chance.randrange(len(content))])
+    return Then(kind)
 
 
-def flipped(chance, home, whole, seconds):
+def flipped(trial: Trial) -> Then:
     """One bit of a file is another."""
-    path = chance.choice(kinds(home))
+    kind, path = one_of(trial.chance, trial.home, trial.number)
+    flip(path, trial.chance)
+    return Then(kind)
+
+
+def flip(path: Path, chance: random.Random) -> None:
     content = bytearray(path.read_bytes())
     content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
     path.write_bytes(content)
-    return REPRODUCE
 
 
-def replaced(chance, home, whole, seconds):
+def replaced(trial: Trial) -> Then:
     """A file is whole and something else."""
-    path = chance.choice(kinds(home))
+    kind, path = one_of(trial.chance, trial.home, trial.number)
     if path.suffix == ".npz":
         np.savez(path, other=np.zeros(3))
     elif path.suffix in (".pt", ".previous"):
-        torch.save(chance.choice([[], {}, {"about": {}}, {"weights": torch.zeros(3)}]), path)
+        with open(path, "wb") as file:  # a name that ends in .previous would become the archive's
+            torch.save(trial.chance.choice([[], {}, {"about": {}}, {"weights": torch.zeros(3)}]), file)
     else:
-        path.write_text(chance.choice(["{}", "[]", "null", '{"key": {}}', '{"step": 1}', "\ufffd"]), encoding="utf-8")
-    return REPRODUCE
+        path.write_text(trial.chance.choice(["{}", "[]", "null", '{"key": {}}', '{"step": 1}', "\ufffd"]), encoding="utf-8")
+    return Then(kind)
 
 
-def removed(chance, home, whole, seconds):
+def removed(trial: Trial) -> Then:
     """A file is gone."""
-    chance.choice(kinds(home)).unlink()
-    return REPRODUCE
+    kind, path = one_of(trial.chance, trial.home, trial.number)
+    path.unlink()
+    return Then(kind)
 
 
-def full(chance, home, whole, seconds):
+def data_damaged(trial: Trial) -> Then:
+    """The user's own data set is cut, or something else: nothing can make it anew, and nothing is kept of other images."""
+    path = trial.home / "data/tiny.npz"
+    kind = ("cut", "not an archive", "lacks its labels")[trial.number % 3]
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[: trial.chance.randrange(path.stat().st_size)])
+    elif kind == "not an archive":
+        path.write_text("images")
+    else:
+        np.savez(path, train_images=np.zeros((4, 32, 32, 3), np.uint8))
+    return Then(kind, stops=True)
+
+
+def weights_damaged(trial: Trial) -> Then:
+    """Released weights are cut, flipped or gone."""
+    folder = trial.home / "weights"
+    shutil.copytree(released.FOLDER, folder)
+    path = folder / "cifar10.safetensors"
+    kind = ("flipped", "cut", "gone")[trial.number % 3]
+    if kind == "flipped":
+        flip(path, trial.chance)
+    elif kind == "cut":
+        path.write_bytes(path.read_bytes()[: trial.chance.randrange(path.stat().st_size)])
+    else:
+        path.unlink()
+    return Then(kind, tuple(SAMPLE), before=lambda: setattr(released, "FOLDER", folder), stops=True)
+
+
+def full(trial: Trial) -> Then:
     """No file can be longer than so many bytes, as on a full disk."""
     for name in ("runs", "results"):
-        shutil.rmtree(home / name)
-    most = chance.randint(20_000, 400_000)
-    ended_with_a_line(*run(home, REPRODUCE, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))))
-    return REPRODUCE
+        shutil.rmtree(trial.home / name)
+    most = trial.chance.randint(20_000, 400_000)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # noqa: E731
+    ended_with_a_line(*run(trial.home, REPRODUCE, before=limit))
+    return Then()
 
 
-def read_only(chance, home, whole, seconds):
+def read_only(trial: Trial) -> Then:
     """Nothing can be written, by the one command; the next can."""
-    shutil.rmtree(home / "results")
+    shutil.rmtree(trial.home / "results")
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
     def deny(event, arguments):
         changes = event in ("os.mkdir", "os.rename", "os.remove") or (event == "open" and arguments[2] & writing)
-        if changes and str(arguments[0]).startswith(str(home)):
+        if changes and str(arguments[0]).startswith(str(trial.home)):
             raise PermissionError(13, "Permission denied", str(arguments[0]))
 
-    status, error = run(home, REPRODUCE, before=lambda: sys.addaudithook(deny))
+    status, error = run(trial.home, REPRODUCE, before=lambda: sys.addaudithook(deny))
     assert status == 2, error
     ended_with_a_line(status, error)
-    return REPRODUCE
+    return Then()
 
 
-def ended_with_a_line(status, error):
+def ended_with_a_line(status: int, error: str) -> None:
     """A command did all, or said in one line why not."""
     lines = [line for line in error.splitlines() if line.startswith("hybrid: ")]
     assert status == 0 or (status == 2 and len(lines) == 1), error
 
 
-def two_at_once(chance, home, whole, seconds):
+def two_at_once(trial: Trial) -> Then:
     """Two commands train in one folder: one of them is told, or waits for nothing."""
-    shutil.rmtree(home / "runs")
-    shutil.rmtree(home / "results")
+    shutil.rmtree(trial.home / "runs")
+    shutil.rmtree(trial.home / "results")
     child = os.fork()
     if not child:
-        os._exit(max(run(home, REPRODUCE)[0], 0))
-    time.sleep(chance.uniform(0, seconds / 3))
-    run(home, TRAIN)
+        os._exit(max(run(trial.home, REPRODUCE)[0], 0))
+    time.sleep(trial.chance.uniform(0, trial.seconds / 3))
+    run(trial.home, TRAIN)
     os.waitpid(child, 0)
-    return REPRODUCE
+    return Then()
 
 
-FAULTS = (killed, killed_while_showing, cut, flipped, flipped, replaced, removed, full, read_only, two_at_once)
+def other_processes(trial: Trial) -> Then:
+    """Two processes train together and are killed; one goes on. Sums are in another order then, so numbers are not the same."""
+    shutil.rmtree(trial.home / "runs")
+    shutil.rmtree(trial.home / "results")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both, after = [], trial.chance.uniform(0, 2 * trial.seconds)
+    for rank in range(2):
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        both.append(os.fork())
+        if not both[-1]:
+            os.environ.update({name: str(value) for name, value in names.items()})
+            run(trial.home, TRAIN, after=after)
+            os._exit(0)
+    for child in both:
+        os.waitpid(child, 0)
+
+    def alike(expected: dict, found: dict) -> bool:
+        """The same files, each history with the same steps; `essence` has read them all."""
+        steps = [{n: [line["step"] for line in h] for n, h in e.items() if n.endswith(".jsonl")} for e in (expected, found)]
+        return expected.keys() == found.keys() and steps[0] == steps[1]
+
+    return Then(same=alike)
+
+
+def notebook_killed(trial: Trial) -> Then:
+    """Killed while papermill executes a notebook."""
+    folder = trial.home / "notebooks"
+    folder.mkdir()
+    shutil.copy(paths.REPOSITORY / "notebooks/table1.ipynb", folder)
+    use = lambda: setattr(paths, "notebooks", lambda: folder)  # noqa: E731
+    run(trial.home, NOTEBOOK, before=use, after=trial.chance.uniform(0.5, 12), number=trial.chance.choice(SIGNALS))
+
+    def executed(expected: dict, found: dict) -> bool:
+        """As before, and with one notebook whose cells said something."""
+        made = {name: outputs for name, outputs in found.items() if name.endswith(".ipynb")}
+        return len(made) == 1 and any(*made.values()) and expected | made == found
+
+    return Then(command=tuple(NOTEBOOK), before=use, same=executed)
+
+
+FAULTS = (
+    killed,
+    killed_while_showing,
+    cut,
+    flipped,
+    replaced,
+    removed,
+    full,
+    read_only,
+    two_at_once,
+    other_processes,
+    data_damaged,
+    weights_damaged,
+)
+NOTEBOOKS = 4  # trials among many: each takes half a minute
 
 
 def test_nothing_is_lost(whole, tmp_path_factory, capsys):
     clean, seconds = whole
-    expected, chance, lost, tried = essence(clean), random.Random(SEED), [], Counter()
-    for number in range(TRIALS):
-        fault = FAULTS[number % len(FAULTS)]
+    expected, chance, lost, counts = essence(clean), random.Random(SEED), [], {}
+    faults = [notebook_killed] * (NOTEBOOKS if TRIALS >= 100 else 0)
+    faults += [FAULTS[number % len(FAULTS)] for number in range(TRIALS - len(faults))]
+    for number, fault in enumerate(faults):
         home = tmp_path_factory.mktemp("trial")
         shutil.copytree(clean, home, dirs_exist_ok=True)
-        tried[fault.__name__] += 1
+        what = fault.__name__
         try:
-            status, error = run(home, fault(chance, home, clean, seconds))
-            assert status == 0, error
+            then = fault(Trial(chance, home, seconds, faults[:number].count(fault)))
+            what = f"{what}: {then.what}".removesuffix(": ")
+            status, error = run(home, list(then.command), then.before)
             assert "Traceback" not in error, error
-            found = essence(home)
-            differing = [name for name in expected if found.get(name) != expected[name]]
-            assert not differing, f"{differing}\n{error}"
             assert not list(home.rglob(".*.[0-9]*")), "temporary files are left"
+            if then.stops:
+                assert status == 2, error
+                ended_with_a_line(status, error)
+                ended = "stopped"
+            else:
+                assert status == 0, error
+                found, ended = essence(home), "survived"
+                differing = [name for name in expected if found.get(name) != expected[name]]
+                assert then.same(expected, found), f"{differing}\n{error}"
         except AssertionError as failure:
-            lost.append(f"trial {number}, {fault.__name__}: {str(failure)[:1500]}")
+            ended = "lost"
+            lost.append(f"trial {number}, {what}: {str(failure)[:1500]}")
+        counts.setdefault(what, Counter())[ended] += 1
         shutil.rmtree(home)
-    counts = f"tried {TRIALS}, survived {TRIALS - len(lost)}, lost {len(lost)}"
+        if TRIALS >= 26:  # long enough to be watched
+            with capsys.disabled():
+                print(f"{number + 1:4} of {TRIALS}: {what}: {ended}", flush=True)
+    if REPORT:
+        files.write_json(paths.REPOSITORY / REPORT, {what: dict(counts[what]) for what in sorted(counts)})
     with capsys.disabled():
-        print(f"\nfaults: {counts}; {json.dumps(tried)}; a run takes {seconds:.1f} s")
+        print(f"\nfaults: {in_words(sum(counts.values(), Counter()))}; a run takes {seconds:.1f} s")
+        for what in sorted(counts) if TRIALS >= 100 else ():
+            print(f"  {what:38} {in_words(counts[what])}")
     assert not lost, "\n\n".join(lost)
     assert paths.REPOSITORY not in clean.parents
+
+
+def in_words(count: Counter) -> str:
+    return f"tried {sum(count.values())}, " + ", ".join(f"{end} {count[end]}" for end in ("survived", "stopped", "lost"))

@@ -264,25 +264,28 @@ class Experiment:
     def comparable_outcomes(self) -> dict[Path, dict]:
         """Return the saved outcomes of the table's methods for all seeds, except those of another profile or other data.
 
-        If their precisions differ, a line reports it, or --strict refuses them.
+        Seeds whose precision differs from a method's first seed are left out: a line reports it, or --strict refuses them.
         """
         keys = {name: self.key(name) for name in TABLE}
         parts = [part for part in keys["hybrid"].values if part not in ("seed", "training")]
         found, precisions = {}, {}
-        for folder in sorted(self.results.glob("seed*")):
-            seed = folder.name.removeprefix("seed")
-            for name in TABLE if seed.isdigit() else ():
-                kept = Store(folder).read(name)
+        folders = {folder.name.removeprefix("seed"): folder for folder in self.results.glob("seed*")}
+        for seed in sorted(int(number) for number in folders if number.isdecimal()):
+            folder = self.results / f"seed{seed}"
+            for name in TABLE:
+                kept, path = Store(folder).read(name), folder / f"{name}.json"
                 if kept is None or not keys[name].matches(kept["key"], parts):
                     continue
-                if kept["key"].get("seed") != int(seed):
-                    note(f"{folder / name}.json does not count: it is of seed {kept['key'].get('seed')}")
+                if kept["key"].get("seed") != seed:
+                    note(f"{path} does not count: it is of seed {kept['key'].get('seed')}")
                     continue
-                found[folder / f"{name}.json"] = kept
-                precisions.setdefault(name, set()).add(kept["provenance"].get("precision"))
-        for name, several in precisions.items():
-            if len(known := sorted(several - {None})) > 1:
-                tell_once(f"{self.results}: {name}'s seeds are of {' and '.join(known)}", "the table is their mean")
+                own = kept["provenance"].get("precision")  # None: of a version that did not note it
+                first = precisions.get(name) or own
+                precisions[name] = first
+                if own not in (None, first):
+                    tell_once(f"{path} is in {own}, {name}'s first seed in {first}", "the table leaves it out")
+                    continue
+                found[path] = kept
         return found
 
     def provenance(self, name: str, **details) -> dict:

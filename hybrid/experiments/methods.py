@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
 from hybrid.judging import interpolations
-from hybrid.judging.evaluate import OwnMetrics
+from hybrid.judging.evaluate import OwnMetrics, finer
 from hybrid.machine import files
 from hybrid.model import EncoderModel, HybridModel
 from hybrid.models.base import Trainable, stream
@@ -217,7 +217,7 @@ TABLE = {
             stages=("model",),
             config=lambda profile: profile.ddim,
             train=train_alone(lambda run, config: PixelDDIM(config)),
-            own_metrics=lambda model, images, seed: model.errors_by_steps(images.test_images),
+            own_metrics=lambda model, images, seed: model.errors_by_steps(images.test_images) | finer(model, images, seed),
         ),
         Method(
             name="biggan",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from hybrid.experiments.methods import METHODS, TABLE, Method
+from hybrid.judging.evaluate import FINE_IMAGES, FINE_STEPS
 
 COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
 
@@ -143,6 +144,16 @@ def unconverged(outcome: dict) -> str:
     """Which of an outcome's probes did not come to their end, in a sentence; empty where all did."""
     names = [name for name, probe in outcome.get("details", {}).get("probes", {}).items() if not probe["converged"]]
     return f"Not converged: the probe on {', '.join(names)}; its accuracy may be too low." if names else ""
+
+
+def finer(metrics: dict[str, float]) -> str:
+    """How well the DDIM's x_T classifies beside that of more steps, in a sentence; empty where that was not measured."""
+    if "acc_x_T_fine" not in metrics:
+        return ""
+    return (
+        f"DDIM's x_T is computed in few steps. A probe on {FINE_IMAGES} train images gets {metrics['acc_x_T_coarse']:.1f} % of "
+        f"{FINE_IMAGES} test images right with it, and {metrics['acc_x_T_fine']:.1f} % with that of {FINE_STEPS} steps."
+    )
 
 
 def calibration(judged: dict[str, dict]) -> pd.DataFrame:

@@ -13,10 +13,14 @@ from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.data.pixels import as_float
 from hybrid.judging import frechet
-from hybrid.judging.probe import PENALTIES, Probe, linear_probe
+from hybrid.judging.probe import PENALTIES, Probe, linear_probe, of_few
 from hybrid.machine import distributed
 from hybrid.models.base import BATCH
+from hybrid.models.pixel_ddim import PixelDDIM
 from hybrid.profiles.schema import Evaluation
+
+FINE_STEPS, FINE_IMAGES = 50, 256  # of `finer`: the ODE's steps, and images of each split
+FINE_PENALTY = 1e-1  # of its probes: so few images choose none
 
 OwnMetrics = Callable[[nn.Module, ImageSet, int], dict[str, float]]  # model, images, seed -> metrics
 
@@ -84,6 +88,29 @@ def accuracy(
     probes = distributed.on_rank_zero(fit)
     accuracies = {f"acc_{name}": probe.accuracy for name, probe in probes.items()}
     return {"acc": next(iter(accuracies.values())), **accuracies}, {name: vars(probe) for name, probe in probes.items()}
+
+
+def finer(model: PixelDDIM, images: ImageSet, seed: int) -> dict[str, float]:
+    """Probe the DDIM's x_T on a part of the images, as the table has it and in FINE_STEPS steps of the ODE.
+
+    Returns acc_x_T_coarse and acc_x_T_fine, percent of the test part. It is empty where there is nothing to compare.
+    """
+    if not images.labelled or model.encoding_steps >= FINE_STEPS or model.diffusion.steps < FINE_STEPS:
+        return {}
+    some = {}
+    for split in ("train", "test"):
+        pictures, labels = (getattr(images, f"{split}_{what}") for what in ("images", "labels"))
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))[:FINE_IMAGES].to(labels.device)
+        some[split] = pictures[order], labels[order]
+    found = {}
+    for name, steps in (("coarse", model.encoding_steps), ("fine", FINE_STEPS)):
+        train, test = (model.encode(pictures, steps).flatten(1) for pictures, _ in some.values())
+
+        def accuracy(train: Tensor = train, test: Tensor = test) -> float:
+            return of_few(train, some["train"][1], test, some["test"][1], FINE_PENALTY)
+
+        found[f"acc_x_T_{name}"] = distributed.on_rank_zero(accuracy)
+    return found
 
 
 def generation(

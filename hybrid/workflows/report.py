@@ -17,7 +17,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.machine.files import write_text
 from hybrid.training.progress import in_words
-from hybrid.workflows import expected
+from hybrid.workflows import expected, work
 
 FIGURES = {  # title, caption, alternative text
     "claim": (
@@ -101,6 +101,9 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         legend=table.legend(rows, experiment.profile.evaluation.samples).replace("`", ""),
         comparison=expected.verdict(compared) if compared else None,
         unconverged=" ".join(f"{METHODS[n].title}: {words}" for n, o in outcomes.items() if (words := table.unconverged(o))),
+        work=_cells(work.formatted(work.table(experiment, outcomes))),
+        work_legend=work.LEGEND,
+        finer=table.finer(outcomes["ddim"]["metrics"]) if "ddim" in outcomes else "",
         parts=_cells(table.parts(outcomes["hybrid"]["metrics"]).rename_axis("part").reset_index()),
         figures=_figures(experiment),
         verdict=table.verdict(*(outcomes[name]["metrics"] for name in ablation)) if outcomes.keys() >= set(ablation) else None,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hybrid.data.pixels import as_images
+from hybrid.data.pixels import as_float, as_images
 from hybrid.errors import HybridError
 
 
@@ -68,3 +68,9 @@ def test_what_is_no_image_is_refused_with_the_fix(wrong, says):
     with pytest.raises(HybridError, match=says) as caught:
         as_images(wrong)
     assert "\n" not in str(caught.value)
+
+
+def test_black_is_0_and_white_is_1():
+    levels = torch.tensor([0, 51, 255], dtype=torch.uint8).expand(1, 3, 1, 3)
+    assert as_float(levels)[0, 0, 0].tolist() == pytest.approx([0, 0.2, 1], abs=1e-7)
+    assert torch.equal(as_float(levels / 255), levels / 255)

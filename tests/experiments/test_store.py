@@ -33,6 +33,12 @@ def test_an_outcome_is_read_back(kept):
     assert experiment.kept_outcome("mocov2")["metrics"] == {"acc": 50.0}
 
 
+def test_an_outcome_of_other_code_is_told(kept, caplog):
+    experiment, path = kept(modules={"objectives": "00000000"}, commit="abc")
+    assert experiment.kept_outcome("mocov2") is not None
+    assert f"{path} comes of other code (objectives changed since commit abc)" in caplog.text
+
+
 @pytest.mark.parametrize(
     "content",
     ["{}", "[]", "null", "1", "", "\x00", '{"key": {}}', '{"key": [], "metrics": {}, "provenance": {}, "calibration": []}'],
@@ -82,13 +88,17 @@ def test_a_copied_seed_is_no_second_seed(kept, caplog):
     assert Experiment("smoke", seed=5).kept_outcome("mocov2") is None
 
 
-def test_precisions_are_not_averaged_silently(kept, caplog):
-    experiment, _ = kept(0)
-    kept(1, precision="bf16")
-    experiment.table()
-    assert "mocov2's seeds are of bf16 and float32: the table is their mean" in caplog.text
+def test_seeds_in_another_precision_than_the_first_are_left_out(kept, caplog):
+    """The first is that of the lowest number; what an earlier version did not note is in none."""
+    experiment, _ = kept(2, acc=50.0)
+    kept(10, acc=90.0, precision="bf16")
+    kept(11, acc=60.0)
+    kept(12, acc=70.0, precision=None)
+    row = experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc")]
+    assert row["seeds"] == "2 11 12" and row["value"] == pytest.approx(60)
+    assert "seed10/mocov2.json is in bf16, mocov2's first seed in float32: the table leaves it out" in caplog.text
     token = fingerprint.strict.set(True)
-    with pytest.raises(HybridError, match="bf16 and float32"):
+    with pytest.raises(HybridError, match="in bf16"):
         experiment.table()
     fingerprint.strict.reset(token)
 

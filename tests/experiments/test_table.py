@@ -73,3 +73,20 @@ def test_markdown_and_csv_round_trip(tmp_path):
     pd.testing.assert_frame_equal(read[["value", "std", "paper"]], rows[["value", "std", "paper"]])
     assert read["seeds"].fillna("").tolist() == rows["seeds"].tolist()
     assert rows["seeds"].tolist()[:4] == ["0 1", "", "0 1", "0 1"]
+
+
+def test_a_probe_that_did_not_converge_is_told():
+    outcome = {"details": {"probes": {"y": {"converged": True}, "w": {"converged": False}}}}
+    assert table.unconverged(outcome) == "Not converged: the probe on w; its accuracy may be too low."
+    assert table.unconverged({"details": {"probes": {"y": {"converged": True}}}}) == table.unconverged({}) == ""
+
+
+def test_x_T_of_more_steps_is_told_where_it_was_measured():
+    assert table.finer({"acc": 40.0}) == ""
+    said = table.finer({"acc_x_T_coarse": 31.25, "acc_x_T_fine": 40.5})
+    assert "256 train images gets 31.2 % of 256 test images right with it, and 40.5 % with that of 50 steps" in said
+
+
+@pytest.mark.parametrize(("on_z", "says"), [(3.0, "This agrees"), (2.01, "No clear difference"), (1.0, "This disagrees")])
+def test_the_ablation_agrees_where_the_error_gets_larger(on_z, says):
+    assert says in table.verdict({"mse": 2.0, "acc_z": 50.0}, {"mse": on_z, "acc_z": 60.0})

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from hybrid.data.datasets import split
 from hybrid.errors import HybridError
 from hybrid.judging import probe
-from hybrid.judging.probe import linear_probe
+from hybrid.judging.probe import linear_probe, of_few
 
 CLASSES = 5
 
@@ -191,3 +191,13 @@ def test_a_stronger_penalty_than_the_strongest_is_found_where_it_is_better():
     strongest = linear_probe(x, y, t, u, penalties=(max(probe.PENALTIES),))
     assert found.penalty > strongest.penalty and found.converged
     assert found.accuracy > strongest.accuracy + 1  # 56.4 and 54.0 %
+
+
+def test_a_probe_of_few_is_the_same_probe_fitted_in_their_span():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    features = torch.randn(60, 90, generator=generator) + 0.4 * torch.nn.functional.one_hot(labels, 90)
+    test = torch.randn(300, 90, generator=generator) + 0.4 * torch.nn.functional.one_hot(torch.arange(300) % 3, 90)
+    for penalty in (1.0, 1e-2):
+        whole = linear_probe(features, labels, test, torch.arange(300) % 3, penalties=(penalty,)).accuracy
+        assert of_few(features, labels, test, torch.arange(300) % 3, penalty) == pytest.approx(whole, abs=0.5)

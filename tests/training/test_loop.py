@@ -21,8 +21,9 @@ from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import Training
 from hybrid.training import checkpoint
 from hybrid.training.averaging import average_of
-from hybrid.training.history import read_history
+from hybrid.training.history import lines_until, read_history
 from hybrid.training.loop import Clock, TimeUp, finished, train
+from hybrid.training.optimisers import optimiser_for
 
 LABELS = torch.zeros(64, dtype=torch.int64)
 
@@ -436,3 +437,51 @@ def test_streams_differ():
     seeds = {stream(seed, kind, i) for seed in range(5) for kind in ("step", "epoch") for i in range(100)}
     assert len(seeds) == 1000
     assert all(0 <= s < 2**63 for s in seeds)
+
+
+def test_every_step_has_its_own_batch_labels_and_draws(tmp_path):
+    """An epoch sees each example once, the next in another order; at the end the loop lets the module finish."""
+    data, labels = torch.arange(64.0)[:, None], torch.arange(64) * 10
+    steps, ends = [], []
+
+    class Seen(Regression):
+        def loss(self, player, batch, labels):
+            steps.append((batch[:, 0].clone(), labels.clone(), torch.rand(1).item()))
+            loss = self.net(batch.expand(-1, 4)).square().mean()
+            return loss, {"loss": loss}
+
+        def finish(self, data):
+            ends.append(len(data))
+
+    train(Seen(), data, labels, Training(epochs=2, batch=16), tmp_path, seed=0, about={})
+    assert all(torch.equal(10 * batch.long(), own) for batch, own, _ in steps)
+    epochs = [torch.cat([batch for batch, _, _ in steps[first : first + 4]]) for first in (0, 4)]
+    assert all(sorted(epoch.tolist()) == data[:, 0].tolist() for epoch in epochs)
+    assert not torch.equal(*epochs)
+    assert len({draw for _, _, draw in steps}) == 8
+    assert ends == [64]
+
+
+def test_what_is_half_trained_is_not_finished_and_what_is_anothers_is_refused(tmp_path):
+    config = Training(epochs=4, batch=16)
+    with pytest.raises(TimeUp):
+        train(Regression(), numbers(), LABELS, config, tmp_path, seed=3, about={"seed": 3}, clock=StopAfter(3))
+    assert finished(Regression(), tmp_path, {"seed": 3}) is None
+    train(Regression(), numbers(), LABELS, config, tmp_path, seed=3, about={"seed": 3})
+    assert finished(Regression(), tmp_path, {"seed": 3}) is not None
+    with pytest.raises(HybridError, match="was trained with seed = 3, now it is 4"):
+        finished(Regression(), tmp_path, {"seed": 4})
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_weights_decay_and_offsets_do_not(optimiser):
+    module = Regression()
+    groups = optimiser_for(module, Training(epochs=1, optimiser=optimiser, weight_decay=0.5)).param_groups
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert all(decays[id(p)] == (0.5 if p.ndim >= 2 else 0.0) for p in module.parameters())
+
+
+def test_an_earlier_versions_history_goes_up_to_its_checkpoint(tmp_path):
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    assert lines_until(path, 2) == '{"step": 1}\n{"step": 2}\n'

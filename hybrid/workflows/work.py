@@ -1,0 +1,114 @@
+"""The training work of each method, beside Table 1: minutes, images seen and operations, so that one sees whether it is fair.
+
+Operations are those of convolutions, matrix products and attention in the steps of the training, forward and backward, a
+multiplication with its addition being two, as torch counts them. They follow from the profile alone and cost nothing to count.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import METHODS, Run, method
+from hybrid.experiments.table import DASH
+from hybrid.models.base import Trainable
+from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
+from hybrid.profiles.schema import Training
+
+OF_CODES = (LatentDDIM, SemanticPrior, TexturePrior)  # are trained on latents, the others on images
+COUNTED = 32  # images of the step whose operations are counted; they grow with the images, but for a thousandth part
+COLUMNS = {
+    "method": "method",
+    "images": "images seen, 1e6",
+    "operations": "operations, 1e15",
+    "minutes": "minutes",
+    "device": "on",
+}
+
+
+@dataclass(frozen=True)
+class Count(Run):
+    """A run that trains nothing and records its stages: the module and how it is trained."""
+
+    found: dict[str, tuple[Trainable, Training]] = field(default_factory=dict)
+
+    def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
+        self.found[name] = trainable, config.training
+        return copy.deepcopy(trainable)  # a copy, because the caller freezes it
+
+
+def table(experiment: Experiment, judged: dict[str, dict]) -> pd.DataFrame:
+    """A row for each method judged (name -> outcome): images seen, operations, minutes, and the device of these.
+
+    Hybrid+ has the hybrid's first stage among its own, which is trained once for both.
+    """
+    rows = []
+    for name, outcome in judged.items():
+        stages = of(experiment, name)
+        origin = outcome["provenance"]
+        seconds = dict(origin.get("training_seconds", {}))
+        if first := method(name).first:
+            seconds |= {
+                "representation": judged.get(first, {}).get("provenance", {}).get("training_seconds", {}).get("representation")
+            }
+        known = all(seconds.get(stage) for stage in stages)
+        rows.append(
+            {
+                "method": METHODS[name].title,
+                "images": sum(images for images, _ in stages.values()) / 1e6,
+                "operations": sum(operations for _, operations in stages.values()) / 1e15,
+                "minutes": sum(seconds[stage] for stage in stages) / 60 if known else float("nan"),
+                "device": origin["device"],
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def formatted(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table as texts."""
+    shown = rows.copy()
+    for name in ("images", "operations", "minutes"):
+        shown[name] = [DASH if pd.isna(value) else f"{value:.3g}" for value in rows[name]]
+    return shown.rename(columns=COLUMNS)
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """The table as Markdown, with a legend."""
+    return f"{formatted(rows).to_markdown(index=False, disable_numparse=True)}\n\n{LEGEND}\n"
+
+
+LEGEND = (
+    "The work of training each method. Images seen: steps times images a step, over all stages. Operations: of convolutions, "
+    "matrix products and attention, forward and backward. Minutes are those of the device named, and compare on one device "
+    "alone. Hybrid+ counts the hybrid's first stage, which is trained once for both."
+)
+
+
+def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
+    """Images seen and operations of each stage of a method."""
+    run = experiment.run(name)
+    count = Count(run.profile, run.images, run.seed, run.folder, run.clock)
+    method(name).train(count, method(name).config(run.profile))
+    total = len(run.images.train_images)
+    seen = {stage: t.epochs * (total // t.batch) * t.batch for stage, (_, t) in count.found.items()}
+    return {s: (float(seen[s]), seen[s] / COUNTED * operations(module, COUNTED)) for s, (module, _) in count.found.items()}
+
+
+def operations(module: Trainable, images: int) -> int:
+    """The operations of one training step of so many images, counted on tensors without values."""
+    module = copy.deepcopy(module).to("meta").train()
+    module.progress = 0.999  # past every warm-up
+    shape = (2, 6, 16, 16) if isinstance(module, OF_CODES) else (3, 32, 32)
+    batch = torch.empty(images, *shape, dtype=torch.float32 if len(shape) == 4 else torch.uint8, device="meta")
+    labels = torch.zeros(images, dtype=torch.int64, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        for player in module.players:
+            module.loss(player, batch, labels)[0].backward()
+    return counter.get_total_flops()
