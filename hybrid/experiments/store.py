@@ -82,7 +82,8 @@ class Store:
             if kept is None:
                 return None
             if (part := key.difference(kept["key"])) is not None:
-                note(f"{path} does not count: {part} is another now")
+                if part != "training":  # else it was trained again, as asked
+                    note(f"{path} does not count: {part} is another now")
                 return None
             tell_difference(str(path), kept["provenance"])
             return kept

@@ -92,6 +92,11 @@ def _kernel_manager() -> tuple[type, list]:
             super().__init__(transport="ipc", ip=f"{folder.name}/{next(number)}", **traits)
             made.append(self)
 
+        async def _async_interrupt_kernel(self) -> None:
+            """Interrupt a cell, but not an idle kernel that is shutting down, which would log that as an error."""
+            if not self.shutting_down:
+                await super()._async_interrupt_kernel()
+
     return FileKernelManager, made
 
 

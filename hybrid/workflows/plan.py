@@ -121,7 +121,8 @@ class Work:
         if distributed.rank() == 0:
             about = "at least" if None in list(self.seconds.values())[list(self.seconds).index(part) :] else "about"
             left = f"; {about} {in_words(now + clock.after)} left in all" if now + clock.after else ""
-            print(f"[{to_make.index(part) + 1}/{len(to_make)}] {_title(name)}, {kind}{left}", file=sys.stderr, flush=True)
+            names = list(dict.fromkeys(name for name, _ in to_make))
+            print(f"[{names.index(name) + 1}/{len(names)}] {_title(name)}, {kind}{left}", file=sys.stderr, flush=True)
 
 
 def make(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), execute: bool = True) -> Work:

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import NoReturn, cast
 
 import torch
+from tqdm import tqdm
 
 from hybrid.errors import HybridError, TimeUp
 from hybrid.experiments.experiment import Experiment
@@ -144,6 +145,7 @@ def _work(connection: Connection, settings: Settings) -> NoReturn:
     torch.set_num_threads(settings.threads)
     fingerprint.strict.set(settings.strict)
     progress.line_seconds.set(LINE_SECONDS)
+    tqdm.set_lock(threading.RLock())  # its own is shared by processes, and would be left behind
     experiment = None
     while True:
         name = connection.recv()

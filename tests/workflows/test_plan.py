@@ -79,6 +79,6 @@ def test_what_is_left_follows_the_pace(monkeypatch, capsys):
     work.begin("mocov2", "training", clock)
     assert clock.after == 0
     assert capsys.readouterr().err.splitlines() == [
-        "[1/3] Hybrid, training; at least 2.7 min left in all",
-        "[2/3] MoCo-v2, training; at least 2.0 min left in all",
+        "[1/2] Hybrid, training; at least 2.7 min left in all",
+        "[2/2] MoCo-v2, training; at least 2.0 min left in all",
     ]
