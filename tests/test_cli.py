@@ -64,7 +64,7 @@ def test_help_names_every_method(capsys):
         (["sample", "--run", "cifar10", "--out", "x.png", "--eta", "nan"], "eta = nan: give a value from 0"),
         (["sample", "--run", "cifar10", "--out", "folder.png"], "out = 'folder.png' is a folder: give the name of a file"),
         (["embed", "--run", "cifar10", "--images", "digits", "--out", "folder.npz"], "is a folder"),
-        (["explain", "nowhere.png"], "nowhere.png is not there"),
+        (["explain", "nowhere.png"], "nowhere.png does not exist"),
     ],
 )
 def test_values_that_make_no_sense_end_with_one_line(home, monkeypatch, capsys, arguments, says):

@@ -49,7 +49,7 @@ def test_other_code_and_precision_are_told_once_or_refused(package, caplog):
     (line,) = caplog.messages
     assert f"hybrid.json comes from another precision ({other}, here it is {origin['precision']})" in line
     token = fingerprint.strict.set(True)
-    with pytest.raises(HybridError, match=r"models\.b changed .*go without --strict"):
+    with pytest.raises(HybridError, match=r"models\.b changed .*omit --strict"):
         fingerprint.tell_difference("hybrid.json", origin)
     fingerprint.strict.reset(token)
 

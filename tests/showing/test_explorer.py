@@ -174,7 +174,7 @@ def test_other_pictures_of_the_starts_y(images, explorer):
 
 def test_one_image_is_enough_and_none_is_refused(model, images):
     assert Explorer(model, images[:1]).end.value == 0
-    with pytest.raises(HybridError, match="at least one"):
+    with pytest.raises(HybridError, match="give one or more"):
         Explorer(model, images[:0])
 
 
