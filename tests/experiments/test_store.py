@@ -36,7 +36,7 @@ def test_an_outcome_is_read_back(kept):
 def test_an_outcome_of_other_code_is_told(kept, caplog):
     experiment, path = kept(modules={"objectives": "00000000"}, commit="abc")
     assert experiment.kept_outcome("mocov2") is not None
-    assert f"{path} comes of other code (objectives changed since commit abc)" in caplog.text
+    assert f"{path} comes from other code (objectives changed since commit abc)" in caplog.text
 
 
 @pytest.mark.parametrize(
