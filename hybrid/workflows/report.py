@@ -83,8 +83,10 @@ OF_SAMPLES = ("samples", "baselines", "figure6", "hybrid-nearest")
 
 
 def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path]) -> Path:
-    """Write results/<profile>/<dataset>/report.html, of the hybrid and others, and return its path."""
+    """Write results/<profile>/<dataset>/report.html, of the hybrid and others, and each seed's work.md; return the first's path."""
     judged = {name: experiment.metrics(name) for name in methods}
+    worked = work.table(experiment, judged)
+    write_text(experiment.outcomes / "work.md", work.markdown(worked))
     environment = Environment(loader=PackageLoader("hybrid.workflows", ""), autoescape=select_autoescape())
     compared, rows = expected.compare(experiment, methods), experiment.table()
     ablation = ("hybrid", "contrast_on_z")
@@ -100,7 +102,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         legend=table.legend(rows, experiment.profile.evaluation.samples).replace("`", ""),
         inside=expected.verdict(compared) if compared else None,
         unconverged=" ".join(f"{METHODS[n].title}: {words}" for n, j in judged.items() if (words := table.unconverged(j))),
-        work=_cells(work.formatted(work.table(experiment, judged))),
+        work=_cells(work.formatted(worked)),
         work_legend=work.LEGEND,
         finer=table.finer(judged["ddim"]["metrics"]) if "ddim" in judged else "",
         parts=_cells(table.parts(judged["hybrid"]["metrics"]).rename_axis("part").reset_index()),
