@@ -83,7 +83,7 @@ OF_SAMPLES = ("samples", "baselines", "figure6", "hybrid-nearest")
 
 
 def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path]) -> Path:
-    """Write results/<profile>/<dataset>/report.html, of the hybrid and others, and each seed's work.md; return the first's path."""
+    """Write report.html, of the hybrid and others, and work.md beside the seed's outcomes; return the first's path."""
     judged = {name: experiment.metrics(name) for name in methods}
     worked = work.table(experiment, judged)
     write_text(experiment.outcomes / "work.md", work.markdown(worked))
