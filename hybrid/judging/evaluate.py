@@ -13,7 +13,7 @@ from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.data.pixels import as_float
 from hybrid.judging import frechet
-from hybrid.judging.probe import PENALTIES, Probe, linear_probe, of_few
+from hybrid.judging.probe import PENALTIES, Probe, linear_probe
 from hybrid.machine import distributed
 from hybrid.models.base import BATCH
 from hybrid.models.pixel_ddim import PixelDDIM
@@ -107,7 +107,7 @@ def finer(model: PixelDDIM, images: ImageSet, seed: int) -> dict[str, float]:
         train, test = (model.encode(pictures, steps).flatten(1) for pictures, _ in some.values())
 
         def accuracy(train: Tensor = train, test: Tensor = test) -> float:
-            return of_few(train, some["train"][1], test, some["test"][1], FINE_PENALTY)
+            return linear_probe(train, some["train"][1], test, some["test"][1], seed, (FINE_PENALTY,)).accuracy
 
         found[f"acc_x_T_{name}"] = distributed.on_rank_zero(accuracy)
     return found

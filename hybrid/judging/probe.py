@@ -67,7 +67,7 @@ def linear_probe(
     best, validation, start = penalties[0], math.nan, None
     if len(penalties) > 1:
         held, kept = (part.to(device) for part in split(len(labels), VALIDATION, seed, sources))
-        fit_features, held_features = standardise(train_features[kept], train_features[held])
+        fit_features, held_features = _in_span(*standardise(train_features[kept], train_features[held]))
         of_part = second_moments(fit_features)
         found, scores = {}, {}
 
@@ -85,7 +85,9 @@ def linear_probe(
                 best *= 10
         validation, start = scores[best], found[best]
 
-    train_features, test_features = standardise(train_features, test_features.to(device))
+    train_features, test_features = _in_span(*standardise(train_features, test_features.to(device)))
+    if start is not None and start.shape[1] != train_features.shape[1] + 1:  # in the span of other examples
+        start = None
     moments = second_moments(train_features)
     weights, gradient, iterations = fit(train_features, labels, classes, best, moments, TOLERANCE, start)
     return Probe(
@@ -110,22 +112,6 @@ def fitted(train_features: Tensor, train_labels: Tensor, penalty: float = 1e-3) 
     moments = second_moments(standardised)
     weights = fit(standardised, labels, int(labels.max()) + 1, penalty, moments, TOLERANCE)[0]
     return lambda features: _logits(standardise(train_features, features.to(device))[1], weights).argmax(1)
-
-
-@without_tf32()
-def of_few(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, penalty: float) -> float:
-    """Return the accuracy, percent, of the probe with this penalty on fewer train features (N, D) than dimensions.
-
-    Its weights lie in the span of the standardised train features, and it is fitted there: the same optimum for less work.
-    """
-    _check(train, train_labels, "train")
-    _check(test, test_labels, "test")
-    device = float64_device(train.device)
-    train, test = standardise(train.to(device), test.to(device))
-    span = torch.linalg.svd(train, full_matrices=False).Vh.T  # (D, N)
-    train, test, labels = train @ span, test @ span, train_labels.to(device)
-    weights = fit(train, labels, int(labels.max()) + 1, penalty, second_moments(train), TOLERANCE)[0]
-    return accuracy(test, test_labels.to(device), weights)
 
 
 def fit(
@@ -193,6 +179,15 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     std, mean = torch.std_mean(train.float(), dim=0)
     std = torch.where(std > 1e-6 * mean.abs().clamp_min(1e-12), std, torch.inf)
     return (train.float() - mean) / std, (test.float() - mean) / std
+
+
+def _in_span(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Fewer standardised examples (N, D) than dimensions in coordinates of their span, and others (M, D) as far as they are in
+    it: both with N dimensions. The probe's weights lie there, so its optimum is the same, for less work."""
+    if len(train) >= train.shape[1]:
+        return train, test
+    span = torch.linalg.svd(train, full_matrices=False).Vh.T  # (D, N)
+    return train @ span, test @ span
 
 
 def _check(features: Tensor, labels: Tensor, split: str) -> None:

@@ -84,8 +84,10 @@ OF_SAMPLES = ("samples", "baselines", "figure6", "hybrid-nearest")
 
 
 def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path]) -> Path:
-    """Write results/<profile>/<dataset>/report.html about these methods, with links to the notebooks, and return its path."""
+    """Write report.html about these methods and work.md beside the seed's outcomes. Return the report's path."""
     outcomes = {name: experiment.metrics(name) for name in methods}
+    worked = work.table(experiment, outcomes)
+    write_text(experiment.outcomes / "work.md", work.markdown(worked))
     environment = Environment(loader=PackageLoader("hybrid.workflows", ""), autoescape=select_autoescape())
     compared, rows = expected.compare(experiment, methods), experiment.table()
     ablation = ("hybrid", "contrast_on_z")
@@ -101,7 +103,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         legend=table.legend(rows, experiment.profile.evaluation.samples).replace("`", ""),
         comparison=expected.verdict(compared) if compared else None,
         unconverged=" ".join(f"{METHODS[n].title}: {words}" for n, o in outcomes.items() if (words := table.unconverged(o))),
-        work=_cells(work.formatted(work.table(experiment, outcomes))),
+        work=_cells(work.formatted(worked)),
         work_legend=work.LEGEND,
         finer=table.finer(outcomes["ddim"]["metrics"]) if "ddim" in outcomes else "",
         parts=_cells(table.parts(outcomes["hybrid"]["metrics"]).rename_axis("part").reset_index()),

@@ -14,7 +14,6 @@ from hybrid.machine.files import write_atomically, write_json, write_text
 from hybrid.machine.provenance import summary
 from hybrid.showing import claim, curves, figure6, figures, neighbours, tables
 from hybrid.workflows import notebooks, report, workers
-from hybrid.workflows import work as training_work
 from hybrid.workflows.plan import DRAWING, NOTEBOOKS, Work
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ def _show(experiment: Experiment, work: Work) -> Path:
         if nearest.NAMES[0] in (gallery := experiment.gallery(name)):  # older galleries lack them
             _save(neighbours.draw(gallery), experiment.outcomes / f"{name}-nearest", gallery, f"{name}-gallery.npz")
     write_table(experiment)
-    judged = {name: experiment.metrics(name) for name in work.methods}
-    write_text(experiment.outcomes / "work.md", training_work.markdown(training_work.table(experiment, judged)))
     executed = []
     if work.notebooks:
         work.begin(*NOTEBOOKS, experiment.clock)

@@ -1,7 +1,7 @@
 """The training work of each method, beside Table 1: minutes, images seen and operations, so that one sees whether it is fair.
 
 Operations are those of convolutions, matrix products and attention in the steps of the training, forward and backward, a
-multiplication with its addition being two, as torch counts them. They follow from the profile alone and cost nothing to count.
+multiplication with its addition being two, as torch counts them. They follow from the profile alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
 from hybrid.profiles.schema import Training
 
 OF_CODES = (LatentDDIM, SemanticPrior, TexturePrior)  # are trained on latents, the others on images
-COUNTED = 32  # images of the step whose operations are counted; they grow with the images, but for a thousandth part
+COUNTED = 8  # images of the step whose operations are counted; they grow with the images, but for a thousandth part
 COLUMNS = {
     "method": "method",
     "images": "images seen, 1e6",
@@ -102,12 +102,13 @@ def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
 
 
 def operations(module: Trainable, images: int) -> int:
-    """The operations of one training step of so many images, counted on tensors without values."""
-    module = copy.deepcopy(module).to("meta").train()
+    """The operations of one training step of so many images."""
+    module = copy.deepcopy(module).train()
     module.progress = 0.999  # past every warm-up
     shape = (2, 6, 16, 16) if isinstance(module, OF_CODES) else (3, 32, 32)
-    batch = torch.empty(images, *shape, dtype=torch.float32 if len(shape) == 4 else torch.uint8, device="meta")
-    labels = torch.zeros(images, dtype=torch.int64, device="meta")
+    device = next(module.parameters()).device
+    batch = torch.zeros(images, *shape, dtype=torch.float32 if len(shape) == 4 else torch.uint8, device=device)
+    labels = torch.zeros(images, dtype=torch.int64, device=device)
     with FlopCounterMode(display=False) as counter:
         for player in module.players:
             module.loss(player, batch, labels)[0].backward()
