@@ -5,10 +5,13 @@ VENV ?= .venv
 PROFILE ?= demo
 DATASET ?=
 SEED ?= 0
+LOCKED ?=
 
-.PHONY: help install reproduce test test-faults test-mutants test-inputs audit bench notebooks docs clean
+.PHONY: help install lock reproduce test test-faults test-mutants test-inputs audit bench notebooks docs clean
 help:
 	@echo "make reproduce [PROFILE=demo|laptop|gpu|paper] [DATASET=...] [SEED=0]   install, then run everything"
+	@echo "make install LOCKED=1                                              install exactly requirements.lock, by its hashes"
+	@echo "make lock                                                          write requirements.lock anew, with the newest versions"
 	@echo "make test                                                          install, then run the tests"
 	@echo "make test-faults                                                   kill or damage 200 runs, and count what is lost"
 	@echo "make test-mutants                                                  put 200 wrong lines into a copy, one at a time, and count what tests catch"
@@ -22,7 +25,8 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/it")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet --editable .
+	$(if $(LOCKED),$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock)
+	$(VENV)/bin/python -m pip install --quiet $(if $(LOCKED),--no-deps --no-build-isolation) --editable .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
@@ -30,6 +34,13 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 install: $(VENV)/.installed
+
+# A virtual environment of its own, so that uv is no part of what it locks.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet uv
+	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--extra test --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
 reproduce: $(VENV)/.installed
 	$(VENV)/bin/hybrid reproduce --profile '$(PROFILE)' --seed $(SEED) $(if $(DATASET),--dataset '$(DATASET)')

@@ -10,14 +10,17 @@ tests/test_docs.py fails where one differs from the results.
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 
+import pandas as pd
+
 from hybrid.experiments.methods import TABLE
-from hybrid.experiments.table import PAPER
+from hybrid.experiments.table import PAPER, best, number
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = {"demo": "digits", "laptop": "cifar10", "gpu": "cifar10"}  # of the profiles with committed results
@@ -123,7 +126,7 @@ def calibration(profile: str) -> str:
         kept = outcomes(profile, name)[0]["calibration"]
         rows += [row | {"images": f"{method.title}: {row['images'].split()[0]}"} for row in kept if row["images"] in OWN_IMAGES]
     metrics = {key: title for key, title in metrics.items() if any(key in row for row in rows)}
-    cells = [[row["images"], *(_number(row[key]) if key in row else NONE for key in metrics)] for row in rows]
+    cells = [[row["images"], *(number(row[key]) if key in row else NONE for key in metrics)] for row in rows]
     return markdown(["images", *metrics.values()], cells)
 
 
@@ -184,22 +187,18 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _ours(profile: str, method: str, metric: str) -> str:
-    """The mean over seeds, with deviation and number where there are several."""
+    """The mean over seeds, with deviation and number where there are several; bold where it is the best of all methods."""
     found = values(profile, method, metric)
     if not found:
         return NONE
-    if len(found) == 1:
-        return _number(found[0])
-    digits = 2 if abs(mean(found)) < 10 else 1
-    return f"{mean(found):.{digits}f} ± {stdev(found):.{digits}f} (n = {len(found)})"
+    several = len(found) > 1
+    text = number(mean(found), stdev(found) if several else math.nan) + f" (n = {len(found)})" * several
+    means = [(name, metric, mean(found)) for name in TABLE if (found := values(profile, name, metric))]
+    return f"**{text}**" if method in best(pd.DataFrame(means, columns=["method", "metric", "value"]), metric) else text
 
 
 def _paper(method: str, metric: str) -> str:
     return f"{PAPER['cifar10'].get(method, {}).get(metric, NONE)}"
-
-
-def _number(found: float) -> str:
-    return f"{found:.{2 if abs(found) < 10 else 1}f}"
 
 
 def _as_written(text: str, found: float) -> str:

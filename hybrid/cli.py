@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import inspect
 import json
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -666,8 +668,11 @@ def signals() -> Iterator[None]:
 def _deferred(command: Callable[..., None], brief: bool) -> Callable[..., Callable[[], None]]:
     """Return a function that takes the command's arguments and returns a call to run later. If `brief`, its help is a line."""
     deferred = wraps(command)(lambda *arguments, **named: partial(command, *arguments, **named))
-    if brief:
-        deferred.__doc__ = (command.__doc__ or "").partition("\n")[0]
+    text = inspect.getdoc(command) or ""
+    # Each option's meaning on one line: completion in bash would offer the words of a second line.
+    deferred.__doc__ = text.partition("\n")[0] if brief else re.sub(r"\n {8}(?=\S)", " ", text)
+    deferred.__signature__ = inspect.signature(command)  # type: ignore[attr-defined]
+    del deferred.__wrapped__  # tyro would read the original docstring
     return deferred
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hybrid.errors import HybridError
-from hybrid.machine.files import demand
+from hybrid.machine.files import demand, load_arrays
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.base import Trainable
@@ -29,6 +30,8 @@ SUMS = "SHA256SUMS"  # beside the weights, as `sha256sum --check` reads it
 
 EXAMPLES = 16  # test images that are released with the weights, so that they can be tried and checked at once
 KEPT = "examples"  # their name beside the weights'
+
+PROBE = "-probe.npz"  # ending of the file of a linear layer that reads the classes off y
 
 
 def names() -> list[str]:
@@ -63,6 +66,28 @@ def examples(name: str = "cifar10") -> Tensor:
     if KEPT not in tensors:
         raise _damaged(FOLDER / f"{name}.safetensors", f"it has no {KEPT}")
     return tensors[KEPT]
+
+
+def class_reader(name: str, model: HybridModel) -> Callable[[Tensor], list[str]] | None:
+    """The linear probe on y that was released with the weights: images (N, 3, 32, 32) -> names of classes.
+
+    None where there is none, as of weights that are not released.
+    """
+    path = FOLDER / f"{name}{PROBE}"
+    if not path.exists():
+        return None
+    if (digest := sums(FOLDER).get(path.name)) is not None and digest != sha256(path):
+        raise _damaged(path, f"its SHA-256 is not the one in {SUMS}")
+    kept = load_arrays(path)
+    if kept is None or not {"weight", "bias", "classes"} <= kept.keys():
+        raise _damaged(path, "it holds no linear layer")
+    weight, bias = (torch.from_numpy(kept[part]).float() for part in ("weight", "bias"))
+    names = kept["classes"].tolist()
+
+    def read(images: Tensor) -> list[str]:
+        return [names[place] for place in F.linear(model.features(images)["y"].cpu(), weight, bias).argmax(1).tolist()]
+
+    return read
 
 
 def about(name: str = "cifar10") -> dict:

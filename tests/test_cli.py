@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,21 @@ def test_completion_knows_commands_and_options(shell, capsys):
     assert not ended.value.code
     script = capsys.readouterr().out
     assert "neighbours" in script and "--query" in script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--tyro-print-completion", "bash"])
+    script = capsys.readouterr().out
+
+    def offered(*typed):
+        words = f"COMP_WORDS=(hybrid {shlex.join(typed)}) COMP_CWORD={len(typed)}; _tyro_hybrid; echo ${{COMPREPLY[@]}}"
+        return subprocess.run(["bash", "-c", f"{script}\n{words}"], capture_output=True, text=True, check=True).stdout.split()
+
+    assert offered("em") == ["embed"]
+    assert offered("embed", "--part", "") == ["y", "w", "z"]
+    assert set(offered("embed", "--")) == {"--help", "--run", "--images", "--out", "--part"}
 
 
 def test_embed_probe_and_neighbours_print_results_alone(home, tmp_path, monkeypatch, capsys):

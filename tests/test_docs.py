@@ -86,7 +86,7 @@ def test_tables_are_those_of_the_csv(profile, dataset):
     for row in rows[rows["value"].notna() & rows["metric"].isin(["acc", "mse", "precision", tables.FD])].itertuples():
         assert tables.value(profile, row.method, row.metric) == pytest.approx(row.value, rel=1e-4)
         line = next(line for line in shown.splitlines() if line.startswith(f"| {tables.TABLE[row.method].title} |"))
-        cells = [float(cell.split()[0]) for cell in line.strip("| ").split(" | ")[1:] if cell != tables.NONE]
+        cells = [float(cell.strip("*").split()[0]) for cell in line.strip("| ").split(" | ")[1:] if cell != tables.NONE]
         assert any(cell == pytest.approx(row.value, abs=0.0051 if row.value < 10 else 0.051) for cell in cells)
 
 
@@ -108,3 +108,10 @@ def test_the_front_page():
     for name, path in named:
         assert callable(pkgutil.resolve_name(name))
         assert name.startswith(path.removesuffix(".py").replace("/", ".") + ".")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_say_first_how_long_they_take_and_last_what_to_try_next(path):
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+    assert re.search(r"^\*\*Time:\*\* \d+ (seconds|minutes) on two CPU cores", cells[0], re.MULTILINE)
+    assert cells[-1].startswith("**What to try next.**")

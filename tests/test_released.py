@@ -6,15 +6,17 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
 
 import hybrid
 from hybrid import released
 from hybrid.cli import main
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
+from hybrid.judging import probe
 from hybrid.judging.evaluate import squared_error
 from hybrid.training import checkpoint
-from hybrid.workflows.release import release
+from hybrid.workflows.release import layer, release
 
 
 @pytest.fixture
@@ -49,6 +51,23 @@ def test_the_file_says_what_it_is(trained):
     assert shown.shape == (16, 3, 32, 32) and shown.dtype == torch.uint8
     reconstructions = hybrid.pretrained("digits").reconstruct(shown)
     assert squared_error(reconstructions, shown) == pytest.approx(about["examples_mse"], rel=1e-3)
+
+
+def test_the_released_probe_names_classes(trained):
+    model, images = hybrid.pretrained("digits"), trained.images
+    said = released.class_reader("digits", model)(images.test_images)
+    truth = [images.class_names[label] for label in images.test_labels.tolist()]
+    right = 100 * sum(one == other for one, other in zip(said, truth, strict=True)) / len(truth)
+    assert right == pytest.approx(trained.metrics()["metrics"]["acc_y"], abs=3)  # the same probe, of rounded weights
+    assert released.class_reader("runs/demo/digits/hybrid/seed0", model) is None
+    path = released.FOLDER / f"digits{released.PROBE}"
+    kept = path.read_bytes()
+    path.write_bytes(kept[:-1] + b"x")
+    try:
+        with pytest.raises(HybridError, match="its SHA-256 is not the one in SHA256SUMS"):
+            released.class_reader("digits", model)
+    finally:
+        path.write_bytes(kept)
 
 
 def test_the_model_card_has_the_numbers(trained):
@@ -119,3 +138,17 @@ def test_a_prior_of_another_first_stage_is_refused(trained, tmp_path):
     checkpoint.save(path, state)
     with pytest.raises(HybridError, match="was trained on the codes of other weights"):
         hybrid.load(run)
+
+
+def test_the_layer_takes_features_as_they_are():
+    """Constant features count for nothing, whatever they are at test time; the classes are those of standardised features."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 3
+    features = torch.randn(300, 4, generator=generator) + 2 * torch.nn.functional.one_hot(labels, 4)
+    features = torch.cat([1000 + 50 * features, torch.full((300, 1), 7.0)], dim=1)
+    weight, bias = layer(features, labels, 1e-3)
+    assert weight.shape == (3, 5) and not weight[:, 4].any()
+    standardised = probe.standardise(features, features)[0].numpy()
+    peer = LogisticRegression(C=1 / (1e-3 * 300), tol=1e-8).fit(standardised, labels)
+    ours = (features @ weight.T + bias).softmax(1)
+    torch.testing.assert_close(ours, torch.from_numpy(peer.predict_proba(standardised)).float(), atol=2e-3, rtol=0)

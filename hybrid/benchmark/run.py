@@ -29,6 +29,7 @@ from hybrid.benchmark.contenders import Counts, Pair, Setting, Workload
 from hybrid.benchmark.contenders_frechet import pytorch_fid
 from hybrid.benchmark.roofline import roofline
 from hybrid.errors import HybridError
+from hybrid.experiments.table import decimals
 from hybrid.machine import precision
 from hybrid.machine.files import read_json, write_atomically, write_json
 from hybrid.machine.precision import best_device
@@ -188,16 +189,21 @@ def line(row: dict) -> str:
 
 
 def draw(table: pd.DataFrame, machine: str) -> Figure:
-    """Draw the medians as points and the smallest and largest ratios as whiskers, on a logarithmic axis with a line at 1."""
+    """Draw the medians as points and the smallest and largest ratios as whiskers, on a logarithmic axis with a line at 1.
+
+    The medians have the digits that their spread allows.
+    """
     shown = table.dropna(subset="ratio_median").reset_index(drop=True)
     shown["label"] = shown["pair"].str.replace("_", " ") + "\n" + shown["peer"]
     shown["ratio"] = (shown["pair"] == SHARE).map({False: "peer's time over ours", True: "roofline share, at most 1"})
-    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
+    look = {"s": 45, "zorder": 2, "palette": figures.COLOURS[: shown["ratio"].nunique()]}
+    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(figures.STYLE | {"font.size": 8}):
         figure, axis = plt.subplots(figsize=(6.5, 0.42 * len(shown) + 1.3), layout="constrained")
         axis.hlines(range(len(shown)), shown["ratio_min"], shown["ratio_max"], color="0.6", linewidth=1.5, zorder=1)
-        sns.scatterplot(shown, x="ratio_median", y="label", hue="ratio", style="ratio", s=45, ax=axis, zorder=2)
-        for place, ratio in enumerate(shown["ratio_median"]):
-            axis.annotate(f"{ratio:.2f}", (ratio, place), (0, 5), textcoords="offset points", ha="center", color="0.3")
+        sns.scatterplot(shown, x="ratio_median", y="label", hue="ratio", style="ratio", ax=axis, **look)
+        for place, (ratio, low, high) in enumerate(shown[["ratio_median", "ratio_min", "ratio_max"]].to_numpy()):
+            places = decimals((high - low) / 2) if high > low else 2
+            axis.annotate(f"{ratio:.{places}f}", (ratio, place), (0, 5), textcoords="offset points", ha="center", color="0.3")
         axis.axvline(1, color="0.3", linewidth=1)
         axis.set(xscale="log", xlabel="median of the turns' ratios; right of 1 we are ahead", ylabel="", title=machine)
         axis.xaxis.set_major_formatter("{x:g}")

@@ -6,6 +6,8 @@ method does not support, which is shown as a dash. A metric that was not measure
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from hybrid.experiments.methods import METHODS, TABLE, Method
@@ -14,6 +16,8 @@ from hybrid.judging.evaluate import FINE_IMAGES, FINE_STEPS
 COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
 
 UNITS = {"mse": "MSE, 1e-3", "fid": "FID", "acc": "linear acc., %"}
+
+LARGE_IS_GOOD = ("acc", "precision", "recall")  # first parts of metrics' names; of all others small is good
 
 STAND_INS = ("fd_", "kd_", "kid")  # prefixes of distances other than FID
 
@@ -59,19 +63,30 @@ def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.D
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """Lay out Table 1 as in the paper: a row per method, and for each metric our number and the paper's."""
+def best(table: pd.DataFrame, metric: str) -> list[str]:
+    """Return the methods whose value of a metric is the best of all. None where no method has one."""
+    values = table[table["metric"] == metric].set_index("method")["value"].dropna().astype(float)
+    winner = values.max() if metric.split("_")[0] in LARGE_IS_GOOD else values.min()
+    return list(values.index[values == winner])
+
+
+def formatted(table: pd.DataFrame, mark: str = "") -> pd.DataFrame:
+    """Lay out Table 1 as in the paper: a row per method, and for each metric our number and the paper's.
+
+    `mark` stands on both sides of the best of our numbers in each column; ** makes it bold in Markdown.
+    """
     shown = pd.DataFrame(index=pd.Index([method.title for method in TABLE.values()], name="method"))
     cells = table.set_index(["method", "metric"])
     for metric in table["metric"].unique():
-        ours, paper = [], []
+        ours, paper, winners = [], [], best(table, metric)
         for method in TABLE.values():
             if (method.name, metric) not in cells.index:
                 ours.append(DASH)
                 paper.append(DASH)
                 continue
             row = cells.loc[(method.name, metric)]
-            ours.append(number(row["value"], row["std"]))
+            around = mark if method.name in winners else ""
+            ours.append(f"{around}{number(row['value'], row['std'])}{around}")
             paper.append(f"{row['paper']:g}" if pd.notna(row["paper"]) else "")
         shown[label(metric)] = ours
         if any(text not in ("", DASH) for text in paper):
@@ -80,8 +95,9 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame, samples: int) -> str:
-    """Format Table 1 as Markdown, with a legend."""
-    return f"{formatted(table).reset_index().to_markdown(index=False, disable_numparse=True)}\n\n{legend(table, samples)}\n"
+    """Format Table 1 as Markdown, with the best of each column bold, and a legend."""
+    text = formatted(table, "**").reset_index().to_markdown(index=False, disable_numparse=True)
+    return f"{text}\n\n{legend(table, samples)}\n"
 
 
 def legend(table: pd.DataFrame, samples: int) -> str:
@@ -90,7 +106,8 @@ def legend(table: pd.DataFrame, samples: int) -> str:
 
 
 LEGEND = (
-    "Mean over the seeds measured, ± their standard deviation where there are several. A dash: the method has no such number. "
+    "Mean over the seeds measured, ± their standard deviation where there are several; the best of a column is bold. A dash: "
+    "the method has no such number. "
     "“missing”: it can have one, none was measured here. MSE per dimension on [0, 1]. `fd_…` and `kd_…` are distances on the "
     "features of the network named, not Inception's: they are not FID and KID and compare only among themselves. FID and these "
     "are of {samples:,} samples."
@@ -125,11 +142,17 @@ def _metrics(method: Method, measured: dict) -> list[str]:
 
 
 def number(value: float, std: float = float("nan")) -> str:
-    """Format a number as in the table, with ± its deviation if there is one."""
+    """Format a number as in the table, with ± its deviation if there is one, which then says how many digits count."""
     if pd.isna(value):
         return MISSING
-    digits = 2 if abs(value) < 10 else 1
-    return f"{value:.{digits}f}" + (f" ± {std:.{digits}f}" if pd.notna(std) else "")
+    places = decimals(std) if std > 0 else 2 if abs(value) < 10 else 1
+    return f"{value:.{places}f}" + (f" ± {std:.{places}f}" if pd.notna(std) else "")
+
+
+def decimals(spread: float) -> int:
+    """Return the decimals of a number that scatters by `spread` > 0: up to the spread's first digit, the second after a 1."""
+    first = math.floor(math.log10(spread))
+    return max(0, (spread < 2 * 10**first) - first)
 
 
 def parts(metrics: dict[str, float]) -> pd.DataFrame:

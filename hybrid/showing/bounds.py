@@ -37,19 +37,19 @@ def draw(rows: pd.DataFrame) -> Figure:
             of_m = swept[swept["m"] == m]
             left.errorbar(of_m["truth"], of_m["estimate"], 3 * of_m["error"], color=colour, marker="o", markersize=3)
             left.axhline(math.log(m), color=colour, linestyle="--", linewidth=0.8)
-            left.annotate(f"log m, m = {m:,.0f}", (0.1, math.log(m)), va="bottom", color=colour, fontsize=7)
+            left.annotate(f"log m, m = {m:,.0f}", (0.1, math.log(m)), va="bottom", color="0.3", fontsize=7)
         ba = swept[swept["bound"] == "ba"]
-        style = {"color": "C1", "marker": "s", "markersize": 3, "linestyle": "none", "label": "I_BA, linear Gaussian"}
-        left.errorbar(ba["truth"], ba["estimate"], 3 * ba["error"], **style)
+        style = {"color": figures.COLOURS[3], "marker": "s", "markersize": 3, "linestyle": "none"}
+        left.errorbar(ba["truth"], ba["estimate"], 3 * ba["error"], label="I_BA, linear Gaussian", **style)
         left.plot([0, most], [0, most], color="0.3", linewidth=0.8, zorder=1)
         left.legend(fontsize=7, loc="upper left", frameon=True)
         left.set(title="correlated Gaussians, the best critic", xlabel="I(X; Z), nats", ylabel="estimate, nats")
         cases = list(others["case"].unique())[::-1]
-        for shift, (by, title) in enumerate(TITLES.items()):
+        for shift, ((by, title), colour) in enumerate(zip(TITLES.items(), figures.COLOURS, strict=False)):
             some = others[others["by"] == by]
             at = [cases.index(case) + 0.3 - 0.15 * shift for case in some["case"]]
             share, error = some["estimate"] / some["truth"], 3 * some["error"] / some["truth"]
-            style = {"marker": MARKERS[by], "markersize": 4, "linestyle": "none", "label": title}
+            style = {"color": colour, "marker": MARKERS[by], "markersize": 4, "linestyle": "none", "label": title}
             right.errorbar(share.clip(lower=LEAST), at, xerr=error.where(share > LEAST, 0), **style)
         right.axvline(1, color="0.3", linewidth=0.8, zorder=1)
         right.set(title="all other cases", xlabel="estimate / truth", xlim=(LEAST - 0.05, 1.3))

@@ -12,12 +12,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from hybrid.experiments.methods import TABLE
+from hybrid.showing import figures
 
 TITLES = {method.name: method.title for method in TABLE.values()}
-COLOURS = dict(zip(TITLES, sns.color_palette("deep", len(TITLES)), strict=True))
+COLOURS = dict(zip(TITLES, figures.COLOURS, strict=True))
 MARKERS = dict(zip(TITLES, "oPsD^v", strict=True))
 AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
-STYLE = {"font.family": "DejaVu Sans", "font.size": 8}
+STYLE = figures.STYLE | {"font.size": 8}
+TEXT = "0.25"  # names stand in grey: some of the colours are too light to read
 Points = dict[str, tuple[float, float]]  # method -> position
 NOT_SCALARS = ("step", "epoch", "seconds")  # columns of a history that are not results of the training
 
@@ -64,8 +66,8 @@ def draw(table: pd.DataFrame) -> Figure:
             low, high = accuracies.min(), accuracies.max()
             pad = max(0.15 * (high - low), 4)
             axes[0].set_xlim(max(low - pad, 0), min(high + pad, 101))
-        axes[0].set_title("classifies and reconstructs")
-        axes[1].set_title("classifies and generates")
+        axes[0].set_title("classifies and reconstructs: better is up and right")
+        axes[1].set_title("classifies and generates: better is up and right")
         figure.supxlabel(_remarks(ours, paper, distance), x=0.01, ha="left", fontsize=7, color="0.4")
         sns.despine(figure)
         figure.draw_without_rendering()  # fix the layout before placing labels
@@ -148,18 +150,6 @@ def _points(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7) if narrow else (1, 2, 5), numticks=20))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.annotate(
-        "better",
-        (0.985, 0.975),
-        xytext=(0.935, 0.885),
-        xycoords="axes fraction",
-        color="0.6",
-        ha="right",
-        va="top",
-        fontsize=7,
-        bbox={"color": "white", "pad": 0.5},
-        arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 0},
-    )
 
 
 def _labels(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, paper: pd.DataFrame) -> None:
@@ -188,7 +178,7 @@ def _labels(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
                 xycoords=coordinates,
                 xytext=(0, 0),
                 textcoords="offset points",
-                color=COLOURS[name],
+                color=TEXT,
                 rotation=rotation,
             )
             for horizontal, vertical, right, up in places:

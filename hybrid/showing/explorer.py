@@ -35,7 +35,8 @@ COLUMNS = 8  # thumbnails per row
 NEAREST = 4  # number of nearest images by y to show
 KNOWN = 2000  # largest number of labelled images for fitting the probe, so that it takes seconds
 STYLE = """
-.hybrid-explorer img { image-rendering: pixelated; }
+.hybrid-explorer img { image-rendering: pixelated; max-width: 100%; }
+.hybrid-explorer .widget-label { white-space: normal; height: auto; }
 .hybrid-explorer .widget-toggle-buttons button {
   width: 32px; height: 32px; margin: 2px; padding: 0; border: 0;
   background: var(--sheet); color: transparent; image-rendering: pixelated;
@@ -61,11 +62,12 @@ class Picture(widgets.HTML):
 class Explorer(widgets.VBox):
     """Show decoded images at one t, with the whole code, only y, or only w moved; and two uses of y.
 
-    `images`: uint8 (N, 3, 32, 32), the images to choose from at first. `known`: a labelled data set; a probe fitted to its y
-    names the classes of the shown images. Without it, no classes are named. Raises HybridError if there are no images.
+    `images`: uint8 (N, 3, 32, 32), the images to choose from at first. `known` names the classes of the shown images: it is a
+    labelled data set, to whose y a probe is fitted, or a function such as `released.class_reader` returns. Without it, no
+    classes are named. Raises HybridError if there are no images.
     """
 
-    def __init__(self, model: HybridModel, images: Tensor, known: ImageSet | None = None):
+    def __init__(self, model: HybridModel, images: Tensor, known: ImageSet | Callable[[Tensor], list[str]] | None = None):
         if len(images) == 0:
             raise HybridError("there are no images to explore: give one or more, (N, 3, 32, 32)")
         self.model, self.images, self.seed = model, images.cpu(), 0
@@ -74,7 +76,10 @@ class Explorer(widgets.VBox):
         self.end.index = min(1, len(images) - 1)
         places = [(f"{t:.2f}", i) for i, t in enumerate(np.linspace(1, 0, FRAMES))]
         self.t = widgets.SelectionSlider(
-            description="t", options=places, layout={"width": "560px"}, style={"description_width": "initial"}
+            description="t",
+            options=places,
+            layout={"flex": "1 1 200px", "max_width": "560px"},
+            style={"description_width": "initial"},
         )
         self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Your images")
         self.sample = widgets.Button(description=f"{SAMPLES} new samples", icon="random", disabled=model.prior is None)
@@ -84,7 +89,9 @@ class Explorer(widgets.VBox):
         self.message, self._css = widgets.HTML(), widgets.HTML(layout={"display": "none"})
         self.shown = {name: Picture() for name in ("start", "end", *figures.TITLES, "near", "swapped")}
         self.labels = {name: widgets.Label() for name in self.shown}
-        self._classes = None if known is None or not known.labelled else self._class_reader(known)
+        if isinstance(known, ImageSet):
+            known = self._class_reader(known) if known.labelled else None
+        self._classes = known
         super().__init__([self._css, self._pickers(), self._controls(), self._pictures(), self._uses()])
         self._own = f"explorer-{self.model_id[:8]}"  # a page can have several explorers, each with its own thumbnails
         self.add_class("hybrid-explorer").add_class(self._own)
@@ -211,9 +218,8 @@ class Explorer(widgets.VBox):
 
     def _pickers(self) -> widgets.Widget:
         def picker(name: str, buttons: widgets.ToggleButtons) -> widgets.Widget:
-            buttons.layout = {"width": f"{COLUMNS * (SIDE + 4) + 20}px", "max_height": "180px", "overflow": "hidden auto"}
-            both = widgets.HBox([self.shown[name], buttons], layout={"align_items": "flex-start"})
-            return widgets.VBox([self.labels[name], both])
+            buttons.layout = {"max_width": f"{COLUMNS * (SIDE + 4) + 20}px", "max_height": "180px", "overflow": "hidden auto"}
+            return widgets.VBox([self.labels[name], _row(self.shown[name], buttons)])
 
         return _row(picker("start", self.start), picker("end", self.end))
 

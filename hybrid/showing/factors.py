@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from hybrid.showing import figures
 
-COLOURS = {"y": "C0", "w": "C1", "z": "0.6"}
+COLOURS = {"y": figures.COLOURS[0], "w": figures.COLOURS[1], "z": "0.6"}
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -38,6 +38,6 @@ def draw(data: dict) -> Figure:
             rows = np.concatenate([data["start"][:, None], np.full_like(data["start"][:, None], 255), data[part]], axis=1)
             sheet = pixels.tile(rows.reshape(-1, *rows.shape[2:]).transpose(0, 3, 1, 2), rows.shape[1])
             axis.imshow(sheet, interpolation="nearest")
-            axis.set_title(f"test image; {title}", fontsize=9)
+            axis.set_title(f"a row: a test image, then {title}", fontsize=9)
             axis.axis("off")
     return figure

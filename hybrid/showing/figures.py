@@ -24,7 +24,8 @@ from hybrid.data.pixels import tile
 
 TITLES = {"z": "z: the whole code moves", "y": "y moves, w stays", "w": "w moves, y stays"}
 
-STYLE = {"savefig.dpi": 150, "figure.dpi": 100, "font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.hashsalt": "hybrid"}
+COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")  # seaborn's "colorblind"
+STYLE = {"savefig.dpi": 200, "figure.dpi": 100, "font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.hashsalt": "hybrid"}
 
 
 def draw(data: dict) -> Figure:
@@ -47,6 +48,7 @@ def draw(data: dict) -> Figure:
             centres = _centres(frames)
             axis.set_xticks(centres, ["start", *(f"{t:.2g}" for t in data["t"]), "end"], fontsize=7)
             axis.set_xlabel("t", fontsize=8)
+            axis.set_ylabel("a row a pair of images", fontsize=8)
             axis.set_yticks([])
             axis.tick_params(length=0)
             axis.spines[:].set_visible(False)
@@ -104,7 +106,10 @@ def draw_gallery(data: dict) -> Figure:
 
 
 def draw_galleries(galleries: dict[str, dict]) -> Figure:
-    """Draw a row per method (title -> gallery): 36 samples, and eight test images above their reconstructions."""
+    """Draw a row per method (title -> gallery): 36 samples, and eight test images above their reconstructions.
+
+    What a method cannot do has no panel; the title says so.
+    """
     from matplotlib import pyplot as plt
 
     with plt.rc_context(STYLE):
@@ -112,18 +117,17 @@ def draw_galleries(galleries: dict[str, dict]) -> Figure:
             len(galleries), 2, figsize=(9, 1.75 * len(galleries)), width_ratios=(12, 8), squeeze=False, layout="constrained"
         )
         for (left, right), (title, data) in zip(axes, galleries.items(), strict=True):
-            left.set_title(f"{title}: samples", fontsize=9)
-            right.set_title("test images above reconstructions", fontsize=9)
             both = {"originals", "reconstructions"} <= data.keys()
-            for axis, sheet in (
-                (left, tile(data["samples"][:36], 12) if "samples" in data else None),
-                (right, tile(np.concatenate([data["originals"][:8], data["reconstructions"][:8]]), 8) if both else None),
-            ):
-                axis.axis("off")
-                if sheet is None:
-                    axis.text(0.5, 0.5, "none: the method has none", ha="center", color="0.4", fontsize=8)
-                else:
-                    axis.imshow(sheet, interpolation="nearest")
+            left.set_title(f"{title}: samples{'' if both else ' (it reconstructs nothing)'}", fontsize=9)
+            left.imshow(tile(data["samples"][:36], 12), interpolation="nearest")
+            left.axis("off")
+            if both:
+                right.set_title("test images above reconstructions", fontsize=9)
+                sheet = np.concatenate([data["originals"][:8], data["reconstructions"][:8]])
+                right.imshow(tile(sheet, 8), interpolation="nearest")
+                right.axis("off")
+            else:
+                right.remove()
     return figure
 
 
@@ -154,7 +158,8 @@ def save_figure(figure: Figure, stem: Path, origin: dict | None = None) -> None:
         ".png": {"Software": None, **({} if text is None else {"hybrid": text})},
         ".pdf": {"Creator": None, "Producer": None, "CreationDate": None, "Subject": text},
     }
-    for suffix, metadata in kinds.items():
-        draw = partial(figure.savefig, format=suffix[1:], metadata=metadata)
-        write_atomically(stem.with_suffix(suffix), draw)
+    with plt.rc_context(STYLE):
+        for suffix, metadata in kinds.items():
+            draw = partial(figure.savefig, format=suffix[1:], metadata=metadata)
+            write_atomically(stem.with_suffix(suffix), draw)
     plt.close(figure)

@@ -8,19 +8,26 @@ from matplotlib.figure import Figure
 
 from hybrid.experiments.table import formatted
 
+MARK = "**"
+
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw Table 1."""
-    shown = formatted(table).reset_index()
-    figure, axis = plt.subplots(figsize=(1.5 * len(shown.columns), 0.45 * (len(shown) + 1)), layout="constrained")
+    """Draw Table 1, with the best of each column bold."""
+    shown = formatted(table, MARK).reset_index()
+    best, texts = shown.map(lambda text: text.startswith(MARK)), shown.map(lambda text: text.strip(MARK))
+    rows = len(shown) + 1
+    figure, axis = plt.subplots(figsize=(8, 0.26 * rows))
+    axis.set_position((0, 0, 1, 1))
     axis.axis("off")
-    drawn = axis.table(shown.values, colLabels=list(shown.columns), loc="center", cellLoc="center", edges="horizontal")
+    drawn = axis.table(texts.values, colLabels=list(shown.columns), loc="center", cellLoc="center", edges="horizontal")
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(8)
     drawn.auto_set_column_width(list(range(len(shown.columns))))
-    drawn.scale(1, 1.5)
     for (row, column), cell in drawn.get_celld().items():
         cell.set_edgecolor("0.8")
-        if row == 0 or column == 0:
+        cell.set_height(0.98 / rows)
+        if row == 0 or column == 0 or best.iloc[row - 1, column]:
             cell.set_text_props(weight="bold")
+    figure.draw_without_rendering()
+    figure.set_figwidth(drawn.get_window_extent().width / figure.dpi + 0.2)  # columns are as wide as their texts
     return figure

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from hybrid.showing import figures
 
+BLUE, RED = figures.COLOURS[0], figures.COLOURS[3]
+
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Draw accuracy on y and error, over alpha and over y's channels: lines for means over seeds, points for single seeds."""
@@ -26,7 +28,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 def _both(axis: Axes, rows: pd.DataFrame, over: str, label: str) -> None:
     right = axis.twinx()
-    for side, metric, colour, title in ((axis, "acc_y", "C0", "linear accuracy on y, %"), (right, "mse", "C1", "MSE, 1e-3")):
+    for side, metric, colour, title in ((axis, "acc_y", BLUE, "linear accuracy on y, %"), (right, "mse", RED, "MSE, 1e-3")):
         known = rows.dropna(subset=metric)
         means = known.groupby(over)[metric].mean()
         side.plot(means.index, means.values, color=colour)

@@ -6,15 +6,22 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
+import torch
 from jinja2 import Environment, PackageLoader
 from safetensors.torch import save_file
+from torch import Tensor
 
+from hybrid.data.datasets import ImageSet
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import method
 from hybrid.judging import evaluate, interpolations
-from hybrid.machine.files import write_atomically, write_text
+from hybrid.judging.probe import TOLERANCE, fit, second_moments, standardise
+from hybrid.machine.files import save_arrays, write_atomically, write_text
+from hybrid.machine.precision import float64_device
+from hybrid.model import HybridModel
 from hybrid.profiles.schema import describe
-from hybrid.released import EXAMPLES, FOLDER, KEPT, SUMS, sha256, sums
+from hybrid.released import EXAMPLES, FOLDER, KEPT, PROBE, SUMS, sha256, sums
 
 
 def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
@@ -40,10 +47,10 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
         "half_mse": evaluate.squared_error(rounded.reconstruct(images.test_images), images.test_images),
         "examples_mse": evaluate.squared_error(rounded.reconstruct(shown), shown),
     }
+    write_probe(rounded, images, first, folder / f"{experiment.slug}{PROBE}")
     path, metadata = folder / f"{experiment.slug}.safetensors", {"about": json.dumps(known)}
     write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
-    listed = sums(folder) | {path.name: sha256(path)}
-    write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())))
+    list_sum(path)
     template = Environment(loader=PackageLoader("hybrid.workflows", "")).get_template("card.md")
     card = template.render(
         name=experiment.slug,
@@ -55,3 +62,37 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
     )
     write_text(path.with_suffix(".md"), card)
     return path
+
+
+def write_probe(model: HybridModel, images: ImageSet, judged: dict, path: Path) -> None:
+    """Write the linear layer that reads the classes off the train images' y, in half precision; nothing without labels.
+
+    `judged`: the outcome whose probe on y chose the penalty.
+    """
+    if not images.labelled:
+        return
+    penalty = judged["details"]["probes"]["y"]["penalty"]
+    weight, bias = (
+        part.cpu().numpy() for part in layer(model.features(images.train_images)["y"], images.train_labels, penalty)
+    )
+    arrays = {"weight": weight.astype(np.float16), "bias": bias.astype(np.float32), "classes": np.array(images.class_names)}
+    save_arrays(path, arrays)
+    list_sum(path)
+
+
+def layer(features: Tensor, labels: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Fit the linear probe on features (N, D); return weights (C, D) and biases (C,) for features that are not standardised."""
+    device = float64_device(features.device)
+    features, labels = features.to(device), labels.to(device)
+    zero_and_one = torch.stack([torch.zeros_like(features[0]), torch.ones_like(features[0])])
+    standardised, (zero, one) = standardise(features, zero_and_one)
+    moments = second_moments(standardised)
+    weights = fit(standardised, labels, int(labels.max()) + 1, penalty, moments, TOLERANCE)[0]
+    # Standardising is linear: (x - mean) / deviation = zero + x * (one - zero).
+    return weights[:, :-1] * (one - zero), weights[:, -1] + weights[:, :-1] @ zero
+
+
+def list_sum(path: Path) -> None:
+    """Write a file's digest into the list beside it."""
+    listed = sums(path.parent) | {path.name: sha256(path)}
+    write_text(path.parent / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())))

@@ -169,10 +169,7 @@ def _table(rows: pd.DataFrame, compared: list[expected.Comparison], ranges: bool
             f"{title}, paper": {name: f"{value:g}" for name, value in cells["paper"].dropna().items()},
         }
         columns |= {key: [texts.get(name, table.DASH) for name in methods] for key, texts in found.items() if texts}
-        if len(values := cells["value"].dropna()):
-            large = metric == "acc" or metric.startswith(("precision", "recall"))
-            winner = values.max() if large else values.min()
-            best[title] = [methods.index(name) for name, value in values.items() if value == winner]
+        best[title] = [methods.index(name) for name in table.best(rows, metric)]
     return _cells(pd.DataFrame(columns), best)
 
 
@@ -198,7 +195,8 @@ def _figures(experiment: Experiment) -> list[dict]:
         for path in (experiment.outcomes / f"{stem}.png", experiment.results / f"{stem}.png"):
             if path.exists():
                 with Image.open(path) as image:
-                    size = dict(zip(("width", "height"), image.size, strict=True))
+                    shrunk = 100 / image.info.get("dpi", (100,))[0]  # 200 dots an inch: sharp on fine screens too
+                    size = {"width": round(image.width * shrunk), "height": round(image.height * shrunk)}
                 png = base64.b64encode(path.read_bytes()).decode()
                 more = ROUGH if rough and stem in OF_SAMPLES else ""
                 found.append({"stem": stem, "title": title, "caption": caption + more, "alt": alt, "png": png, **size})

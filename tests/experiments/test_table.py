@@ -33,6 +33,18 @@ def test_missing_is_not_a_dash():
     assert one.loc["Hybrid", "MSE, 1e-3"] == "2.00"
 
 
+def test_digits_are_those_that_the_spread_allows():
+    texts = [table.number(28.73, std) for std in (10.2, 3.0, 0.7, 0.14, 0.004, 0.0)]
+    assert texts == ["29 ± 10", "29 ± 3", "28.7 ± 0.7", "28.73 ± 0.14", "28.730 ± 0.004", "28.7 ± 0.0"]
+
+
+def test_the_best_of_a_column_is_marked():
+    measured = MEASURED | {"ddim": {0: {"mse": 1.5, "acc": 20.0, "fd_net": 50.0}}}
+    shown = table.formatted(table.tidy("digits", measured), "**")
+    marked = {column: [name for name, text in cells.items() if text.startswith("**")] for column, cells in shown.items()}
+    assert marked == {"MSE, 1e-3": ["Hybrid", "DDIM"], "FID": [], "linear acc., %": ["Hybrid"], "fd_net": ["DDIM"]}
+
+
 def test_precision_and_recall_are_missing_where_an_outcome_is_older():
     both = {"hybrid": {0: {"mse": 1.0, "precision": 0.5, "recall": 0.25}}, "ddim": {0: {"mse": 1.0}}}
     shown = table.formatted(table.tidy("cifar10", both))

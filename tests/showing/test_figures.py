@@ -11,6 +11,9 @@ import torch
 
 matplotlib.use("Agg")
 
+import seaborn as sns
+from matplotlib import pyplot as plt
+
 from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
@@ -96,6 +99,24 @@ def test_figure_data_round_trips_and_draws_to_the_same_bytes(model, image_set, t
         assert a == b
     pixels = matplotlib.image.imread(tmp_path / "a.png")
     assert pixels.std() > 0.1
+    assert len(pixels) == pytest.approx(200 * (0.62 * 3 + 0.75) * 3, abs=2)  # 200 dots an inch
+    drawn = figures.draw(read)
+    assert [axis.get_ylabel() for axis in drawn.axes] == 3 * ["a row a pair of images"]
+    plt.close(drawn)
+
+
+def test_colours_are_for_all_eyes():
+    assert list(figures.COLOURS) == sns.color_palette("colorblind").as_hex()[: len(figures.COLOURS)]
+
+
+def test_what_a_method_cannot_do_has_no_panel():
+    images = np.zeros((36, 3, 32, 32), np.uint8)
+    whole = {"samples": images, "originals": images, "reconstructions": images}
+    drawn = figures.draw_galleries({"A": whole, "B": {"samples": images}})
+    titles = [axis.get_title() for axis in drawn.axes]
+    assert titles == ["A: samples", "test images above reconstructions", "B: samples (it reconstructs nothing)"]
+    assert all(axis.images for axis in drawn.axes)
+    plt.close(drawn)
 
 
 def test_the_sheet_shows_the_images_themselves(model, image_set):
@@ -128,3 +149,14 @@ def test_curves_show_the_cap():
     history = pd.DataFrame({"epoch": [1.0, 2.0], "i_cpc": [1.0, 2.0], "i_ba": [10.0, 20.0], "mse": [3.0, 2.0]})
     left = curves.draw(history, profile("smoke")).axes[0]
     assert any(math.isclose(line.get_ydata()[0], math.log(512)) for line in left.lines[1:])
+
+
+def test_trainings_are_laid_over_each_other():
+    one = pd.DataFrame({"epoch": [1.0, 2.0], "i_cpc": [1.0, 2.0], "mse": [3.0, 2.0]})
+    figure = curves.overlay({"on y": one, "on z": one + 1}, profile("smoke"))
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["on y", "on z"]
+    assert [line.get_xydata().tolist() for line in left.lines[:2]] == [[[1, 1], [2, 2]], [[2, 2], [3, 3]]]
+    assert [line.get_xydata().tolist() for line in right.lines] == [[[1, 3], [2, 2]], [[2, 4], [3, 3]]]
+    assert {line.get_linestyle() for line in right.lines} == {"-", "--"}  # told apart without colour too
+    plt.close(figure)

@@ -1,0 +1,103 @@
+"""Exact installs: the lock file fits pyproject.toml, and the Dockerfile's steps can be taken. No container engine is needed."""
+
+import fnmatch
+import re
+import shlex
+import subprocess
+import tomllib
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from hybrid import paths
+
+ROOT = paths.REPOSITORY
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def locked():
+    """The lock's requirements, each with its hashes; a package may have several, for several machines."""
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+    lines = [line.split("--hash=") for line in text.splitlines() if line and not line.startswith("#")]
+    return [(Requirement(first), [each.strip() for each in rest]) for first, *rest in lines]
+
+
+def wanted(requirements):
+    """Of these requirements and those of the extras that they name."""
+    for text in requirements:
+        requirement = Requirement(text)
+        if requirement.name == PROJECT["name"]:
+            yield from (each for extra in requirement.extras for each in wanted(PROJECT["optional-dependencies"][extra]))
+        else:
+            yield requirement
+
+
+def steps():
+    """The Dockerfile's lines: (instruction, the rest)."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    return [tuple(line.split(None, 1)) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def ignored(path):
+    """Whether .dockerignore leaves this path, or a folder above it, out."""
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    parts = path.split("/")
+    above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+
+    def fits(some, pattern):
+        if pattern.startswith("**/"):
+            return fnmatch.fnmatch(some.rsplit("/", 1)[-1], pattern[3:])
+        return some.count("/") == pattern.count("/") and fnmatch.fnmatch(some, pattern)
+
+    return any(fits(some, pattern) for some in above for pattern in patterns)
+
+
+def test_every_package_is_locked_by_version_and_hash():
+    found = locked()
+    assert len(found) > 100
+    for requirement, hashes in found:
+        assert re.fullmatch(r"==[^*]+", str(requirement.specifier)), requirement
+        assert hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes), requirement
+
+
+def test_the_lock_fits_the_project():
+    here = {canonicalize_name(r.name): r for r, _ in locked() if r.marker is None or r.marker.evaluate(default_environment())}
+    for requirement in wanted([*PROJECT["dependencies"], f"{PROJECT['name']}[test]"]):
+        version = str(here[canonicalize_name(requirement.name)].specifier).removeprefix("==")
+        assert requirement.specifier.contains(version), f"{requirement}, locked {version}: run make lock"
+
+
+def test_what_the_image_copies_is_there_and_nothing_that_is_large():
+    sources = [source for step, rest in steps() if step == "COPY" for source in shlex.split(rest)[:-1]]
+    assert {"requirements.lock", "Makefile", "pyproject.toml", "hybrid", "notebooks", "results"} <= set(sources)
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    for source in sources:
+        assert (ROOT / source).exists() and not ignored(source), source
+        assert not [path for path in tracked if path.startswith(f"{source}/") and ignored(path)]
+    for path in (".git", ".venv/bin/python", "runs/demo/x.pt", "data/cifar10.npz", "hybrid/__pycache__/cli.pyc"):
+        assert ignored(path), path
+    assert ignored("results/demo/digits/report.html") and not ignored("results/demo/digits/table1.csv")
+    # What the package's build reads, by pyproject.toml.
+    assert {PROJECT["readme"], *PROJECT["license-files"]} <= set(sources)
+
+
+def test_what_the_image_runs_is_there():
+    runs, (last,) = [rest for step, rest in steps() if step == "RUN"], [rest for step, rest in steps() if step == "CMD"]
+    assert last == '["make", "reproduce"]'
+    assert any("--require-hashes --requirement requirements.lock" in run for run in runs)
+    install = next(shlex.split(run) for run in runs if run.startswith("make"))
+    for command in (install, ["make", "reproduce"]):
+        told = subprocess.run([*command, "VENV=not-there", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "not-there/bin/python -m pip install" in told.stdout
+        assert ("--require-hashes --requirement requirements.lock" in told.stdout) == (command == install)
+    assert "hybrid reproduce --profile 'demo'" in told.stdout
+
+
+@pytest.mark.parametrize("locked", ["", "1"])
+def test_packages_come_from_the_lock_where_it_is_asked_for(locked):
+    command = ["make", "--dry-run", "install", "VENV=not-there", f"LOCKED={locked}"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    last = next(line for line in told.stdout.splitlines() if line.endswith("--editable ."))
+    assert ("--no-deps" in last) == bool(locked)
