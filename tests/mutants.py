@@ -353,7 +353,7 @@ def mutants() -> list[Mutant]:
     )
     of(
         "data/datasets.py",
-        ("sources.unique(return_inverse=True)[1]", "torch.arange(count)", "drawings of one glyph on both sides of a split"),
+        ("sources.unique(return_inverse=True)[1]", "torch.arange(count)", "drawings of one glyph on both sides of a split", "tests/judging/test_probe.py -k source"),
         ("(train.data, train.targets, test.data, test.targets)", "(test.data, test.targets, train.data, train.targets)", "train and test swapped"),
         ("for name in ARRAYS:\n            array", "for name in ARRAYS[::2]:\n            array", "a digest that sees no labels", "", 1),
         ("top, left = (height - side) // 2, (width - side) // 2", "top, left = 0, 0", "a corner for the middle"),
