@@ -1,6 +1,7 @@
 """Mutants: wrong lines, one at a time in a copy of the package, to see whether the tests of that module catch them.
 
     make test-mutants                                   # all of them; writes results/bench/mutants.json
+    python tests/mutants.py --rest --minutes 10         # goes on where a run was cut: those that the report lacks
     python tests/mutants.py --only diffusion.py         # those whose file or words hold this; writes nothing
 
 A mutant is caught if a test fails. `case` names the found fault (docs/explanation/trust.md) whose old behaviour it brings back.
@@ -522,9 +523,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="mutants whose file or words hold this")
     parser.add_argument("--minutes", type=float, help="stop after so many; a part of each module is tried by then")
+    parser.add_argument("--rest", action="store_true", help="those that the report lacks; the rows of the others stay")
     parser.add_argument("--check", action="store_true", help="look only whether each stands in its file once")
     arguments = parser.parse_args()
     chosen = [each for each in mutants() if (arguments.only or "") in f"{each.file} {each.what}"]
+    kept = json.loads((REPOSITORY / REPORT).read_text(encoding="utf-8"))["mutants"] if arguments.rest else []
+    chosen = [each for each in chosen if (each.file, each.what) not in {(row["file"], row["what"]) for row in kept}]
     for each in chosen:
         text = (REPOSITORY / "hybrid" / each.file).read_text(encoding="utf-8")
         assert text.count(each.old) == 1, f"{each.file}: {each.old!r} stands there {text.count(each.old)} times: expected once"
@@ -543,7 +547,7 @@ def main() -> int:
     survived = [row for row in rows if not row["caught"]]
     print(f"mutants: tried {len(rows)}, caught {len(rows) - len(survived)}, survived {len(survived)}")
     if not arguments.only:
-        write(rows)
+        write(kept + rows)
     return len(survived) > 0.05 * len(rows)
 
 
@@ -576,12 +580,13 @@ def judge(folder: Path, chosen: list[Mutant], until: float) -> list[dict]:
         print(
             f"{'caught  ' if ended.status else 'SURVIVED'} {ended.seconds:5.1f} s  {each.file}: {each.what}  {by}", flush=True
         )
-    order = [(each.file, each.what) for each in chosen]
-    return sorted(rows, key=lambda row: order.index((row["file"], row["what"])))
+    return rows
 
 
 def write(rows: list[dict]) -> None:
-    """The report that the docs page shows."""
+    """The report that the docs page shows: a row a mutant, in their order, without those that are no more."""
+    found = {(row["file"], row["what"]): row for row in rows}
+    rows = [found[key] for each in mutants() if (key := (each.file, each.what)) in found]
     counts = {"tried": len(rows), "caught": sum(row["caught"] for row in rows)}
     path = REPOSITORY / REPORT
     path.write_text(json.dumps(counts | {"mutants": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
