@@ -349,7 +349,7 @@ def mutants() -> list[Mutant]:
     of(
         "judging/interpolations.py",
         ("labels[a] != labels[b]", "labels[a] == labels[b]", "pairs of one class"),
-        ("t = torch.linspace(1, 0, frames)", "t = torch.linspace(0, 1, frames)", "figures from the end to the start"),
+        ("t = torch.linspace(1, 0, frames)", "t = torch.linspace(0, 1, frames)", "figures from the end to the start", "tests/models/test_roles.py"),
         ("1e3 * (path[:, 0] - path[:, 1])", "(path[:, 0] - path[:, 1])", "the unit of what moves"),
     )
     of(
@@ -443,7 +443,7 @@ def mutants() -> list[Mutant]:
     of(
         "machine/files.py",
         ("not in (None, digest(values)):", "in ():", "a digit that changed in an outcome is believed", "", 3),
-        ("if (broken := archive.testzip()) is not None:", "if False:", "a flipped bit of an array is believed", "", 3),
+        ("if (broken := archive.testzip()) is not None:", "if False:", "a flipped bit of a checkpoint's archive is believed", "tests/training/test_checkpoint.py", 3),
         ("np.load(file, allow_pickle=False)", "np.load(file, allow_pickle=True)", "pickles of arrays are loaded"),
         ('temporary.write_bytes(text.encode("utf-8"))', "temporary.write_text(text)", "texts in the locale's encoding", "", 10),
         ("_sweep(path)\n", "pass\n", "what a kill left behind stays", "", 10),
@@ -523,12 +523,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="mutants whose file or words hold this")
     parser.add_argument("--minutes", type=float, help="stop after so many; a part of each module is tried by then")
-    parser.add_argument("--rest", action="store_true", help="those that the report lacks; the rows of the others stay")
+    parser.add_argument("--rest", action="store_true", help="those that the report lacks, and those that survived")
     parser.add_argument("--check", action="store_true", help="look only whether each stands in its file once")
     arguments = parser.parse_args()
     chosen = [each for each in mutants() if (arguments.only or "") in f"{each.file} {each.what}"]
     kept = json.loads((REPOSITORY / REPORT).read_text(encoding="utf-8"))["mutants"] if arguments.rest else []
-    chosen = [each for each in chosen if (each.file, each.what) not in {(row["file"], row["what"]) for row in kept}]
+    caught = {(row["file"], row["what"]) for row in kept if row["caught"]}
+    chosen = [each for each in chosen if (each.file, each.what) not in caught]
     for each in chosen:
         text = (REPOSITORY / "hybrid" / each.file).read_text(encoding="utf-8")
         assert text.count(each.old) == 1, f"{each.file}: {each.old!r} stands there {text.count(each.old)} times: expected once"
