@@ -426,11 +426,11 @@ def test_nothing_is_lost(whole, tmp_path_factory, capsys):
             lost.append(f"trial {number}, {what}: {str(failure)[:1500]}")
         counts.setdefault(what, Counter())[ended] += 1
         shutil.rmtree(home)
+        if REPORT:  # after each trial, so that a run that is cut has told what it found
+            files.write_json(paths.REPOSITORY / REPORT, {what: dict(counts[what]) for what in sorted(counts)})
         if TRIALS >= 26:  # long enough to be watched
             with capsys.disabled():
                 print(f"{number + 1:4} of {TRIALS}: {what}: {ended}", flush=True)
-    if REPORT:
-        files.write_json(paths.REPOSITORY / REPORT, {what: dict(counts[what]) for what in sorted(counts)})
     with capsys.disabled():
         print(f"\nfaults: {in_words(sum(counts.values(), Counter()))}; a run takes {seconds:.1f} s")
         for what in sorted(counts) if TRIALS >= 26 else ():
