@@ -554,25 +554,23 @@ def main() -> int:
 
 def judge(folder: Path, chosen: list[Mutant], until: float) -> list[dict]:
     """A row a mutant. Those whose tests fail without one are left out, and told; so is what is left when time is up."""
-    sound = {}
-    for tests in dict.fromkeys(each.tests or TESTS[each.file] for each in chosen):
-        sound[tests] = run(folder, tests)
-        print(
-            f"{'passes' if not sound[tests].status else 'FAILS '} {sound[tests].seconds:6.1f} s  without a mutant: {tests}",
-            flush=True,
-        )
-        if sound[tests].status:
-            print(sound[tests].log[-3000:], flush=True)
-    chosen = [each for each in chosen if not sound[each.tests or TESTS[each.file]].status]
+    sound: dict[str, Ended] = {}
     rows = []
     place = {each: [other for other in chosen if other.file == each.file].index(each) for each in chosen}
     for each in sorted(chosen, key=lambda each: place[each]):  # the first of each module, then the second
         if time.monotonic() > until:
             break
+        tests = each.tests or TESTS[each.file]
+        if tests not in sound:
+            sound[tests] = run(folder, tests)
+            if sound[tests].status:
+                print(f"FAILS without a mutant: {tests}\n{sound[tests].log[-3000:]}", flush=True)
+        if sound[tests].status:
+            continue
         path = folder / "hybrid" / each.file
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(each.old, each.new), encoding="utf-8")
-        ended = run(folder, each.tests or TESTS[each.file])
+        ended = run(folder, tests)
         path.write_text(text, encoding="utf-8")
         if ended.status in (4, 5, 70):
             raise SystemExit(f"{each}: its tests do not run\n{ended.log[-3000:]}")
