@@ -1,6 +1,7 @@
 """Mutants: wrong lines, one at a time in a copy of the package, to see whether the tests of that module catch them.
 
     make test-mutants                                   # all of them; writes results/bench/mutants.json
+    python tests/mutants.py --rest --minutes 10         # goes on where a run was cut: those that the report lacks
     python tests/mutants.py --only diffusion.py         # those whose file or words hold this; writes nothing
 
 A mutant is caught if a test fails. `case` names the found fault (docs/explanation/trust.md) whose old behaviour it brings back.
@@ -348,12 +349,12 @@ def mutants() -> list[Mutant]:
     of(
         "judging/interpolations.py",
         ("labels[a] != labels[b]", "labels[a] == labels[b]", "pairs of one class"),
-        ("t = torch.linspace(1, 0, frames)", "t = torch.linspace(0, 1, frames)", "figures from the end to the start"),
+        ("t = torch.linspace(1, 0, frames)", "t = torch.linspace(0, 1, frames)", "figures from the end to the start", "tests/models/test_roles.py"),
         ("1e3 * (path[:, 0] - path[:, 1])", "(path[:, 0] - path[:, 1])", "the unit of what moves"),
     )
     of(
         "data/datasets.py",
-        ("sources.unique(return_inverse=True)[1]", "torch.arange(count)", "drawings of one glyph on both sides of a split"),
+        ("sources.unique(return_inverse=True)[1]", "torch.arange(count)", "drawings of one glyph on both sides of a split", "tests/judging/test_probe.py -k source"),
         ("(train.data, train.targets, test.data, test.targets)", "(test.data, test.targets, train.data, train.targets)", "train and test swapped"),
         ("for name in ARRAYS:\n            array", "for name in ARRAYS[::2]:\n            array", "a digest that sees no labels", "", 1),
         ("top, left = (height - side) // 2, (width - side) // 2", "top, left = 0, 0", "a corner for the middle"),
@@ -442,7 +443,7 @@ def mutants() -> list[Mutant]:
     of(
         "machine/files.py",
         ("not in (None, digest(values)):", "in ():", "a digit that changed in an outcome is believed", "", 3),
-        ("if (broken := archive.testzip()) is not None:", "if False:", "a flipped bit of an array is believed", "", 3),
+        ("if (broken := archive.testzip()) is not None:", "if False:", "a flipped bit of a checkpoint's archive is believed", "tests/training/test_checkpoint.py", 3),
         ("np.load(file, allow_pickle=False)", "np.load(file, allow_pickle=True)", "pickles of arrays are loaded"),
         ('temporary.write_bytes(text.encode("utf-8"))', "temporary.write_text(text)", "texts in the locale's encoding", "", 10),
         ("_sweep(path)\n", "pass\n", "what a kill left behind stays", "", 10),
@@ -522,9 +523,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="mutants whose file or words hold this")
     parser.add_argument("--minutes", type=float, help="stop after so many; a part of each module is tried by then")
+    parser.add_argument("--rest", action="store_true", help="those that the report lacks, and those that survived")
     parser.add_argument("--check", action="store_true", help="look only whether each stands in its file once")
     arguments = parser.parse_args()
     chosen = [each for each in mutants() if (arguments.only or "") in f"{each.file} {each.what}"]
+    kept = json.loads((REPOSITORY / REPORT).read_text(encoding="utf-8"))["mutants"] if arguments.rest else []
+    caught = {(row["file"], row["what"]) for row in kept if row["caught"]}
+    chosen = [each for each in chosen if (each.file, each.what) not in caught]
     for each in chosen:
         text = (REPOSITORY / "hybrid" / each.file).read_text(encoding="utf-8")
         assert text.count(each.old) == 1, f"{each.file}: {each.old!r} stands there {text.count(each.old)} times: expected once"
@@ -543,31 +548,29 @@ def main() -> int:
     survived = [row for row in rows if not row["caught"]]
     print(f"mutants: tried {len(rows)}, caught {len(rows) - len(survived)}, survived {len(survived)}")
     if not arguments.only:
-        write(rows)
+        write(kept + rows)
     return len(survived) > 0.05 * len(rows)
 
 
 def judge(folder: Path, chosen: list[Mutant], until: float) -> list[dict]:
     """A row a mutant. Those whose tests fail without one are left out, and told; so is what is left when time is up."""
-    sound = {}
-    for tests in dict.fromkeys(each.tests or TESTS[each.file] for each in chosen):
-        sound[tests] = run(folder, tests)
-        print(
-            f"{'passes' if not sound[tests].status else 'FAILS '} {sound[tests].seconds:6.1f} s  without a mutant: {tests}",
-            flush=True,
-        )
-        if sound[tests].status:
-            print(sound[tests].log[-3000:], flush=True)
-    chosen = [each for each in chosen if not sound[each.tests or TESTS[each.file]].status]
+    sound: dict[str, Ended] = {}
     rows = []
     place = {each: [other for other in chosen if other.file == each.file].index(each) for each in chosen}
     for each in sorted(chosen, key=lambda each: place[each]):  # the first of each module, then the second
         if time.monotonic() > until:
             break
+        tests = each.tests or TESTS[each.file]
+        if tests not in sound:
+            sound[tests] = run(folder, tests)
+            if sound[tests].status:
+                print(f"FAILS without a mutant: {tests}\n{sound[tests].log[-3000:]}", flush=True)
+        if sound[tests].status:
+            continue
         path = folder / "hybrid" / each.file
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(each.old, each.new), encoding="utf-8")
-        ended = run(folder, each.tests or TESTS[each.file])
+        ended = run(folder, tests)
         path.write_text(text, encoding="utf-8")
         if ended.status in (4, 5, 70):
             raise SystemExit(f"{each}: its tests do not run\n{ended.log[-3000:]}")
@@ -576,12 +579,13 @@ def judge(folder: Path, chosen: list[Mutant], until: float) -> list[dict]:
         print(
             f"{'caught  ' if ended.status else 'SURVIVED'} {ended.seconds:5.1f} s  {each.file}: {each.what}  {by}", flush=True
         )
-    order = [(each.file, each.what) for each in chosen]
-    return sorted(rows, key=lambda row: order.index((row["file"], row["what"])))
+    return rows
 
 
 def write(rows: list[dict]) -> None:
-    """The report that the docs page shows."""
+    """The report that the docs page shows: a row a mutant, in their order, without those that are no more."""
+    found = {(row["file"], row["what"]): row for row in rows}
+    rows = [found[key] for each in mutants() if (key := (each.file, each.what)) in found]
     counts = {"tried": len(rows), "caught": sum(row["caught"] for row in rows)}
     path = REPOSITORY / REPORT
     path.write_text(json.dumps(counts | {"mutants": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

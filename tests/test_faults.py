@@ -394,13 +394,13 @@ FAULTS = (
     data_damaged,
     weights_damaged,
 )
-NOTEBOOKS = 4  # trials among many: each takes half a minute
+NOTEBOOKS = 2  # trials among 50 or more: each takes half a minute
 
 
 def test_nothing_is_lost(whole, tmp_path_factory, capsys):
     clean, seconds = whole
     expected, chance, lost, counts = essence(clean), random.Random(SEED), [], {}
-    faults = [notebook_killed] * (NOTEBOOKS if TRIALS >= 100 else 0)
+    faults = [notebook_killed] * (NOTEBOOKS if TRIALS >= 50 else 0)
     faults += [FAULTS[number % len(FAULTS)] for number in range(TRIALS - len(faults))]
     for number, fault in enumerate(faults):
         home = tmp_path_factory.mktemp("trial")
@@ -426,14 +426,14 @@ def test_nothing_is_lost(whole, tmp_path_factory, capsys):
             lost.append(f"trial {number}, {what}: {str(failure)[:1500]}")
         counts.setdefault(what, Counter())[ended] += 1
         shutil.rmtree(home)
+        if REPORT:  # after each trial, so that a run that is cut has told what it found
+            files.write_json(paths.REPOSITORY / REPORT, {what: dict(counts[what]) for what in sorted(counts)})
         if TRIALS >= 26:  # long enough to be watched
             with capsys.disabled():
                 print(f"{number + 1:4} of {TRIALS}: {what}: {ended}", flush=True)
-    if REPORT:
-        files.write_json(paths.REPOSITORY / REPORT, {what: dict(counts[what]) for what in sorted(counts)})
     with capsys.disabled():
         print(f"\nfaults: {in_words(sum(counts.values(), Counter()))}; a run takes {seconds:.1f} s")
-        for what in sorted(counts) if TRIALS >= 100 else ():
+        for what in sorted(counts) if TRIALS >= 26 else ():
             print(f"  {what:38} {in_words(counts[what])}")
     assert not lost, "\n\n".join(lost)
     assert paths.REPOSITORY not in clean.parents

@@ -86,10 +86,10 @@ def test_i_cpc_is_log_m_minus_cross_entropy():
 
 
 def test_i_cpc_is_equation_3_letter_by_letter():
-    g = torch.rand(5, 4) + 0.1
+    g = torch.rand(5, 4, generator=torch.Generator().manual_seed(0)) + 0.1
     positive = [2, 0, 1, 3, 3]
     by_hand = sum(math.log(4 * row[own] / sum(row)) for row, own in zip(g.tolist(), positive, strict=True)) / 5
-    assert i_cpc(g.log(), torch.tensor(positive)).item() == pytest.approx(by_hand, rel=1e-5)
+    assert i_cpc(g.log(), torch.tensor(positive)).item() == pytest.approx(by_hand, rel=1e-5, abs=1e-6)
 
 
 def test_hybrid_bound_weighs():

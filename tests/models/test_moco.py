@@ -10,7 +10,7 @@ from torch import nn
 
 from hybrid.errors import HybridError
 from hybrid.models import moco as moco_module
-from hybrid.models.batchnorm import BatchNorm, norms
+from hybrid.models.batchnorm import BatchNorm, norms, reestimate
 from hybrid.models.hybrid import Representation
 from hybrid.models.moco import MoCo, head
 from hybrid.profiles.overrides import profile
@@ -206,3 +206,10 @@ def test_statistics_taken_anew_are_those_of_whole_images(tmp_path, ema):
     found = kept.encoder(x)
     torch.testing.assert_close(found, kept.encoder.train()(x), atol=1e-2, rtol=1e-2)
     assert {norm.momentum for norm in norms(kept.encoder)} == {0.1}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_taking_statistics_anew_leaves_the_mode(training):
+    network = query_network().train(training)
+    reestimate(network, [torch.rand(4, 3, 8, 8)])
+    assert network.training == training

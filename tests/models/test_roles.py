@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from hybrid.data.pixels import to_uint8
+from hybrid.judging import interpolations
 from hybrid.model import HybridModel
 from hybrid.models import hybrid as stage
 from hybrid.models import nvae
@@ -120,6 +122,14 @@ def test_the_model_splits_and_moves_parts(model, images):
         for name, place in (("y", slice(0, 2)), ("w", slice(2, 6))):
             moved = 0.25 * z[:4, place] + 0.75 * z[4:, place]
             torch.testing.assert_close(path[:, 1, place], moved if part in (name, "z") else z[:4, place])
+
+
+def test_a_figures_rows_go_from_the_start_to_the_end(model, images):
+    found = interpolations.between(model, images[:2], images[2:4], 3, ("z",))
+    assert found["t"].tolist() == [1, 0.5, 0]
+    ends = (to_uint8(model.reconstruct(images[place])).permute(0, 2, 3, 1).numpy() for place in (slice(0, 2), slice(2, 4)))
+    for frame, expected in zip((0, 2), ends, strict=True):
+        assert abs(found["z"][:, frame].astype(int) - expected).max() <= 1
 
 
 def test_the_model_clips_and_each_seed_is_another(model):

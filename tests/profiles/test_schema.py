@@ -4,7 +4,7 @@ from dataclasses import fields, is_dataclass
 from typing import get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from hybrid.errors import HybridError
@@ -75,6 +75,9 @@ def test_values_that_make_no_sense_are_refused(change, says):
     assert says in str(error.value)
 
 
+@example(seed=2**63)
+@example(seed=2**64)
+@example(seed=-1)
 @given(seed=some.integers() | some.booleans() | some.floats() | some.none() | some.text(max_size=3))
 def test_seeds_are_those_that_torch_takes(seed):
     import torch
