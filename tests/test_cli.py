@@ -17,6 +17,7 @@ from PIL import Image
 
 import hybrid
 from hybrid import cli, paths
+from hybrid.data.datasets import NAMED
 from hybrid.errors import tell
 from hybrid.experiments.methods import METHODS
 
@@ -52,7 +53,18 @@ def test_public_names_are_there():
 def test_help_names_every_method(capsys):
     with pytest.raises(SystemExit):
         cli.main(["reproduce", "--help"])
-    assert ", ".join(METHODS) in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert ", ".join(METHODS) in shown, "name the new method in the help of `reproduce` in hybrid/cli.py"
+
+
+def test_help_names_every_data_set():
+    """Wherever it names one, in the registry's order."""
+    lines = [
+        line for command in cli.COMMANDS for line in command.__doc__.splitlines() if re.search(r": digits,|set: digits", line)
+    ]
+    assert len(lines) >= 4
+    for line in lines:
+        assert ", ".join(NAMED) in line, "name the new data set in the help of hybrid/cli.py"
 
 
 @pytest.mark.parametrize(
