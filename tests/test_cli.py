@@ -189,6 +189,18 @@ def test_a_typo_suggests_the_nearest_command(typed, says, capsys):
     assert told.err.startswith(says) and told.err.count("\n") == 1 and not told.out
 
 
+@pytest.mark.parametrize("typed", [["--path", "a.png"], ["--path=a.png"], ["--cell", "hybrid", "acc", "--path", "a.png"]])
+def test_an_argument_with_a_place_gets_a_hint_when_it_is_given_as_an_option(typed, capsys):
+    assert cli.main(["explain", *typed]) == 2
+    told = capsys.readouterr()
+    assert told.err == "hybrid: --path is not an option: give PATH alone, as in hybrid explain PATH\n" and not told.out
+
+
+def test_the_page_of_the_command_line_shows_an_argument_with_a_place_as_such():
+    page = (paths.REPOSITORY / "docs/reference/cli.md").read_text()
+    assert "| `PATH` | required |" in page and "`--path`" not in page
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_knows_commands_and_options(shell, capsys):
     with pytest.raises(SystemExit) as ended:
