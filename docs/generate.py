@@ -42,7 +42,7 @@ def content() -> dict[Path, str]:
 
 def cli() -> str:
     """Write a section per command, with its description and options."""
-    from hybrid.cli import COMMANDS
+    from hybrid.cli import COMMANDS, positional
 
     lines = [MADE, "", "# Command line", "", "`hybrid --help` and `hybrid COMMAND --help` print the same text.", ""]
     for command in COMMANDS:
@@ -56,6 +56,7 @@ def cli() -> str:
             required = parameter.default is inspect.Parameter.empty
             default = "required" if required else _default(parameter.default)
             names = f"`{option}`" + f", `--no-{option[2:]}`" * (parameter.default is True)
+            names = f"`{name.upper()}`" if name in positional(command) else names
             rows.append([names, default, _cell(" ".join(meanings[name].split()))])
         lines += [markdown(["option", "default", "meaning"], rows), ""]
     return "\n".join(lines)

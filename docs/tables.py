@@ -67,7 +67,8 @@ def outcomes(profile: str, method: str) -> list[dict]:
 
 def cost(profile: str, method: str) -> str:
     """How long a training took, on what: the mean over seeds, the first stage included."""
-    kept = outcomes(profile, method)
+    if not (kept := outcomes(profile, method)):
+        return NONE
     seconds = mean(sum(each["provenance"]["training_seconds"].values()) for each in kept)
     if method in FIRST:
         seconds += mean(each["provenance"]["training_seconds"]["representation"] for each in outcomes(profile, FIRST[method]))
@@ -123,7 +124,7 @@ def calibration(profile: str) -> str:
     metrics |= {WITNESS: "FD, lite1"}
     rows = [row for row in outcomes(profile, "hybrid")[0]["calibration"] if row["images"] not in OWN_IMAGES]
     for name, method in TABLE.items():
-        kept = outcomes(profile, name)[0]["calibration"]
+        kept = next((each["calibration"] for each in outcomes(profile, name)), [])
         rows += [row | {"images": f"{method.title}: {row['images'].split()[0]}"} for row in kept if row["images"] in OWN_IMAGES]
     metrics = {key: title for key, title in metrics.items() if any(key in row for row in rows)}
     cells = [[row["images"], *(number(row[key]) if key in row else NONE for key in metrics)] for row in rows]

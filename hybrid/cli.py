@@ -19,6 +19,7 @@ import inspect
 import json
 import logging
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ from hybrid.errors import HybridError, TimeUp
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from hybrid.experiments.experiment import Experiment
 
 STOPPED = 75  # exit status of a run stopped by its time limit; the same command continues it (EX_TEMPFAIL in sysexits.h)
 
@@ -65,7 +68,7 @@ def reproduce(
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         notebooks: also execute the notebooks.
         jobs: number of methods to train at the same time; if omitted: 2 on a CPU with two or more cores, else 1.
-        dry_run: only print what is finished, what remains and how long that will take.
+        dry_run: only print what is finished, what remains and how long that will take; needs the data set, and may download it.
         strict: refuse saved results of other code or another precision, instead of printing a line about them.
     """
     from hybrid.experiments.experiment import Experiment
@@ -137,6 +140,9 @@ def evaluate(
 ) -> None:
     """Judge methods on the test set and print the numbers. Methods that are not trained yet are trained first.
 
+    Numbers that are already in results/, such as those that come with the repository, are only read: a line on standard error
+    says so. To measure them again, train first, with hybrid train and the same options.
+
     For example:
         hybrid evaluate --methods hybrid
         hybrid evaluate --profile laptop --dataset cifar10 --json
@@ -156,7 +162,9 @@ def evaluate(
     _set_strict(strict)
     experiment, found = Experiment(profile, dataset, seed), {}
     for name in _checked(methods):
-        outcome = experiment.metrics(name)
+        if (kept := experiment.kept_outcome(name)) is not None:
+            _print_progress(_read_from(experiment, name, kept["provenance"].get("commit")))
+        outcome = experiment.metrics(name) if kept is None else kept
         found[name] = outcome["metrics"]
         if not json:
             print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
@@ -420,10 +428,11 @@ def explain(path: tyro.conf.Positional[Path], cell: tuple[str, str] | None = Non
 
     For example:
         hybrid explain results/laptop/cifar10/seed0/figure3.png
+        hybrid explain results/laptop/cifar10/table1.md --cell BigGAN accuracy
 
     Args:
         path: a figure, table, outcome or history in results/, a checkpoint, or released weights.
-        cell: a method and a metric, such as hybrid acc, to explain one number of a table.
+        cell: a method and a metric, to explain one number of a table: their names, such as hybrid acc, or their headings.
     """
     from hybrid.workflows.explain import explain
 
@@ -604,7 +613,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     # The help of hybrid has one line per command; the help of a command has the rest.
     commands = {command.__name__: _deferred(command, brief=given in ([], ["-h"], ["--help"])) for command in COMMANDS}
-    if (wrong := _unknown_command(given, tuple(commands))) is not None:
+    if (wrong := _unknown_command(given, tuple(commands)) or _named_place(given)) is not None:
         print(f"hybrid: {wrong}", file=sys.stderr)
         return 2
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="hybrid", description=__doc__, args=arguments)
@@ -685,6 +694,20 @@ def _unknown_command(arguments: list[str], commands: tuple[str, ...]) -> str | N
     return f"{arguments[0]!r} is not a command: {meant}"
 
 
+def positional(command: Callable[..., None]) -> list[str]:
+    """Return the names of the arguments that a command takes by their place, without --name."""
+    return [name for name, each in inspect.signature(command).parameters.items() if "Positional[" in str(each.annotation)]
+
+
+def _named_place(arguments: list[str]) -> str | None:
+    """Return a hint if an argument that has a place is given as an option, else None."""
+    for command in COMMANDS:
+        for name in positional(command) if arguments[:1] == [command.__name__] else ():
+            if any(each.partition("=")[0] == f"--{name}" for each in arguments):
+                return f"--{name} is not an option: give {name.upper()} alone, as in hybrid {command.__name__} {name.upper()}"
+    return None
+
+
 def _checked(methods: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the methods, by default all. Raises HybridError for a wrong name, before anything is trained."""
     from hybrid.experiments.methods import METHODS, method
@@ -692,6 +715,16 @@ def _checked(methods: tuple[str, ...] | None) -> tuple[str, ...]:
     if methods is not None and not methods:
         raise HybridError(f"methods is empty: choose among {', '.join(METHODS)}, or omit the option for all")
     return tuple(METHODS) if methods is None else tuple(method(name).name for name in methods)
+
+
+def _read_from(experiment: Experiment, name: str, commit: str | None) -> str:
+    """Say where a saved outcome comes from, and how to measure it again."""
+    path = experiment.outcomes / f"{name}.json"
+    options = shlex.join(
+        ["--profile", experiment.profile.name, "--dataset", experiment.dataset, "--seed", str(experiment.seed)]
+    )
+    again = "move it away" if experiment.is_trained(name) else f"train first (hybrid train {options} --methods {name})"
+    return f"read from {path}, measured at commit {(commit or 'unknown')[:12]}; to measure again: {again}"
 
 
 def _set_strict(strict: bool) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 import hybrid
 from hybrid import cli, paths
+from hybrid.data.datasets import NAMED
 from hybrid.errors import tell
 from hybrid.experiments.methods import METHODS
 
@@ -53,7 +54,18 @@ def test_public_names_are_there():
 def test_help_names_every_method(capsys):
     with pytest.raises(SystemExit):
         cli.main(["reproduce", "--help"])
-    assert ", ".join(METHODS) in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert ", ".join(METHODS) in shown, "name the new method in the help of `reproduce` in hybrid/cli.py"
+
+
+def test_help_names_every_data_set():
+    """Wherever it names one, in the registry's order."""
+    lines = [
+        line for command in cli.COMMANDS for line in command.__doc__.splitlines() if re.search(r": digits,|set: digits", line)
+    ]
+    assert len(lines) >= 4
+    for line in lines:
+        assert ", ".join(NAMED) in line, "name the new data set in the help of hybrid/cli.py"
 
 
 @pytest.mark.parametrize(
@@ -176,6 +188,18 @@ def test_a_typo_suggests_the_nearest_command(typed, says, capsys):
     assert cli.main([typed, "--run", "cifar10"]) == 2
     told = capsys.readouterr()
     assert told.err.startswith(says) and told.err.count("\n") == 1 and not told.out
+
+
+@pytest.mark.parametrize("typed", [["--path", "a.png"], ["--path=a.png"], ["--cell", "hybrid", "acc", "--path", "a.png"]])
+def test_an_argument_with_a_place_gets_a_hint_when_it_is_given_as_an_option(typed, capsys):
+    assert cli.main(["explain", *typed]) == 2
+    told = capsys.readouterr()
+    assert told.err == "hybrid: --path is not an option: give PATH alone, as in hybrid explain PATH\n" and not told.out
+
+
+def test_the_page_of_the_command_line_shows_an_argument_with_a_place_as_such():
+    page = (paths.REPOSITORY / "docs/reference/cli.md").read_text()
+    assert "| `PATH` | required |" in page and "`--path`" not in page
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -9,6 +9,7 @@ import hybrid
 from hybrid.cli import main
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.methods import METHODS
 from hybrid.machine import files
 
 
@@ -24,7 +25,8 @@ def test_command_line_tools(done, tmp_path, capsys):
     assert codes["y"].shape[1:] == (3, 16, 16) and set(codes["split"]) == {"train", "test"}
     assert len(codes["w"]) == len(codes["class"])
     assert main(["evaluate", "--profile", "smoke"]) == 0
-    capsys.readouterr()
+    read = [line for line in capsys.readouterr().err.splitlines() if line.startswith("read from ")]
+    assert len(read) == len(METHODS) and all("measured at commit" in line and "again: move it away" in line for line in read)
     assert main(["evaluate", "--profile", "smoke", "--methods", "mocov2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mocov2"]["acc"] > 0
     assert main(["data"]) == 0

@@ -5,6 +5,7 @@ import pkgutil
 import re
 import subprocess
 import unicodedata
+from dataclasses import replace
 
 import generate
 import pandas as pd
@@ -96,6 +97,14 @@ def test_a_number_that_drifted_is_mended():
     assert tables.update("3.14<!--paper nvae mse-->") == "0.25<!--paper nvae mse-->"
     with pytest.raises(KeyError):
         tables.update("1<!--laptop hybrid nothing-->")
+
+
+def test_a_method_without_outcomes_has_dashes(monkeypatch):
+    monkeypatch.setitem(tables.TABLE, "linear", replace(tables.TABLE["nvae"], name="linear", title="Linear"))
+    for table in (tables.summary, tables.detail):
+        line = next(line for line in table("laptop").splitlines() if line.startswith("| Linear |"))
+        assert set(line.strip("| ").split(" | ")[1:]) == {tables.NONE}
+    assert "Linear" not in tables.calibration("laptop") and "BigGAN: samples" in tables.calibration("laptop")
 
 
 def test_the_front_page():

@@ -1,6 +1,7 @@
 """The layers of the package: imports go downwards only, and models use no files or progress bars."""
 
 import ast
+import re
 from pathlib import Path
 
 import hybrid
@@ -40,6 +41,13 @@ def imports(path):
 def test_every_module_has_a_layer():
     found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert found - {"__init__"} == set(LAYERS)
+
+
+def test_the_page_shows_the_layers_in_their_order():
+    page = (PACKAGE.parent / "docs" / "reference" / "layout.md").read_text()
+    rows = [line.split("|")[1] for line in page.partition("## What a run writes")[0].splitlines() if line.startswith("| `")]
+    found = [re.sub(r"(/|\.py)$", "", name) for row in rows for name in re.findall(r"`(.*?)`", row)]
+    assert [name for name in found if name != "weights"] == list(LAYERS)  # weights/ has no code
 
 
 def test_imports_go_downwards():

@@ -9,15 +9,17 @@ import torch
 
 import hybrid
 from hybrid import paths, released
-from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import METHODS, TABLE
+from hybrid.experiments.experiment import FIGURES, Experiment
+from hybrid.experiments.methods import ABLATIONS, METHODS, TABLE
 from hybrid.experiments.store import key_of
+from hybrid.experiments.table import PAPER
 from hybrid.judging import interpolations
 from hybrid.judging.evaluate import squared_error
 from hybrid.machine import files
 
 RESULTS = paths.REPOSITORY / "results" / "demo" / "digits"
 CIFAR = paths.REPOSITORY / "results" / "laptop" / "cifar10"
+JUDGED = [name for name in METHODS if (RESULTS / "seed0" / f"{name}.json").exists()]  # a method of one's own comes later
 
 
 def is_committed(folder):
@@ -48,19 +50,23 @@ def judged():
     return outcome("hybrid")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", JUDGED)
 def test_they_are_of_the_profile_as_it_stands(name):
     key = Experiment("demo").key(name)
     assert Experiment("demo").kept_outcome(name)["metrics"] == outcome(name)["metrics"]
     assert outcome(name)["provenance"]["sha256"] == Experiment("demo").images.sha256
-    stems = {"hybrid": ["hybrid-gallery", "figure2", "figure3", "figure4", "figure5"], "mocov2": [], "contrast_on_z": []}
-    for stem in stems.get(name, [f"{name}-gallery"]):
+    stems = [f"{name}-gallery"] if name in TABLE and {"mse", "fid"} & set(TABLE[name].metrics) else []
+    for stem in stems + [f"figure{number}" for number in FIGURES.get(name, ())]:
         assert is_of(RESULTS / "seed0" / f"{stem}.npz", key)
+
+
+def test_all_of_the_papers_methods_are_judged():
+    assert {*PAPER["cifar10"], *ABLATIONS, "hybridplus"} <= set(JUDGED)
 
 
 def test_the_pattern_of_table_1():
     """The hybrid classifies like MoCo-v2 and reconstructs; NVAE and DDIM reconstruct and classify badly."""
-    metrics = {name: outcome(name)["metrics"] for name in TABLE}
+    metrics = {name: outcome(name)["metrics"] for name in PAPER["cifar10"]}
     assert metrics["hybrid"]["acc"] > metrics["mocov2"]["acc"] - 5
     assert metrics["hybrid"]["acc"] > metrics["nvae"]["acc"] + 10
     assert metrics["hybrid"]["acc"] > metrics["ddim"]["acc"] + 10
@@ -75,7 +81,7 @@ def test_the_pixel_ddims_error_falls_with_the_steps():
     assert errors[0] > 2 * errors[-1]
 
 
-@pytest.mark.parametrize("name", ["hybrid", "hybridplus", "nvae", "ddim", "biggan"])
+@pytest.mark.parametrize("name", [name for name in JUDGED if "fid" in METHODS[name].metrics])
 def test_samples_show_structure(name):
     """White noise has means over 8 x 8 blocks that vary by 1 / 64 of what its pixels vary by; pictures have much more."""
     samples = files.load_arrays(RESULTS / "seed0" / f"{name}-gallery.npz")["samples"].astype(float)

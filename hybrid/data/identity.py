@@ -83,8 +83,11 @@ def content(images: ImageSet) -> str:
 
 
 def _sources(name: str, root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Return the files of a data set, sorted, with their sizes and times; none if it is generated or missing."""
-    if name == "digits":
+    """Return the files of a data set, sorted, with their sizes and times; none if it is missing or has a function of its own.
+
+    A folder that is called like a named data set is not that data set, as in `datasets.load`.
+    """
+    if name in NAMED and name not in CIFAR:
         return
     path = Path(root) / f"{name}.npz" if name in CIFAR else Path(name).expanduser().resolve()
     if name in CIFAR and not path.exists():

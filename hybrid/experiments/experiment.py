@@ -181,8 +181,11 @@ class Experiment:
     def _fid_can_be_had(self, name: str, kept: dict) -> bool:
         """Return whether an outcome lacks FID, although Inception's weights and the trained model are available now."""
         wanted = self.profile.evaluation.inception and "fid" in method(name).metrics and "fid" not in kept["metrics"]
-        trained = all((self._run_folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
-        return wanted and trained and frechet.inception_is_here()
+        return wanted and self.is_trained(name) and frechet.inception_is_here()
+
+    def is_trained(self, name: str) -> bool:
+        """Return whether each of a method's own stages has a checkpoint here."""
+        return all((self._run_folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
 
     def gallery(self, name: str = "hybrid") -> dict:
         """Return those of a method's samples, test images and reconstructions that it can have, for `figures`.

@@ -126,17 +126,18 @@ def label(metric: str) -> str:
 
 def is_shown(metric: str) -> bool:
     """Return whether the table shows this metric."""
-    return metric in UNITS or _is_of_samples(metric)
+    return metric in UNITS or is_of_samples(metric)
 
 
-def _is_of_samples(metric: str) -> bool:
+def is_of_samples(metric: str) -> bool:
+    """Return whether the metric compares samples with the train set."""
     return metric.startswith(STAND_INS) or metric in ("precision", "recall")
 
 
 def _metrics(method: Method, measured: dict) -> list[str]:
     """Return the method's own of mse, fid, acc and, if it has fid, all stand-ins that were measured for any method."""
     stand_ins = {
-        metric for seeds in measured.values() for metrics in seeds.values() for metric in metrics if _is_of_samples(metric)
+        metric for seeds in measured.values() for metrics in seeds.values() for metric in metrics if is_of_samples(metric)
     }
     return [m for m in ("mse", "fid", "acc") if m in method.metrics] + (sorted(stand_ins) if "fid" in method.metrics else [])
 

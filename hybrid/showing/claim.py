@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -14,9 +16,7 @@ from matplotlib.transforms import Bbox
 from hybrid.experiments.methods import TABLE
 from hybrid.showing import figures
 
-TITLES = {method.name: method.title for method in TABLE.values()}
-COLOURS = dict(zip(TITLES, figures.COLOURS, strict=True))
-MARKERS = dict(zip(TITLES, "oPsD^v", strict=True))
+MARKERS = "oPsD^vX*pdh<>"  # of the table's methods, in order; after the last one they begin again, like the colours
 AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
 STYLE = figures.STYLE | {"font.size": 8}
 TEXT = "0.25"  # names stand in grey: some of the colours are too light to read
@@ -44,6 +44,21 @@ EDGE_PLACES = [
     for up in range(3, 140, 20)
     for side, right in (("right", -1), ("left", 1))
 ]
+
+
+def titles() -> dict[str, str]:
+    """Return the titles of the table's methods, by name."""
+    return {method.name: method.title for method in TABLE.values()}
+
+
+def colours() -> dict[str, str]:
+    """Return a colour for each of the table's methods."""
+    return dict(zip(TABLE, cycle(figures.COLOURS), strict=False))
+
+
+def markers() -> dict[str, str]:
+    """Return a marker for each of the table's methods."""
+    return dict(zip(TABLE, cycle(MARKERS), strict=False))
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -86,13 +101,13 @@ def curves(histories: dict[str, pd.DataFrame]) -> Figure:
             axis.axis("off")
         for axis, (name, history) in zip(axes.flat, histories.items(), strict=False):
             method, _, stage = name.partition("-")
-            axis.set_title(", ".join(filter(None, (TITLES.get(method, method), stage))))
+            axis.set_title(", ".join(filter(None, (titles().get(method, method), stage))))
             scalars = [column for column in history if column not in NOT_SCALARS]
             if history.empty or not scalars:
                 _nothing(axis, "no history")
                 continue
             scalar = "loss" if "loss" in scalars else scalars[0]
-            colour = COLOURS.get(method, "0.4")
+            colour = colours().get(method, "0.4")
             sns.lineplot(x=history["seconds"] / 60, y=history[scalar], ax=axis, color=colour, linewidth=1.2, errorbar=None)
             axis.set(xlabel="minutes", ylabel=scalar.replace("_", " "))
         sns.despine(figure)
@@ -102,7 +117,7 @@ def curves(histories: dict[str, pd.DataFrame]) -> Figure:
 def _wide(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Pivot one column of the table: a row per method, a column per metric, NaN where there is no value."""
     wide = table.astype({column: float}).pivot(index="method", columns="metric", values=column)
-    return wide.reindex(index=list(TITLES), columns=wide.columns.union(["mse", "fid", "acc"]))
+    return wide.reindex(index=list(TABLE), columns=wide.columns.union(["mse", "fid", "acc"]))
 
 
 def _split(numbers: pd.DataFrame, metric: str) -> tuple[Points, Points]:
@@ -123,22 +138,23 @@ def _shown(ours: pd.DataFrame, paper: pd.DataFrame, metric: str) -> tuple[Points
 
 def _points(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, paper: pd.DataFrame) -> None:
     points, edges, paper_points, paper_edges = _shown(ours, paper, metric)
+    colour, marker = colours(), markers()
     for name, (accuracy, _) in edges.items():
-        axis.axvline(accuracy, color=COLOURS[name], linestyle="--", linewidth=1.2, zorder=1)
+        axis.axvline(accuracy, color=colour[name], linestyle="--", linewidth=1.2, zorder=1)
     for name, (accuracy, _) in paper_edges.items():
-        axis.axvline(accuracy, color=COLOURS[name], linestyle=":", linewidth=1, zorder=1)
+        axis.axvline(accuracy, color=colour[name], linestyle=":", linewidth=1, zorder=1)
     for name, point in paper_points.items():
         line = np.array([point, *([points[name]] if name in points else [])]).T  # from the paper's point, a thin line to ours
-        axis.plot(*line, MARKERS[name], linestyle="-", linewidth=0.7, color=COLOURS[name], mfc="white", markevery=[0], ms=6)
+        axis.plot(*line, marker[name], linestyle="-", linewidth=0.7, color=colour[name], mfc="white", markevery=[0], ms=6)
     if points:
         names = list(points)
         across, up = np.array(list(points.values())).T
         sns.scatterplot(
-            x=across, y=up, hue=names, style=names, palette=COLOURS, markers=MARKERS, s=55, legend=False, ax=axis, zorder=4
+            x=across, y=up, hue=names, style=names, palette=colour, markers=marker, s=55, legend=False, ax=axis, zorder=4
         )
         for name, (x, y) in points.items():
             error = spread.loc[name].fillna(0)
-            axis.errorbar(x, y, error[metric], error["acc"], color=COLOURS[name], fmt="none", capsize=2, elinewidth=1)
+            axis.errorbar(x, y, error[metric], error["acc"], color=colour[name], fmt="none", capsize=2, elinewidth=1)
     values = [y for _, y in (*points.values(), *paper_points.values())]
     if not values:
         _nothing(axis, "not measured")
@@ -155,6 +171,7 @@ def _points(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
 def _labels(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, paper: pd.DataFrame) -> None:
     """Place names at points and along lines without overlaps. The paper's points get names only if ours are missing."""
     points, edges, paper_points, paper_edges = _shown(ours, paper, metric)
+    title = titles()
     across = axis.get_xaxis_transform()  # x in percent, y from 0 to 1 over the panel
     taken = [text.get_window_extent() for text in axis.texts]
     for x, _ in (*edges.values(), *paper_edges.values()):
@@ -171,9 +188,9 @@ def _labels(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
         (points, paper_points, "data", PLACES, 0),
         (edges, paper_edges, across, EDGE_PLACES, 90),
     ):
-        for name in [name for name in TITLES if name in own or name in theirs]:
+        for name in [name for name in title if name in own or name in theirs]:
             label = axis.annotate(
-                TITLES[name] if name in own else f"{TITLES[name]} (paper)",
+                title[name] if name in own else f"{title[name]} (paper)",
                 own[name] if name in own else theirs[name],
                 xycoords=coordinates,
                 xytext=(0, 0),
@@ -212,5 +229,5 @@ def _remarks(ours: pd.DataFrame, paper: pd.DataFrame, distance: str) -> str:
         remarks.append("hollow and dotted: the paper's")
     for words, names in (("accuracy not measured", unplaced), ("not run", absent)):
         if len(names):
-            remarks.append(f"{words}: {', '.join(TITLES[name] for name in names)}")
+            remarks.append(f"{words}: {', '.join(titles()[name] for name in names)}")
     return "   ·   ".join(remarks)

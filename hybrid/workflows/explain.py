@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 from hybrid.errors import HybridError
+from hybrid.experiments import table
+from hybrid.experiments.methods import METHODS, Method
 from hybrid.experiments.store import Store, key_of
 from hybrid.machine import files
 from hybrid.machine.provenance import summary
@@ -21,7 +24,8 @@ KNOWN = "a .png, .pdf, .npz, .json or .jsonl in results/, table1.csv or .md, rep
 def explain(path: Path, cell: tuple[str, str] | None = None) -> str:
     """Describe the origin of a file: command, commit, data, weights, precision, device, and how to make it again.
 
-    `cell`: a method and a metric of a table, such as ("hybrid", "acc"). Raises HybridError if the origin is not known.
+    `cell`: a method and a metric of a table, such as ("hybrid", "acc"), or their headings, such as ("Hybrid", "accuracy").
+    Raises HybridError if the origin is not known.
     """
     if not path.is_file():
         raise HybridError(f"{path} does not exist: expected {KNOWN}")
@@ -73,16 +77,42 @@ def origins(path: Path) -> list[dict]:
     raise HybridError(f"{path} has no known origin: expected {KNOWN}")
 
 
-def _cell(path: Path, method: str, metric: str) -> str:
+def _cell(path: Path, called: str, metric: str) -> str:
     """Describe a number in a table: its value for each seed, and its origin."""
-    parts = []
-    for source in _sources(path):
-        kept = Store(source.parent).read(source.stem) if source.stem == method else None
-        if kept is not None and metric in kept["metrics"]:
-            parts.append(f"{source}: {metric} = {kept['metrics'][metric]:g}\n\n{_in_words(_outcome(source))}")
-    if not parts:
-        raise HybridError(f"{path} has no number {metric!r} of {method!r}: give a method and a metric as table1.csv names them")
-    return "\n\n".join(parts)
+    method = _method(called)
+    kept = {source: Store(source.parent).read(source.stem) for source in _sources(path) if source.stem == method.name}
+    measured = list(dict.fromkeys(name for each in kept.values() if each is not None for name in each["metrics"]))
+    name = next((known for known in (*measured, *table.UNITS) if _heading(metric) in _headings(known)), metric)
+    if name not in measured:
+        can = name in method.metrics or (table.is_of_samples(name) and "fid" in method.metrics)
+        why = f"{name} of {method.title} was not measured" if can else f"{path} has no number {metric!r} of {method.title}"
+        raise HybridError(f"{why}: choose one of {', '.join(measured)}" if measured else f"{why}, and nothing else of it was")
+    return "\n\n".join(
+        f"{source}: {name} = {each['metrics'][name]:g}\n\n{_in_words(_outcome(source))}"
+        for source, each in kept.items()
+        if each is not None and name in each["metrics"]
+    )
+
+
+def _method(called: str) -> Method:
+    """Return the method of this name or title, in any case. Raises HybridError if there is none."""
+    for each in METHODS.values():
+        if called.casefold() in (each.name.casefold(), each.title.casefold()):
+            return each
+    raise HybridError(f"method {called!r} is unknown: choose one of {', '.join(METHODS)}")
+
+
+def _heading(text: str) -> str:
+    """Return a metric's heading in lower case, without its unit and what stands in brackets."""
+    return re.sub(r" \(.*\)$|, (%|1e-3)$", "", text.casefold())
+
+
+def _headings(metric: str) -> set[str]:
+    """Return what tables call a metric."""
+    words = {"acc": ("accuracy",), "mse": ("error",), "fd_efficientnet_lite0": ("fd",)}.get(metric, ())
+    network = re.fullmatch(r"(fd|kd)_efficientnet_(lite\d)", metric)
+    short = {f"{network[1]}, {network[2]}"} if network else set()
+    return {metric.casefold(), _heading(table.label(metric)), *words, *short}
 
 
 def _sources(path: Path) -> list[Path]:
@@ -100,7 +130,11 @@ def _outcome(path: Path) -> dict:
     kept = Store(path.parent).read(path.stem)
     if kept is None:
         raise HybridError(f"{path} is not a complete outcome: make it again with hybrid reproduce")
-    return summary(kept["provenance"], kept["key"], path.name)
+    found = summary(kept["provenance"], kept["key"], path.name)
+    if found["again"]:  # a saved outcome is only read until its method is trained again
+        options = f"{found['again'].removeprefix('hybrid reproduce ')} --methods {shlex.quote(path.stem)}"
+        found["again"] = f"hybrid train {options} && hybrid evaluate {options}"
+    return found
 
 
 def _embedded(path: Path) -> dict | None:

@@ -36,7 +36,7 @@ def _show(experiment: Experiment, work: Work) -> Path:
     """Draw and write all figures, tables and reports of the measurements."""
     work.begin(*DRAWING, experiment.clock)
     _draw_hybrid(experiment)
-    shown = [name for name in work.methods if name in TABLE and "fid" in TABLE[name].metrics]
+    shown = [name for name in work.methods if name in TABLE and {"mse", "fid"} & set(TABLE[name].metrics)]
     if "hybridplus" in work.methods:
         _save(figure6.draw(data := experiment.figure(6)), experiment.outcomes / "figure6", data)
     galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})

@@ -83,6 +83,21 @@ def test_the_order_of_a_published_set_is_no_matter(monkeypatch, images):
     assert identity.of(swapped) == swapped.sha256
 
 
+def test_a_folder_called_like_a_named_data_set_is_not_taken_for_it(tmp_path, monkeypatch, images):
+    """Neither for one that is known by its SHA-256, nor for one that a function makes."""
+    labels = torch.arange(8) % 2
+    one = datasets.ImageSet("stripes", images, labels, images, labels, ("a", "b"))
+    monkeypatch.setitem(datasets.NAMED, "stripes", lambda root: one)
+    monkeypatch.chdir(tmp_path)
+    for name in datasets.NAMED:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+        assert not list(identity._sources(name, tmp_path / "data"))
+        known = one.sha256 if name == "stripes" else identity.SHA256[name]
+        assert identity.identify(name, tmp_path / "data", tmp_path / "cache") == known
+    assert identity.slug("stripes", one.sha256) == "stripes"
+
+
 def test_links_that_circle_or_lead_nowhere_are_no_trouble(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "round").symlink_to(tmp_path / "set")

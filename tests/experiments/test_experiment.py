@@ -1,5 +1,6 @@
 """What an experiment stores, under which key, and when it makes it again."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hybrid.cli import main
 from hybrid.experiments import methods
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging import evaluate, frechet
@@ -121,3 +123,17 @@ def test_outcomes_of_another_training_are_made_anew(done, monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: judged.append(1) or {**committed, "seconds": 0.0})
     experiment.metrics()
     assert judged == [1]
+
+
+def test_evaluate_says_that_it_read_a_committed_outcome_and_how_to_measure_again(home, capsys):
+    """As in a fresh clone: an outcome is there, a checkpoint is not."""
+    experiment = Experiment("smoke")
+    origin = {"seed": 0, "device": "a", "commit": "0123456789abcdef", "sha256": experiment.sha256}
+    outcome = {"metrics": {"acc": 50.0}, "calibration": [], "provenance": origin}
+    experiment.store.keep_outcome("mocov2", experiment.key("mocov2"), outcome)
+    assert main(["evaluate", "--profile", "smoke", "--methods", "mocov2", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"mocov2": {"acc": 50.0}}
+    train = "train first (hybrid train --profile smoke --dataset digits --seed 0 --methods mocov2)"
+    path = experiment.outcomes / "mocov2.json"
+    assert told.err == f"read from {path}, measured at commit 0123456789ab; to measure again: {train}\n"

@@ -21,7 +21,8 @@ from torch import nn
 
 from hybrid.data.augment import augment
 from hybrid.errors import HybridError
-from hybrid.experiments.methods import METHODS
+from hybrid.experiments.methods import ABLATIONS, METHODS
+from hybrid.experiments.table import PAPER
 from hybrid.machine import distributed
 from hybrid.model import HybridModel
 from hybrid.models import hybrid as hybrid_module
@@ -401,9 +402,10 @@ def test_every_job_of_the_slurm_array_is_another_cell_of_the_grid(tmp_path):
     calls = [grid(tmp_path, task)[1] for task in range(int(first), int(last) + 1)]
     cell = re.compile(r"--profile paper --dataset (cifar100?) --seed (\d) --methods (\w+)")
     cells = {cell.search(trains).groups() for trains, _ in calls}
-    jobs = METHODS.keys() - {"hybridplus"}  # which is trained in the hybrid's job
+    jobs = {name for _, _, name in cells}
     assert cells == {(data, seed, name) for data in ("cifar10", "cifar100") for seed in "012" for name in jobs}
     assert len(cells) == len(calls)
+    assert {*PAPER["cifar10"], *ABLATIONS} <= jobs <= METHODS.keys() - {"hybridplus"}  # which is trained in the hybrid's job
     assert calls[0][1] == "hybrid evaluate --profile paper --dataset cifar10 --seed 0 --methods hybrid hybridplus"
 
 

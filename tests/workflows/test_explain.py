@@ -23,7 +23,9 @@ COMMITTED = "figure3.png figure6.pdf hybrid.json hybrid-prior.jsonl figure3.npz 
 def test_committed_files_are_explained(name):
     words = explain(RESULTS / "seed0" / name)
     origin = outcome("hybridplus" if "6" in name else "ddim" if "ddim" in name else "hybrid")["provenance"]
-    assert origin["sha256"] in words and "hybrid reproduce --profile demo --dataset digits --seed 0" in words
+    options = "--profile demo --dataset digits --seed 0"
+    again = f"hybrid train {options} --methods hybrid &&" if ".json" in name else f"hybrid reproduce {options}"
+    assert origin["sha256"] in words and again in words
     assert origin["device"] in words and "commit" in words
 
 
@@ -31,8 +33,36 @@ def test_a_cell_of_a_table_is_explained():
     words = explain(RESULTS / "table1.md", ("mocov2", "acc"))
     assert f"acc = {outcome('mocov2')['metrics']['acc']:g}" in words and outcome("mocov2")["provenance"]["command"] in words
     assert "nvae" not in words
-    with pytest.raises(HybridError, match="has no number 'mse' of 'mocov2'"):
-        explain(RESULTS / "table1.csv", ("mocov2", "mse"))
+    options = "--profile demo --dataset digits --seed 0 --methods mocov2"
+    assert f"hybrid train {options} && hybrid evaluate {options}" in words
+
+
+@pytest.mark.parametrize(
+    ("called", "named"),
+    [
+        (("Hybrid", "accuracy"), ("hybrid", "acc")),
+        (("moco-V2", "linear acc., %"), ("mocov2", "acc")),
+        (("NVAE-lite", "Error, 1e-3"), ("nvae", "mse")),
+        (("BigGAN", "FD, lite0"), ("biggan", "fd_efficientnet_lite0")),
+        (("biggan", "FD (EfficientNet, not FID)"), ("biggan", "fd_efficientnet_lite0")),
+    ],
+)
+def test_a_cell_is_found_by_its_headings(called, named):
+    assert explain(RESULTS / "table1.md", called) == explain(RESULTS / "table1.md", named)
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        (("mocov2", "mse"), "has no number 'mse' of MoCo-v2: choose one of acc"),
+        (("BigGAN", "FID"), "fid of BigGAN was not measured: choose one of .*fd_efficientnet_lite0"),
+        (("hybrid", "colour"), "has no number 'colour' of Hybrid: choose one of mse"),
+        (("gan", "acc"), "method 'gan' is unknown: choose one of hybrid"),
+    ],
+)
+def test_a_cell_without_a_number_is_told_with_what_there_is(cell, says):
+    with pytest.raises(HybridError, match=says):
+        explain(RESULTS / "table1.csv", cell)
 
 
 def test_a_table_is_of_all_its_outcomes():

@@ -1,18 +1,22 @@
 """The whole pipeline at its smallest, from images to report; a second run repeats no work."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from hybrid import paths
 from hybrid.cli import STOPPED, main
+from hybrid.data.datasets import NAMED
 from hybrid.experiments import methods
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import TABLE
+from hybrid.experiments.methods import METHODS, TABLE
 from hybrid.judging import evaluate
 from hybrid.machine import files
 from hybrid.training import checkpoint
+from hybrid.workflows import report
+from hybrid.workflows.reproduce import write_table
 
 
 def test_everything_is_there(done):
@@ -61,11 +65,8 @@ def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
     ("arguments", "says"),
     [
         (["--profile", "desktop"], "choose one of smoke, demo, laptop, gpu, paper"),
-        (
-            ["--profile", "smoke", "--methods", "hybrid", "gan"],
-            "choose one of hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z",
-        ),
-        (["--profile", "smoke", "--dataset", "mnist"], "digits, cifar10, cifar100"),
+        (["--profile", "smoke", "--methods", "hybrid", "gan"], f"choose one of {', '.join(METHODS)}"),
+        (["--profile", "smoke", "--dataset", "mnist"], ", ".join(NAMED)),
         (["--profile", "smoke", "--seed", "-1"], "whole number from 0"),
         (["--profile", "smoke", "--seed", str(2**64)], "whole number from 0"),
         (["--profile", "smoke", "--methods"], "methods is empty: choose among hybrid"),
@@ -86,3 +87,22 @@ def test_a_time_limit_stops_at_a_checkpoint_and_the_same_command_goes_on(home, c
     folder = paths.runs(profile, "digits") / "hybrid/seed0/representation"
     assert 0 < checkpoint.load(folder / "checkpoint.pt")["step"] < checkpoint.load(folder / "checkpoint.pt")["steps"]
     assert main(["train", "--profile", profile]) == 0
+
+
+@pytest.mark.parametrize("more", [1, 9])
+def test_a_further_method_has_its_row_its_point_and_its_place_in_the_report(home, monkeypatch, more):
+    """Nothing that draws the table counts on six methods; after the thirteenth, markers begin again."""
+    for name in (f"linear{i}" for i in range(more)):
+        for registry in (TABLE, METHODS):
+            monkeypatch.setitem(registry, name, replace(TABLE["nvae"], name=name, title=name.title()))
+    experiment = Experiment("smoke")
+    for name, method in TABLE.items():
+        metrics = {metric: 50.0 + len(name) for metric in method.metrics if metric != "fid"}
+        metrics |= {"fd_net": 100.0} if "fid" in method.metrics else {}
+        origin = {"seed": 0, "device": "a", "sha256": experiment.sha256}
+        experiment.store.keep_outcome(name, experiment.key(name), {"metrics": metrics, "calibration": [], "provenance": origin})
+    write_table(experiment)
+    assert (experiment.results / "table1.md").read_text().count("| Linear") == more
+    assert (experiment.results / "claim.png").stat().st_size > 0 and (experiment.results / "table1.png").stat().st_size > 0
+    shown = report.main_numbers(experiment.table(), [])
+    assert [row[0]["text"] for row in shown["rows"]] == [method.title for method in TABLE.values()]
