@@ -131,6 +131,12 @@ def calibration(profile: str) -> str:
     return markdown(["images", *metrics.values()], cells)
 
 
+def work(profile: str) -> str:
+    """The work of training each method, as the first seed's run has it."""
+    text = (ROOT / "results" / profile / DATASETS[profile] / "seed0" / "work.md").read_text(encoding="utf-8")
+    return text.partition("\n\n")[0]
+
+
 def faults(_: str) -> str:
     """What `make test-faults` counted, by kind."""
     counts = _counted("faults")
@@ -178,7 +184,8 @@ def _counted(name: str) -> dict:
 
 
 TABLES = {
-    function.__name__: function for function in (summary, detail, parts, calibration, faults, inputs, mutants, survivors, cases)
+    function.__name__: function
+    for function in (summary, detail, parts, calibration, work, faults, inputs, mutants, survivors, cases)
 }
 
 
