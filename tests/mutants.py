@@ -419,13 +419,7 @@ def mutants() -> list[Mutant]:
     )
     of(
         "experiments/store.py",
-        (
-            'files.demand(kept, {"key": dict',
-            '(lambda *_: None)(kept, {"key": dict',
-            "an outcome without metrics is read",
-            "",
-            4,
-        ),
+        ('if not all(math.isfinite(value) for value in kept["metrics"].values()):', "if False:", "an outcome of NaN is read", "", 5),
         ('if (part := key.difference(kept["key"])) is not None:', "if False:", "an outcome of another key is believed", "", 1),
         ("if not read_history(source):", "if False:", "a damaged history takes the good one's place", "", 4),
         ("files.sealed(kept))", "kept)", "outcomes carry no digest", "", 3),
@@ -464,7 +458,7 @@ def mutants() -> list[Mutant]:
     )
     of(
         "released.py",
-        ("is not None and digest != sha256(path):", "is not None and False:", "a flipped bit of released weights is believed", "", 3),
+        ("(path.parent).get(path.name)) is not None and digest != sha256(path):", "(path.parent).get(path.name)) is not None and False:", "a flipped bit of released weights is believed", "", 3),
         ("if (broken := checkpoint.not_finite(tensors)) is not None:", "if False:", "released weights that are not finite", "tests/test_released.py -k whole", 5),
     )
     # fmt: on
