@@ -2,6 +2,7 @@
 
     <!-- table summary laptop -->     the lines up to <!-- end --> come from the function of that name below
     78.8<!--laptop hybrid acc-->      the number before the comment: a profile (or "paper"), a method, a metric
+    50.7<!--ladder guided fd-->       the same of a step of results/bench/generation.jsonl, see LADDER
 
 A number keeps the decimals that it is written with. `python docs/generate.py` writes all of them anew, and
 tests/test_docs.py fails where one differs from the results.
@@ -29,6 +30,13 @@ NONE = "–"
 FD, WITNESS = "fd_efficientnet_lite0", "fd_efficientnet_lite1"
 OWN_IMAGES = ("samples", "reconstructions of the test set")  # calibration rows of a method, not of the data set
 
+# The steps from one DDIM on z to Hybrid+, as rows of results/bench/generation.jsonl: all on the same codes and train images.
+LADDER = {
+    "joint": {"trial": "joint smooth None"},  # one DDIM on all of z
+    "first": {"K": 64, "y": "sem", "guidance": 1.0},  # y, then w given y, without guidance
+    "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
+}
+
 BLOCK = re.compile(r"(<!-- table (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)(<!--(\w+) (\w+) ([^>]+?)-->)")
 
@@ -40,9 +48,13 @@ def update(text: str) -> str:
 
 
 def value(profile: str, method: str, metric: str) -> float:
-    """A metric, averaged over seeds; `calibration/<images>/<metric>` for a calibration row."""
+    """A metric, averaged over seeds; `deviation/<metric>` over seeds; `calibration/<images>/<metric>` for a calibration row."""
     if profile == "paper":
         return PAPER["cifar10"][method][metric]
+    if profile == "ladder":
+        return _ladder()[method][metric]
+    if metric.startswith("deviation/"):
+        return stdev(values(profile, method, metric.partition("/")[2]))
     if metric.startswith("calibration/"):
         _, images, metric = metric.split("/")
         return mean(row[metric] for kept in outcomes(profile, method) for row in kept["calibration"] if row["images"] == images)
@@ -63,6 +75,13 @@ def outcomes(profile: str, method: str) -> list[dict]:
     listed = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True)
     paths = [ROOT / line for line in listed.stdout.splitlines()] if listed.returncode == 0 else ROOT.glob(pattern)
     return [json.loads(path.read_text()) for path in sorted(paths)]
+
+
+@cache
+def _ladder() -> dict[str, dict]:
+    lines = (ROOT / "results" / "bench" / "generation.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if "fd" in row]
+    return {name: next(row for row in rows if wanted.items() <= row.items()) for name, wanted in LADDER.items()}
 
 
 def cost(profile: str, method: str) -> str:
