@@ -3,6 +3,7 @@
     <!-- table summary laptop -->     the lines up to <!-- end --> come from the function of that name below
     78.8<!--laptop hybrid acc-->      the number before the comment: a profile (or "paper"), a method, a metric
     50.7<!--ladder guided fd-->       the same of a step of results/bench/generation.jsonl, see LADDER
+    96.5<!--tradeoff digits alpha=0 acc_y-->   a sweep's data set, a setting, a column; "sd" after it: the deviation over seeds
 
 A number keeps the decimals that it is written with. `python docs/generate.py` writes all of them anew, and
 tests/test_docs.py fails where one differs from the results.
@@ -36,6 +37,8 @@ LADDER = {
     "first": {"K": 64, "y": "sem", "guidance": 1.0},  # y, then w given y, without guidance
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
+SWEEPS = {"digits": "demo-digits.json"}  # in results/tradeoff
+ENDS = {("alpha", 0.0): "0: MoCo-v2", ("alpha", 1.0): "1: an autoencoder", ("y_channels", 6): "6: the contrast on all of z"}
 
 BLOCK = re.compile(r"(<!-- table (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)(<!--(\w+) (\w+) ([^>]+?)-->)")
@@ -49,6 +52,8 @@ def update(text: str) -> str:
 
 def value(profile: str, method: str, metric: str) -> float:
     """A metric, averaged over seeds; `deviation/<metric>` over seeds; `calibration/<images>/<metric>` for a calibration row."""
+    if profile == "tradeoff":
+        return _of_sweep(method, metric)
     if profile == "paper":
         return PAPER["cifar10"][method][metric]
     if profile == "ladder":
@@ -202,9 +207,48 @@ def _counted(name: str) -> dict:
     return json.loads((ROOT / "results" / "bench" / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def tradeoff(images: str) -> str:
+    """The sweeps of alpha and of y's channels: means over seeds, with deviations if there are several."""
+    columns = {"acc_y": "accuracy on what is contrasted, %", "acc_w": "on w, %", "mse": "error, 1e-3", "i_cpc": "I_CPC, nats"}
+    rows = []
+    for sweep, symbol in (("alpha", "alpha"), ("y_channels", "channels of y")):
+        for setting in sorted({row[sweep] for row in _swept(images) if row["sweep"] == sweep}):
+            found = [_at(images, sweep, setting, column) for column in columns]
+            named = f"{symbol} = {ENDS.get((sweep, setting), f'{setting:g}')}"
+            rows.append([named, *map(_spread, found), str(len(found[0]))])
+    return markdown(["setting", *columns.values(), "seeds"], rows)
+
+
+@cache
+def _swept(images: str) -> list[dict]:
+    """The committed rows of the sweeps on a data set."""
+    return json.loads((ROOT / "results" / "tradeoff" / SWEEPS[images]).read_text(encoding="utf-8"))
+
+
+def _at(images: str, sweep: str, setting: float | str, column: str) -> list[float]:
+    """A column for every seed at a setting; "own" is the setting that both sweeps share."""
+    if setting == "own":
+        setting = next(row[sweep] for row in _swept(images) if row["sweep"] != sweep)
+    rows = [row for row in _swept(images) if row["sweep"] == sweep and row[sweep] == float(setting)]
+    return [row[column] for row in rows if row.get(column) is not None]
+
+
+def _of_sweep(images: str, metric: str) -> float:
+    setting, column, *spread = metric.split()
+    found = _at(images, *setting.split("="), column)
+    return stdev(found) if spread else mean(found)
+
+
+def _spread(found: list[float]) -> str:
+    if not found:
+        return NONE
+    digits = 2 if abs(mean(found)) < 10 else 1
+    return f"{mean(found):.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")
+
+
 TABLES = {
     function.__name__: function
-    for function in (summary, detail, parts, calibration, work, faults, inputs, mutants, survivors, cases)
+    for function in (summary, detail, parts, calibration, work, faults, inputs, mutants, survivors, cases, tradeoff)
 }
 
 

@@ -43,6 +43,11 @@ def bounds() -> Path:
     return home() / "results" / "bounds"
 
 
+def tradeoff() -> Path:
+    """Sweeps of alpha and of the size of y."""
+    return home() / "results" / "tradeoff"
+
+
 def cache() -> Path:
     """Return the folder of data sets' statistics, which all runs share."""
     return home() / "runs" / "cache"

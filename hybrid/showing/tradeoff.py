@@ -5,35 +5,59 @@ from __future__ import annotations
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hybrid.judging.tradeoff import own
 from hybrid.showing import figures
 
-BLUE, RED = figures.COLOURS[0], figures.COLOURS[3]
+# Columns of accuracies: colour, name.
+PARTS = {"acc_y": (figures.COLOURS[0], "what is contrasted"), "acc_w": (figures.COLOURS[3], "w")}
+ENDS = {0.0: "0\nMoCo-v2", 1.0: "1\nautoencoder"}
+SWEEPS = {"alpha": "alpha", "y_channels": "channels of y, of z's six (6: the contrast is on all of z)"}
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Draw accuracy on y and error, over alpha and over y's channels: lines for means over seeds, points for single seeds."""
+    """Draw accuracy, error and I_CPC over alpha (left) and over y's channels (right), of the rows of `workflows.tradeoff.read`.
+
+    Lines go through means over seeds; a point is a training. The profile's own is marked by a vertical line.
+    """
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-        alphas, channels = (rows[rows["sweep"] == sweep] for sweep in ("alpha", "y_channels"))
-        _both(axes[0], alphas, "alpha", "alpha: 0 is MoCo-v2, 1 the autoencoder")
-        least = alphas.loc[alphas["alpha"] > 0, "alpha"].min()
-        axes[0].set_xscale("symlog", linthresh=least)  # it can show alpha = 0
-        _both(axes[1], channels, "y_channels", "channels of y, of z's 6")
-        sns.despine(figure, right=False)
+        figure, axes = plt.subplots(3, 2, figsize=(9, 5.6), sharex="col", sharey="row", layout="constrained")
+        shared = dict(zip(SWEEPS, own(rows), strict=True))
+        for column, (over, label) in zip(axes.T, SWEEPS.items(), strict=True):
+            swept = rows[rows["sweep"] == over]
+            values = sorted(swept[over].unique())
+            for metric, (colour, name) in PARTS.items():
+                _line(column[0], swept, over, values, metric, colour, name)
+            _line(column[1], swept, over, values, "mse", "0.3")
+            _line(column[2], swept, over, values, "i_cpc", "0.3")
+            for axis in column:
+                axis.axvline(values.index(shared[over]), color="0.6", linewidth=0.8, linestyle=":")
+            column[2].set_xticks(range(len(values)), [_name(over, value) for value in values])
+            column[2].set_xlabel(label)
+        for axis, label in zip(axes[:, 0], ("linear accuracy, %", "error, 1e-3", "I_CPC, nats"), strict=True):
+            axis.set_ylabel(label)
+        axes[1, 0].set_ylim(bottom=0)
+        axes[0, 0].legend(title=None, frameon=True)
+        sns.despine(figure)
     return figure
 
 
-def _both(axis: Axes, rows: pd.DataFrame, over: str, label: str) -> None:
-    right = axis.twinx()
-    for side, metric, colour, title in ((axis, "acc_y", BLUE, "linear accuracy on y, %"), (right, "mse", RED, "MSE, 1e-3")):
-        known = rows.dropna(subset=metric)
-        means = known.groupby(over)[metric].mean()
-        side.plot(means.index, means.values, color=colour)
-        side.plot(known[over], known[metric], "o", markersize=3, color=colour)
-        side.set_ylabel(title, color=colour)
-    right.set_yscale("log")
-    right.grid(False)
-    axis.set_xlabel(label)
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds, with ± their standard deviation where there are two or more: a row a value of each sweep."""
+    metrics = ["acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba"]
+    grouped = rows.groupby(["sweep", "alpha", "y_channels"])[metrics]
+    means, spreads = grouped.mean(), grouped.std()
+    shown = means.round(2).astype(str).where(spreads.isna(), means.round(2).astype(str) + " ± " + spreads.round(2).astype(str))
+    return shown.where(means.notna(), "").assign(seeds=grouped.size())
+
+
+def _line(axis, rows: pd.DataFrame, over: str, values: list, metric: str, colour: str, name: str | None = None) -> None:
+    known = rows.dropna(subset=metric)
+    means = known.groupby(over)[metric].mean()
+    axis.plot([values.index(value) for value in means.index], means, color=colour, label=name)
+    axis.plot([values.index(value) for value in known[over]], known[metric], "o", markersize=3, color=colour)
+
+
+def _name(over: str, value: float) -> str:
+    return f"{value:g}" if over == "y_channels" else ENDS.get(value, f"{value:.0e}".replace("e-0", "e-"))

@@ -1,7 +1,7 @@
-"""Measure the paper's trade-off for values of alpha, from 0 (MoCo-v2) to 1 (an autoencoder), and for numbers of y channels.
+"""The paper's trade-off as a curve: alpha from 0, MoCo-v2, to 1, an autoencoder; and how many channels y has.
 
-For each value, the first stage is trained and then judged on the test set. The results are saved with their provenance in
-results/<profile>/<data set>/tradeoff.json. You can stop the command at any time: saved results are not computed again.
+Each is a training of the first stage with one value changed, judged on the test set, and kept with its provenance in
+results/tradeoff/<profile>-<data set>.json. What is kept already is not trained again, so that the command can be stopped.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hybrid import paths
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import Run, train_representation
@@ -19,63 +20,73 @@ from hybrid.judging import evaluate
 from hybrid.machine import files
 from hybrid.machine.provenance import machine, provenance
 from hybrid.models.autoencoder import LATENT_CHANNELS
-from hybrid.profiles.schema import Representation, describe
+from hybrid.profiles.schema import Representation, describe, updated
 from hybrid.training import checkpoint
 from hybrid.training.history import read_history
 
-FACTORS = (0.01, 0.1, 0.3, 3.0, 10.0, 100.0)  # values of alpha, relative to the profile's
-COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "mse", "i_cpc", "i_ba")
+FACTORS = (0.01, 0.1, 10.0, 100.0)  # times the profile's alpha
+COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba")
 
 
-def variants(config: Representation) -> dict[tuple[str, float], Representation]:
-    """Return the configs by (sweep, value).
+def variants(config: Representation, ends: bool = False) -> dict[tuple[str, float], Representation]:
+    """By (sweep, value): `alpha`, of which 0 is MoCo-v2 and 1 the autoencoder alone; `y_channels`, of which 6 is all of z.
 
-    In the sweep `alpha`, 0 is MoCo-v2 and 1 the autoencoder alone. In the sweep `y_channels`, 6 means the contrast on all of
-    z. Both sweeps include the profile's own value.
+    The profile's own is in both sweeps. `ends`: only it and the ends of both sweeps, MoCo-v2, the autoencoder and all of z.
     """
-    alphas = {0.0: config, 1.0: config, config.alpha: config} | {config.alpha * factor: config for factor in FACTORS}
+    alphas = {0.0, config.alpha, 1.0} | ({config.alpha * factor for factor in FACTORS} if not ends else set())
     swept = {("alpha", alpha): replace(config, alpha=alpha) for alpha in sorted(alphas) if alpha <= 1}
     for channels in range(1, LATENT_CHANNELS):
-        swept["y_channels", channels] = replace(config, autoencoder=replace(config.autoencoder, y_channels=channels))
+        if not ends or channels == config.autoencoder.y_channels:
+            swept["y_channels", channels] = replace(config, autoencoder=replace(config.autoencoder, y_channels=channels))
     swept["y_channels", LATENT_CHANNELS] = replace(config, contrast=replace(config.contrast, on="z"))
     return swept
 
 
-def tradeoff(experiment: Experiment) -> Path:
-    """Train and judge all `variants` without a saved result for the experiment's seed, and return the file.
+def tradeoff(experiment: Experiment, ends: bool = False) -> Path:
+    """Train and judge those of the `variants` that are not kept for the experiment's seed, and return the file.
 
-    Raises TimeUp if the experiment's time is up.
+    Raises TimeUp when the experiment's clock runs out.
     """
-    kept = kept_rows(experiment)
-    for (sweep, value), config in variants(experiment.profile.hybrid.representation).items():
-        described = as_json(describe(config))
-        if any((row["sweep"], row["config"], row["seed"]) == (sweep, described, experiment.seed) for row in kept):
+    path = file(experiment)
+    about = {"profile": experiment.profile.name, "sha256": experiment.sha256, "seed": experiment.seed}
+    for (sweep, value), config in variants(experiment.profile.hybrid.representation, ends).items():
+        wanted = about | {"config": as_json(describe(config))}
+        same = [row for row in _kept(path) if _of(row) == wanted]
+        if any(row["sweep"] == sweep for row in same):
             continue
-        same = [row for row in kept if (row["config"], row["seed"]) == (described, experiment.seed)]
-        found = same[0] if same else _judged(experiment, f"{sweep}{value:g}", config) | {"config": described}
-        kept.append(found | {"sweep": sweep, "seed": experiment.seed})
-        files.write_json(file(experiment), kept)
-    return file(experiment)
+        found = same[0] if same else wanted | _judged(experiment, f"{sweep}{value:g}", config)
+        files.write_json(path, [*_kept(path), found | {"sweep": sweep}])  # read anew: another seed may have come meanwhile
+    return path
 
 
 def file(experiment: Experiment) -> Path:
-    return experiment.results / "tradeoff.json"
+    """Where rows are kept, of every change of a profile in one file: its name alone has the length of a name."""
+    return paths.tradeoff() / f"{experiment.profile.name.split(',')[0]}-{experiment.slug}.json"
 
 
-def kept_rows(experiment: Experiment) -> list[dict]:
-    """Return the saved rows. Each has the `COLUMNS`, `config` and `provenance`."""
-    return files.read_json(file(experiment)) or []
+def read(name: str, profile: str | None = None) -> pd.DataFrame:
+    """The numbers, `COLUMNS`, that are kept under `name`, such as demo-digits, of a profile's every seed.
 
-
-def read(experiment: Experiment) -> pd.DataFrame:
-    """Return the saved `COLUMNS` for all seeds. Raises HybridError if there are none.
-
-    `acc_y` and `acc_w` are in percent, `mse` in 1e-3 per dimension. Both bounds are in nats, on augmented views, averaged over
-    the last quarter of an epoch.
+    `profile`: as it was given to the command; left out, it is that of the last row. `acc_y` is the linear accuracy on what is
+    contrasted, y or all of z, in percent; `acc_w` and `acc_z` likewise; `mse` is in 1e-3 per dimension; both bounds are in nats
+    on augmented views, the means of the last quarter of an epoch, `i_ba` without h(X). Raises HybridError where there are none.
     """
-    if not (kept := kept_rows(experiment)):
-        raise HybridError(f"{file(experiment)} does not exist: run hybrid tradeoff --profile {experiment.profile.name} first")
-    return pd.DataFrame(kept).reindex(columns=list(COLUMNS))
+    path = paths.tradeoff() / f"{name}.json"
+    kept = _kept(path)
+    rows = [row for row in kept if row["profile"] == (kept[-1]["profile"] if profile is None else profile)]
+    if not rows:
+        raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def _kept(path: Path) -> list[dict]:
+    return files.read_json(path) or []
+
+
+def _of(row: dict) -> dict:
+    """What a kept row depends on."""
+    config = as_json(updated(Representation, row["config"]))
+    return {"profile": row["profile"], "sha256": row["sha256"], "seed": row["seed"], "config": config}
 
 
 def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
@@ -85,15 +96,11 @@ def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
     accuracies, _ = evaluate.accuracy(model, images, experiment.seed)
     last = read_history(folder / "representation" / "history.jsonl")[-1]
     found = {"alpha": config.alpha, "y_channels": config.autoencoder.y_channels, "acc_y": accuracies["acc_y"]}
-    if config.contrast.on == "z":
-        found |= {"y_channels": LATENT_CHANNELS, "acc_y": accuracies["acc_z"]}
-    elif config.alpha:
-        found["acc_w"] = accuracies["acc_w"]
     if config.alpha:
-        found |= {
-            "mse": evaluate.squared_error(model.reconstruct(images.test_images), images.test_images),
-            "i_ba": last["i_ba"],
-        }
+        found |= {"acc_w": accuracies["acc_w"], "acc_z": accuracies["acc_z"], "i_ba": last["i_ba"]}
+        found["mse"] = evaluate.squared_error(model.reconstruct(images.test_images), images.test_images)
+    if config.contrast.on == "z":
+        found |= {"y_channels": LATENT_CHANNELS, "acc_y": found["acc_z"], "acc_w": None}
     trained = checkpoint.origin(folder / "representation" / "checkpoint.pt")
-    about = provenance(**machine(experiment.device), sha256=images.sha256, training_seconds=last["seconds"], trained=trained)
+    about = provenance(**machine(experiment.device), training_seconds=last["seconds"], trained=trained)
     return found | {"i_cpc": last["i_cpc"], "provenance": about}

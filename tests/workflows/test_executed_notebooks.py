@@ -41,6 +41,7 @@ def test_notebooks_run_from_any_folder_and_are_not_run_twice(done, tmp_path, mon
         "explorer.ipynb",
         "bounds.ipynb",
         "own_images.ipynb",
+        "tradeoff.ipynb",
     }  # of no experiment
     for path in executed:
         cells = nbformat.read(path, as_version=4).cells

@@ -1,10 +1,22 @@
 """The sweeps: which they are, and that what is kept is not trained again."""
 
+import json
+import math
+
+import pandas as pd
 import pytest
 
+from hybrid import paths
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
+from hybrid.experiments.store import as_json
+from hybrid.judging.tradeoff import claims
+from hybrid.machine import files
+from hybrid.profiles.overrides import profile
+from hybrid.profiles.schema import describe
 from hybrid.workflows import tradeoff
+
+NOT_BORNE_OUT: dict[str, set[str]] = {"demo-digits": set()}
 
 
 def test_variants_change_one_value_each():
@@ -15,21 +27,68 @@ def test_variants_change_one_value_each():
     assert found["alpha", own.alpha] == found["y_channels", 3] == own
     assert [value for sweep, value in found if sweep == "y_channels"] == [1, 2, 3, 4, 5, 6]
     assert found["y_channels", 6].contrast.on == "z" and found["y_channels", 6].autoencoder == own.autoencoder
+    assert list(tradeoff.variants(own, ends=True)) == [
+        *(("alpha", x) for x in (0.0, own.alpha, 1.0)),
+        *(("y_channels", x) for x in (3, 6)),
+    ]
 
 
 @pytest.mark.slow
 def test_kept_rows_are_not_made_again(home, monkeypatch):
     experiment = Experiment("smoke")
-    with pytest.raises(HybridError, match="run hybrid tradeoff --profile smoke"):
-        tradeoff.read(experiment)
+    with pytest.raises(HybridError, match="run hybrid tradeoff first"):
+        tradeoff.read("smoke-digits")
     own = experiment.profile.hybrid.representation
     chosen = {key: config for key, config in tradeoff.variants(own).items() if key[1] in (0.0, own.alpha, 3)}
-    monkeypatch.setattr(tradeoff, "variants", lambda _: chosen)
+    monkeypatch.setattr(tradeoff, "variants", lambda *_: chosen)
     tradeoff.tradeoff(experiment)
-    rows = tradeoff.read(experiment).set_index(["sweep", "alpha", "y_channels"])
+    rows = tradeoff.read("smoke-digits").set_index(["sweep", "alpha", "y_channels"])
     assert len(rows) == 3
     assert rows.loc["alpha", 0.0, 3][["mse", "i_ba"]].isna().all()  # MoCo-v2 decodes nothing
     assert rows.loc["alpha", own.alpha, 3].equals(rows.loc["y_channels", own.alpha, 3])
     assert rows.loc["alpha", own.alpha, 3]["mse"] > 0
     monkeypatch.setattr(tradeoff, "_judged", lambda *_: pytest.fail("it is kept"))
     tradeoff.tradeoff(experiment)
+    with pytest.raises(HybridError, match="of profile demo"):
+        tradeoff.read("smoke-digits", "demo")
+
+
+def test_a_changed_profile_has_rows_of_its_own(home, monkeypatch):
+    """In the same file: the last one's are read, and the other's by name."""
+    monkeypatch.setattr(tradeoff, "_judged", lambda *_: {"alpha": 0.5, "mse": 1.0})
+    names = "smoke", "smoke,hybrid.representation.training.epochs=2"
+    for name in names:
+        tradeoff.tradeoff(Experiment(name), ends=True)
+    assert len(tradeoff.read("smoke-digits")) == len(tradeoff.read("smoke-digits", names[0])) == 5
+    assert {row["profile"] for row in files.read_json(paths.tradeoff() / "smoke-digits.json")} == set(names)
+
+
+COMMITTED = {
+    path.stem: pd.DataFrame(json.loads(path.read_text())) for path in (paths.REPOSITORY / "results" / "tradeoff").glob("*.json")
+}
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_the_committed_are_of_the_profile_as_it_stands(name):
+    """Each row has its setting's config, the ends of both sweeps have three seeds, and the code was committed."""
+    rows = COMMITTED[name]
+    wanted = tradeoff.variants(profile(rows["profile"].iloc[-1]).hybrid.representation)
+    found = {(row.sweep, getattr(row, row.sweep)): row.config for row in rows.itertuples()}
+    assert all(as_json(describe(wanted[key])) == config for key, config in found.items())
+    for sweep, value in tradeoff.variants(profile(rows["profile"].iloc[-1]).hybrid.representation, ends=True):
+        assert rows.loc[(rows["sweep"] == sweep) & (rows[sweep] == value), "seed"].nunique() >= 3
+    assert not any(about["dirty"] or about["trained"]["dirty"] for about in rows["provenance"])
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_no_committed_contrast_is_above_its_cap(name):
+    """Equation (3) is at most log m, and m is the length of the queue."""
+    rows = COMMITTED[name]
+    most = [math.log(config["contrast"]["queue"]) for config in rows["config"]]
+    assert (rows["i_cpc"] <= most).all()
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_which_claims_hold_of_the_committed(name):
+    failed = {claim for claim, holds in claims(COMMITTED[name]).items() if not holds}
+    assert failed == NOT_BORNE_OUT[name]

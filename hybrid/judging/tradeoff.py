@@ -1,0 +1,40 @@
+"""What sweeps of alpha and of y's channels say of the paper's claims: the rows of `workflows.tradeoff.read`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from hybrid.models.autoencoder import LATENT_CHANNELS
+
+LOSS = 2  # points of accuracy that the hybrid may have less than MoCo-v2
+
+
+def own(rows: pd.DataFrame) -> tuple[float, int]:
+    """The alpha and the channels of y that both sweeps have: the profile's own."""
+    by_sweep = rows.set_index("sweep")
+    return float(by_sweep.loc[["y_channels"], "alpha"].iloc[0]), int(by_sweep.loc[["alpha"], "y_channels"].iloc[0])
+
+
+def claims(rows: pd.DataFrame) -> dict[str, bool]:
+    """What the paper says of the trade-off, and whether it holds of every seed that has both sides of the comparison."""
+    alpha, _ = own(rows)
+    by = rows.set_index(["sweep", "seed"])
+
+    def at(sweep: str, value: float, metric: str) -> pd.Series:
+        swept = by.loc[sweep]
+        return swept.loc[swept[sweep] == value, metric]
+
+    def always(differences: pd.Series) -> bool:
+        return bool((differences.dropna() > 0).all() and differences.notna().any())
+
+    mocov2, both, autoencoder = (at("alpha", value, "acc_y") for value in (0.0, alpha, 1.0))
+    errors = at("y_channels", LATENT_CHANNELS, "mse") - at("alpha", alpha, "mse")
+    least = rows.loc[(rows["sweep"] == "alpha") & (rows["alpha"] > 0), "alpha"].min()
+    return {
+        "the autoencoder alone classifies worse than MoCo-v2": always(mocov2 - autoencoder),
+        "the hybrid classifies better than the autoencoder": always(both - autoencoder),
+        f"the hybrid classifies at most {LOSS} points worse than MoCo-v2": always(both - mocov2 + LOSS),
+        "the hybrid's class lies in y and not in w": always(both - at("alpha", alpha, "acc_w")),
+        "a hundredth of the hybrid's alpha reconstructs worse": always(at("alpha", least, "mse") - at("alpha", alpha, "mse")),
+        "the contrast on all of z reconstructs worse": always(errors),
+    }
