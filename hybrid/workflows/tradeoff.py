@@ -95,7 +95,8 @@ def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
     model = train_representation(Run(experiment.profile, images, experiment.seed, folder, experiment.clock), config)
     accuracies, _ = evaluate.accuracy(model, images, experiment.seed)
     last = read_history(folder / "representation" / "history.jsonl")[-1]
-    found = {"alpha": config.alpha, "y_channels": config.autoencoder.y_channels, "acc_y": accuracies["acc_y"]}
+    found: dict[str, float | None] = {"alpha": config.alpha, "y_channels": config.autoencoder.y_channels}
+    found["acc_y"] = accuracies["acc_y"]
     if config.alpha:
         found |= {"acc_w": accuracies["acc_w"], "acc_z": accuracies["acc_z"], "i_ba": last["i_ba"]}
         found["mse"] = evaluate.squared_error(model.reconstruct(images.test_images), images.test_images)
