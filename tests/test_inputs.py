@@ -72,7 +72,7 @@ def light(home, monkeypatch):
     for name in ("model", "metrics", "history", "gallery", "figure"):
         monkeypatch.setattr(Experiment, name, enough)
     monkeypatch.setattr(released, "open_model", enough)
-    monkeypatch.setattr(plan, "of", enough)
+    monkeypatch.setattr(plan, "make", enough)
     monkeypatch.setattr(datasets, "_from_torchvision", enough)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("hybrid.cli.signals", contextlib.nullcontext)
