@@ -4,6 +4,8 @@
     78.8<!--laptop hybrid acc-->      the number before the comment: a profile (or "paper"), a method, a metric
     50.7<!--ladder guided fd-->       the same of a step of results/bench/generation.jsonl, see LADDER
     96.5<!--tradeoff digits alpha=0 acc_y-->   a sweep's data set, a setting, a column; "sd" after it: the deviation over seeds
+    7.07<!--bounds estimate correlated Gaussians, 10 nats/trained both-->   a column, a case, an estimator, perhaps /m=64
+    0.97<!--factors demo class, y-->   a profile, a factor and the part of the code that a probe sees; "sd" likewise
 
 A number keeps the decimals that it is written with. `python docs/generate.py` writes all of them anew, and
 tests/test_docs.py fails where one differs from the results.
@@ -17,12 +19,14 @@ import re
 import subprocess
 from functools import cache
 from pathlib import Path
+from math import isclose
 from statistics import mean, stdev
 
 import pandas as pd
 
 from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import PAPER, best, number
+from hybrid.showing.bounds import TITLES
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = {"demo": "digits", "laptop": "cifar10", "gpu": "cifar10"}  # of the profiles with committed results
@@ -38,6 +42,15 @@ LADDER = {
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
 SWEEPS = {"digits": "demo-digits.json"}  # in results/tradeoff
+CASES = {  # of results/bounds, with the names that the documentation uses
+    "correlated Gaussians, 4 nats": "correlated Gaussians",
+    "correlated Gaussians, 10 nats": "correlated Gaussians",
+    "cubed Gaussians, 4 nats": "cubed Gaussians",
+    "multinormal-sparse-3-3-2-2.0": "two pairs 3 + 3",
+    "spiral-multinormal-sparse-3-3-2-2.0": "spiral 3 + 3",
+    "student-identity-5-5-3": "Student 5 + 5, 3 degrees",
+    "asinh-student-identity-5-5-2": "asinh of Student 5 + 5",
+}
 ENDS = {("alpha", 0.0): "0: MoCo-v2", ("alpha", 1.0): "1: an autoencoder", ("y_channels", 6): "6: the contrast on all of z"}
 
 BLOCK = re.compile(r"(<!-- table (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -52,8 +65,8 @@ def update(text: str) -> str:
 
 def value(profile: str, method: str, metric: str) -> float:
     """A metric, averaged over seeds; `deviation/<metric>` over seeds; `calibration/<images>/<metric>` for a calibration row."""
-    if profile == "tradeoff":
-        return _of_sweep(method, metric)
+    if profile in READERS:
+        return READERS[profile](method, metric)
     if profile == "paper":
         return PAPER["cifar10"][method][metric]
     if profile == "ladder":
@@ -239,6 +252,59 @@ def _of_sweep(images: str, metric: str) -> float:
     return stdev(found) if spread else mean(found)
 
 
+def bounds(_: str) -> str:
+    """Estimates of the cases in CASES beside the truth, each with its standard error."""
+    rows = []
+    for case, name in CASES.items():
+        found = {by: _estimate(case, by) for by in TITLES}
+        cells = [f"{each['estimate']:.2f} ± {each['error']:.2f}" for each in found.values()]
+        rows.append([f"{name}, m = {found['best critic']['m']}", f"{found['best critic']['truth']:.2f}", *cells])
+    return markdown(["case", "truth", *TITLES.values()], rows)
+
+
+@cache
+def _estimates() -> list[dict]:
+    return json.loads((ROOT / "results" / "bounds" / "bounds.json").read_text(encoding="utf-8"))["rows"]
+
+
+def _estimate(case: str, by: str, *conditions: str) -> dict:
+    """The row of a case and an estimator that fits conditions such as m=64 and truth=14; if several do, the largest m's."""
+    found = [row for row in _estimates() if (row["case"], row["by"]) == (case, by)]
+    for key, wanted in (condition.split("=") for condition in conditions):
+        found = [row for row in found if isclose(row[key], float(wanted))]
+    return max(found, key=lambda row: row["m"] or 0)
+
+
+def factors(profile: str) -> str:
+    """What linear probes predict from each part of the code: means over seeds, with deviations if there are several."""
+    names = dict.fromkeys(row["factor"] for row in _studies(profile)[0]["rows"])
+    rows = [[name, *(_spread(_scores(profile, f"{name}, {part}")) for part in "ywz")] for name in names]
+    return markdown(["factor", "y", "w", "z"], rows)
+
+
+@cache
+def _studies(profile: str) -> list[dict]:
+    """The committed measurements of what y, w and z keep, one per seed."""
+    folder = ROOT / "results" / profile / DATASETS[profile] / "factors"
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed*.json"))]
+
+
+def _scores(profile: str, metric: str) -> list[float]:
+    return [study["metrics"][metric] for study in _studies(profile)]
+
+
+def _of_factors(profile: str, metric: str) -> float:
+    metric, spread, _ = metric.partition(" sd")
+    return (stdev if spread else mean)(_scores(profile, metric))
+
+
+READERS = {
+    "tradeoff": _of_sweep,
+    "bounds": lambda column, metric: _estimate(*metric.split("/"))[column],
+    "factors": _of_factors,
+}
+
+
 def _spread(found: list[float]) -> str:
     if not found:
         return NONE
@@ -248,7 +314,7 @@ def _spread(found: list[float]) -> str:
 
 TABLES = {
     function.__name__: function
-    for function in (summary, detail, parts, calibration, work, faults, inputs, mutants, survivors, cases, tradeoff)
+    for function in (summary, detail, parts, calibration, work, faults, inputs, mutants, survivors, cases, tradeoff, bounds, factors)
 }
 
 
