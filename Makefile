@@ -6,13 +6,14 @@ PROFILE ?= demo
 DATASET ?=
 SEED ?= 0
 LOCKED ?=
+COVERAGE ?=
 
 .PHONY: help install lock reproduce test test-faults test-mutants test-inputs audit bench notebooks docs clean
 help:
 	@echo "make reproduce [PROFILE=demo|laptop|gpu|paper] [DATASET=...] [SEED=0]   install, then run everything"
 	@echo "make install LOCKED=1                                              install exactly requirements.lock, by its hashes"
 	@echo "make lock                                                          write requirements.lock anew, with the newest versions"
-	@echo "make test                                                          install, then run the tests"
+	@echo "make test [COVERAGE=1]                                             install, then run the tests; print the share of lines that they run"
 	@echo "make test-faults                                                   kill or damage 200 runs, and count what is lost"
 	@echo "make test-mutants                                                  put 200 wrong lines into a copy, one at a time, and count what tests catch"
 	@echo "make test-inputs                                                   try thousands of random inputs"
@@ -48,7 +49,8 @@ reproduce: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check hybrid tests
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests --nbval-lax notebooks
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests --nbval-lax notebooks \
+		$(if $(COVERAGE),--cov=hybrid --cov-report=term:skip-covered)
 
 test-faults: $(VENV)/.installed-test
 	HYBRID_TRIALS=200 HYBRID_REPORT=results/bench/faults.json $(VENV)/bin/python -m pytest tests/test_faults.py

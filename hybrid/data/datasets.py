@@ -79,10 +79,15 @@ class ImageSet:
     def to(self, device: torch.device | str) -> ImageSet:
         return replace(self, **{name: getattr(self, name).to(device) for name in ARRAYS})
 
-    def first(self, count: int) -> ImageSet:
-        """Return the first `count` images of each split, or all if there are fewer."""
-        sources = None if self.train_sources is None else self.train_sources[:count]
-        return replace(self, **{name: getattr(self, name)[:count] for name in ARRAYS}, train_sources=sources)
+    def spread(self, count: int) -> ImageSet:
+        """Return `count` evenly spaced images of each split, or all if there are fewer. So sorted classes are all there."""
+
+        def chosen(values: Tensor) -> Tensor:
+            few = min(count, len(values))
+            return values[torch.arange(few, device=values.device) * len(values) // max(few, 1)]
+
+        sources = None if self.train_sources is None else chosen(self.train_sources)
+        return replace(self, **{name: chosen(getattr(self, name)) for name in ARRAYS}, train_sources=sources)
 
 
 def split(count: int, share: float, seed: int, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:

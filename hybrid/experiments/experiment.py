@@ -103,7 +103,7 @@ class Experiment:
             return images
 
         loaded = distributed.on_rank_zero(load).to(self.device)
-        return loaded if self.profile.images is None else loaded.first(self.profile.images)
+        return loaded if self.profile.images is None else loaded.spread(self.profile.images)
 
     def run(self, name: str) -> Run:
         """Return the run of a method: its profile, data, seed and folder."""

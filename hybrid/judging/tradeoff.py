@@ -1,4 +1,4 @@
-"""What sweeps of alpha and of y's channels say of the paper's claims: the rows of `workflows.tradeoff.read`."""
+"""Check the paper's claims about its trade-off on the rows of `workflows.tradeoff.read`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import pandas as pd
 
 from hybrid.models.autoencoder import LATENT_CHANNELS
 
-LOSS = 2  # points of accuracy that the hybrid may have less than MoCo-v2
+LOSS = 2  # points of accuracy that the hybrid may lose against MoCo-v2
 
 
 def own(rows: pd.DataFrame) -> tuple[float, int]:
-    """The alpha and the channels of y that both sweeps have: the profile's own."""
+    """Return the profile's own alpha and number of y's channels, which both sweeps have."""
     by_sweep = rows.set_index("sweep")
     return float(by_sweep.loc[["y_channels"], "alpha"].iloc[0]), int(by_sweep.loc[["alpha"], "y_channels"].iloc[0])
 
 
 def claims(rows: pd.DataFrame) -> dict[str, bool]:
-    """What the paper says of the trade-off, and whether it holds of every seed that has both sides of the comparison."""
+    """Return the paper's claims, and whether each holds for every seed that has both sides of the comparison."""
     alpha, _ = own(rows)
     by = rows.set_index(["sweep", "seed"])
 
@@ -34,7 +34,7 @@ def claims(rows: pd.DataFrame) -> dict[str, bool]:
         "the autoencoder alone classifies worse than MoCo-v2": always(mocov2 - autoencoder),
         "the hybrid classifies better than the autoencoder": always(both - autoencoder),
         f"the hybrid classifies at most {LOSS} points worse than MoCo-v2": always(both - mocov2 + LOSS),
-        "the hybrid's class lies in y and not in w": always(both - at("alpha", alpha, "acc_w")),
+        "the hybrid's y classifies better than its w": always(both - at("alpha", alpha, "acc_w")),
         "a hundredth of the hybrid's alpha reconstructs worse": always(at("alpha", least, "mse") - at("alpha", alpha, "mse")),
         "the contrast on all of z reconstructs worse": always(errors),
     }

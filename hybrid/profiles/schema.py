@@ -370,7 +370,7 @@ class Profile(Checked):
     ddim: PixelDiffusion
     biggan: BigGAN
     evaluation: Evaluation
-    images: Count | None = None  # use only this many images of each split, the first ones; None: all
+    images: Count | None = None  # use only this many images of each split, evenly spaced; None: all
 
 
 def describe(value) -> dict:

@@ -1,4 +1,4 @@
-"""The trade-off between accuracy on y and error of reconstruction, over alpha and over the number of y's channels."""
+"""Plot accuracy on y against reconstruction error, over alpha and over the number of y's channels."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hybrid.judging.tradeoff import own
 from hybrid.showing import figures
 
 # Columns of accuracies: colour, name.
-PARTS = {"acc_y": (figures.COLOURS[0], "what is contrasted"), "acc_w": (figures.COLOURS[3], "w")}
+PARTS = {"acc_y": (figures.COLOURS[0], "contrasted part"), "acc_w": (figures.COLOURS[3], "w")}
 ENDS = {0.0: "0\nMoCo-v2", 1.0: "1\nautoencoder"}
-SWEEPS = {"alpha": "alpha", "y_channels": "channels of y, of z's six (6: the contrast is on all of z)"}
+SWEEPS = {"alpha": "alpha", "y_channels": "channels of y (6: the contrast is on all of z)"}
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Draw accuracy, error and I_CPC over alpha (left) and over y's channels (right), of the rows of `workflows.tradeoff.read`.
+    """Draw accuracy, error and I_CPC over alpha (left) and over y's channels (right), from the rows of `workflows.tradeoff.read`.
 
-    Lines go through means over seeds; a point is a training. The profile's own is marked by a vertical line.
+    Lines connect means over seeds. Each point is a training. A vertical line marks the profile's own setting.
     """
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
         figure, axes = plt.subplots(3, 2, figsize=(9, 5.6), sharex="col", sharey="row", layout="constrained")
@@ -44,7 +44,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, with ± their standard deviation where there are two or more: a row a value of each sweep."""
+    """Return a row per setting: means over seeds, with ± the standard deviation if there are two or more."""
     metrics = ["acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba"]
     grouped = rows.groupby(["sweep", "alpha", "y_channels"])[metrics]
     means, spreads = grouped.mean(), grouped.std()

@@ -1,7 +1,8 @@
-"""The paper's trade-off as a curve: alpha from 0, MoCo-v2, to 1, an autoencoder; and how many channels y has.
+"""`hybrid tradeoff`: the paper's trade-off as a curve, over alpha and over the number of y's channels.
 
-Each is a training of the first stage with one value changed, judged on the test set, and kept with its provenance in
-results/tradeoff/<profile>-<data set>.json. What is kept already is not trained again, so that the command can be stopped.
+alpha = 0 is MoCo-v2, and alpha = 1 is an autoencoder. Each row is a training of the first stage with one changed value. It is
+evaluated on the test set and saved with its provenance in results/tradeoff/<profile>-<data set>.json. Saved rows are not
+trained again, so an interrupted command continues.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "acc_z", "m
 
 
 def variants(config: Representation, ends: bool = False) -> dict[tuple[str, float], Representation]:
-    """By (sweep, value): `alpha`, of which 0 is MoCo-v2 and 1 the autoencoder alone; `y_channels`, of which 6 is all of z.
+    """Return the settings to train, by (sweep, value). The sweeps are "alpha" and "y_channels"; 6 channels are all of z.
 
-    The profile's own is in both sweeps. `ends`: only it and the ends of both sweeps, MoCo-v2, the autoencoder and all of z.
+    Both sweeps have the profile's own setting. `ends`: only that, MoCo-v2, the autoencoder, and the contrast on all of z.
     """
     alphas = {0.0, config.alpha, 1.0} | ({config.alpha * factor for factor in FACTORS} if not ends else set())
     swept = {("alpha", alpha): replace(config, alpha=alpha) for alpha in sorted(alphas) if alpha <= 1}
@@ -43,9 +44,9 @@ def variants(config: Representation, ends: bool = False) -> dict[tuple[str, floa
 
 
 def tradeoff(experiment: Experiment, ends: bool = False) -> Path:
-    """Train and judge those of the `variants` that are not kept for the experiment's seed, and return the file.
+    """Train and evaluate the `variants` that are not saved yet for the experiment's seed. Return the file's path.
 
-    Raises TimeUp when the experiment's clock runs out.
+    Raises TimeUp if the experiment's time limit ends.
     """
     path = file(experiment)
     about = {"profile": experiment.profile.name, "sha256": experiment.sha256, "seed": experiment.seed}
@@ -55,21 +56,22 @@ def tradeoff(experiment: Experiment, ends: bool = False) -> Path:
         if any(row["sweep"] == sweep for row in same):
             continue
         found = same[0] if same else wanted | _judged(experiment, f"{sweep}{value:g}", config)
-        files.write_json(path, [*_kept(path), found | {"sweep": sweep}])  # read anew: another seed may have come meanwhile
+        files.write_json(path, [*_kept(path), found | {"sweep": sweep}])  # read again: another process may have added a seed
     return path
 
 
 def file(experiment: Experiment) -> Path:
-    """Where rows are kept, of every change of a profile in one file: its name alone has the length of a name."""
+    """Return the path of the rows. Rows of all overrides of a profile share a file, because overrides are too long for a name."""
     return paths.tradeoff() / f"{experiment.profile.name.split(',')[0]}-{experiment.slug}.json"
 
 
 def read(name: str, profile: str | None = None) -> pd.DataFrame:
-    """The numbers, `COLUMNS`, that are kept under `name`, such as demo-digits, of a profile's every seed.
+    """Return the saved rows of all seeds under `name`, such as demo-digits, with the columns `COLUMNS`.
 
-    `profile`: as it was given to the command; left out, it is that of the last row. `acc_y` is the linear accuracy on what is
-    contrasted, y or all of z, in percent; `acc_w` and `acc_z` likewise; `mse` is in 1e-3 per dimension; both bounds are in nats
-    on augmented views, the means of the last quarter of an epoch, `i_ba` without h(X). Raises HybridError where there are none.
+    `profile`: the profile as given to the command; by default, the last row's. `acc_y` is the linear accuracy, in percent, on
+    the contrasted part: y, or all of z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension. Both bounds
+    are in nats, for augmented views, and means over the last quarter of an epoch. `i_ba` does not include h(X). Raises
+    HybridError if there are no rows.
     """
     path = paths.tradeoff() / f"{name}.json"
     kept = _kept(path)
@@ -84,7 +86,7 @@ def _kept(path: Path) -> list[dict]:
 
 
 def _of(row: dict) -> dict:
-    """What a kept row depends on."""
+    """Return what determines a row's numbers."""
     config = as_json(updated(Representation, row["config"]))
     return {"profile": row["profile"], "sha256": row["sha256"], "seed": row["seed"], "config": config}
 

@@ -477,6 +477,16 @@ def test_sha256_sees_every_array_its_shape_and_its_type(small, name):
     assert len({small.sha256, *(other.sha256 for other in others)}) == 4
 
 
+def test_a_part_of_sorted_images_has_every_class(npz, tmp_path):
+    content = arrays(count=24)
+    content |= {name: np.sort(content[name]) for name in ("train_labels", "test_labels")}
+    images = datasets.load(npz(**content), tmp_path)
+    few = images.spread(6)
+    assert few.train_labels.tolist() == few.test_labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert torch.equal(few.train_images, images.train_images[::4]) and torch.equal(few.test_images, images.test_images[::2])
+    assert few.spread(100).sha256 == few.sha256
+
+
 def test_to_moves_all_four(small):
     moved = small.to("meta")
     assert {getattr(moved, name).device.type for name in datasets.ARRAYS} == {"meta"}
