@@ -49,7 +49,7 @@ reproduce: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check hybrid tests
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests --nbval-lax notebooks \
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests --nbval-lax notebooks \
 		$(if $(COVERAGE),--cov=hybrid --cov-report=term:skip-covered)
 
 test-faults: $(VENV)/.installed-test

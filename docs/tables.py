@@ -18,8 +18,8 @@ import math
 import re
 import subprocess
 from functools import cache
-from pathlib import Path
 from math import isclose
+from pathlib import Path
 from statistics import mean, stdev
 
 import pandas as pd
@@ -312,10 +312,8 @@ def _spread(found: list[float]) -> str:
     return f"{mean(found):.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")
 
 
-TABLES = {
-    function.__name__: function
-    for function in (summary, detail, parts, calibration, work, faults, inputs, mutants, survivors, cases, tradeoff, bounds, factors)
-}
+FUNCTIONS = (summary, detail, parts, calibration, work, faults, inputs, mutants, survivors, cases, tradeoff, bounds, factors)
+TABLES = {function.__name__: function for function in FUNCTIONS}
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:

@@ -13,6 +13,7 @@ from hybrid.experiments.methods import METHODS
 from hybrid.machine import files
 
 
+@pytest.mark.slow
 def test_command_line_tools(done, tmp_path, capsys):
     run = str(done / "runs/smoke/digits/hybrid/seed0")
     assert main(["sample", "--run", run, "--out", str(tmp_path / "s.png"), "--count", "4", "--steps", "2"]) == 0

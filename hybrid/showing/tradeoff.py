@@ -17,7 +17,7 @@ SWEEPS = {"alpha": "alpha", "y_channels": "channels of y (6: the contrast is on 
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Draw accuracy, error and I_CPC over alpha (left) and over y's channels (right), from the rows of `workflows.tradeoff.read`.
+    """Draw accuracy, error and I_CPC over alpha (left) and over y's channels (right), from rows of `workflows.tradeoff.read`.
 
     Lines connect means over seeds. Each point is a training. A vertical line marks the profile's own setting.
     """

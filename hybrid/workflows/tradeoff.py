@@ -61,7 +61,7 @@ def tradeoff(experiment: Experiment, ends: bool = False) -> Path:
 
 
 def file(experiment: Experiment) -> Path:
-    """Return the path of the rows. Rows of all overrides of a profile share a file, because overrides are too long for a name."""
+    """Return the path of the rows. Rows of all overrides of a profile share a file, as overrides are too long for a name."""
     return paths.tradeoff() / f"{experiment.profile.name.split(',')[0]}-{experiment.slug}.json"
 
 

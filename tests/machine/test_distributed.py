@@ -39,6 +39,8 @@ from hybrid.profiles.schema import Training
 from hybrid.training.history import read_history
 from hybrid.training.loop import Clock, TimeUp, train
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXACT = {"rtol": 0.0, "atol": 1e-9}  # of weights that have moved by 1e-2
 SMOKE = profile("smoke")

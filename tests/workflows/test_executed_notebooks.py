@@ -31,6 +31,7 @@ def test_notebooks_refuse_what_they_do_not_know(home, tmp_path, parameters, says
         )
 
 
+@pytest.mark.slow
 def test_notebooks_run_from_any_folder_and_are_not_run_twice(done, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "notebooks", lambda: paths.REPOSITORY / "notebooks")

@@ -11,6 +11,7 @@ from hybrid.cli import main
 from hybrid.errors import tell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flat", "classes"])
 def test_a_small_folder_of_ones_own_goes_the_whole_way(home, tmp_path, kind, capsys, caplog):
     """40 pictures: whatever needs labels is left out where there are none, and counts are cut to what is there."""

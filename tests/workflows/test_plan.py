@@ -37,6 +37,7 @@ def test_steps_are_counted(home, slow):
     assert sum(limit for _, limit in slow) <= 1.6 * plan.TIMED_SECONDS and slow[0][1] <= plan.TIMED_SECONDS / 2
 
 
+@pytest.mark.slow
 def test_a_dry_run_makes_nothing_and_tells_what_is_there(home, capsys):
     profile = ["--profile", "smoke", "--methods", "mocov2", "--no-notebooks"]
     assert main(["reproduce", *profile, "--dry-run"]) == 0

@@ -18,6 +18,8 @@ from hybrid.training import checkpoint
 from hybrid.workflows import report
 from hybrid.workflows.reproduce import write_table
 
+pytestmark = pytest.mark.slow
+
 
 def test_everything_is_there(done):
     results = done / "results" / "smoke" / "digits"

@@ -23,6 +23,7 @@ from hybrid.workflows.plan import KINDS, Work
 SHORT = ["reproduce", "--profile", "smoke", "--methods", "hybridplus", "mocov2", "--no-notebooks"]
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_numbers_as_one_process(done, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
     before = torch.get_num_threads()
@@ -76,6 +77,7 @@ def test_a_method_that_stops_or_fails_ends_the_others(monkeypatch, answers, made
     assert made <= set(begun) and (not answers or "hybridplus" not in begun)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 def test_workers_do_not_outlive_a_killed_command(home):
     long = [*SHORT, "--profile", "smoke,hybrid.representation.training.epochs=5000", "--jobs", "2"]
