@@ -3,7 +3,7 @@
 - tables and numbers, from results/ (see `tables`);
 - reference/cli.md, from the commands' docstrings;
 - reference/fields.md, from the comments in the profiles' dataclasses; reference/values.md, from the profiles;
-- with `--pictures`, images/pipeline.png, which is also in the notebook `method`.
+- with `--pictures`, images/pipeline.png, which is also in the notebook `method`, and images/samples.png, from `laptop`'s galleries.
 
 `python docs/generate.py --check` writes nothing and lists the files that are out of date.
 """
@@ -18,6 +18,9 @@ import sys
 import tokenize
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
@@ -149,13 +152,30 @@ def _cell(text: str) -> str:
 
 
 def pictures() -> None:
-    """Draw the pipeline for the front page, as a small file."""
+    """Draw the pipeline and samples for the front page, as small files."""
     from hybrid.showing import pipeline
 
-    path = DOCS / "images" / "pipeline.png"
-    path.parent.mkdir(exist_ok=True)
-    pipeline.draw().savefig(path, dpi=130, metadata={"Software": None})
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+    for name, figure, dpi in (("pipeline", pipeline.draw(), 130), ("samples", samples(), 120)):
+        path = DOCS / "images" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        figure.savefig(path, dpi=dpi, metadata={"Software": None})
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def samples() -> Figure:
+    """Draw the first 32 samples in the committed galleries of the three diffusion models at `laptop`, side by side."""
+    from hybrid.experiments.methods import METHODS
+    from hybrid.machine import files
+    from hybrid.showing.figures import tile
+
+    figure, axes = plt.subplots(1, 3, figsize=(10, 1.95), layout="constrained")
+    for axis, name in zip(axes, ("hybridplus", "hybrid", "ddim"), strict=True):
+        gallery = files.load_arrays(ROOT / "results" / "laptop" / "cifar10" / "seed0" / f"{name}-gallery.npz")
+        assert gallery is not None, f"restore the gallery of {name}, for example with git checkout"
+        axis.imshow(tile(gallery["samples"][:32], 8), interpolation="nearest")
+        axis.set_title(METHODS[name].title, fontsize=9)
+        axis.axis("off")
+    return figure
 
 
 def main() -> int:
