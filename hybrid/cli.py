@@ -292,12 +292,14 @@ def probe(
     """
     from hybrid.data import datasets
     from hybrid.machine.precision import best_device
+    from hybrid.machine.provenance import machine, provenance
     from hybrid.released import open_model
     from hybrid.workflows import probe
 
     model, images = open_model(run, best_device()), datasets.load(dataset)
     found = probe.probe(model, images, part, seed)
-    folder = probe.write(found, out or Path(f"probe-{images.name}"))
+    about = {"run": str(run), "dataset": images.name, "sha256": images.sha256, "seed": seed}
+    folder = probe.write(found, out or Path(f"probe-{images.name}"), provenance(**machine(model.device), **about))
     if json:
         _print_json(found.as_json())
     else:

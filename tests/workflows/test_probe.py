@@ -12,7 +12,8 @@ matplotlib.use("Agg")
 
 from hybrid.data.datasets import UNLABELLED, ImageSet
 from hybrid.errors import HybridError
-from hybrid.workflows import probe
+from hybrid.machine.provenance import provenance
+from hybrid.workflows import explain, probe
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_numbers_and_pictures(model, images, tmp_path):
     assert (found.neighbours.mean((3, 4)).argmax(2) == found.queries.mean((2, 3)).argmax(1)[:, None]).all()  # of its colour
     assert (np.diff(found.similarities, axis=1) <= 0).all()
 
-    folder = probe.write(found, tmp_path / "out")
+    folder = probe.write(found, tmp_path / "out", provenance(seed=0, run="cifar10"))
     assert {path.name for path in folder.iterdir()} == {
         "probe.json",
         "probe.txt",
@@ -51,6 +52,7 @@ def test_numbers_and_pictures(model, images, tmp_path):
     }
     kept = json.loads((folder / "probe.json").read_text())
     assert kept["confusion"]["counts"] == by_hand.tolist() and kept["confusion"]["part"] == "z"
+    assert kept["provenance"]["run"] == "cifar10" and "probe.json" in explain.explain(folder / "confusion.png")
     assert "red" in (folder / "probe.txt").read_text() and "80.0" in str(found)
 
 
@@ -63,4 +65,4 @@ def test_what_cannot_be_probed_is_told(model, images, tmp_path):
         probe.probe(model, images, "v")
     (tmp_path / "file").write_text("")
     with pytest.raises(HybridError, match="is a file: expected a folder"):
-        probe.write(probe.probe(model, images), tmp_path / "file")
+        probe.write(probe.probe(model, images), tmp_path / "file", provenance())
