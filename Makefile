@@ -8,11 +8,12 @@ SEED ?= 0
 LOCKED ?=
 COVERAGE ?=
 
-.PHONY: help install lock reproduce test test-faults test-mutants test-inputs audit bench notebooks docs clean
+.PHONY: help install lock reproduce lint test test-faults test-mutants test-inputs audit bench notebooks docs clean
 help:
 	@echo "make reproduce [PROFILE=demo|laptop|gpu|paper] [DATASET=...] [SEED=0]   install, then run everything"
 	@echo "make install LOCKED=1                                              install exactly requirements.lock, by its hashes"
 	@echo "make lock                                                          write requirements.lock anew, with the newest versions"
+	@echo "make lint                                                          check style and types"
 	@echo "make test [COVERAGE=1]                                             install, then run the tests; print the share of lines that they run"
 	@echo "make test-faults                                                   kill or damage 200 runs, and count what is lost"
 	@echo "make test-mutants                                                  put 200 wrong lines into a copy, one at a time, and count what tests catch"
@@ -46,9 +47,11 @@ lock:
 reproduce: $(VENV)/.installed
 	$(VENV)/bin/hybrid reproduce --profile '$(PROFILE)' --seed $(SEED) $(if $(DATASET),--dataset '$(DATASET)')
 
-test: $(VENV)/.installed-test
-	$(VENV)/bin/ruff check hybrid tests
+lint: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check hybrid tests docs
 	$(VENV)/bin/mypy
+
+test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests --nbval-lax notebooks \
 		$(if $(COVERAGE),--cov=hybrid --cov-report=term:skip-covered)
 

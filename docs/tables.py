@@ -174,6 +174,17 @@ def work(profile: str) -> str:
     return text.partition("\n\n")[0]
 
 
+def transfer(run: str) -> str:
+    """Accuracies of probes on released weights, on other data sets than theirs too: files of `hybrid probe`."""
+    rows = []
+    for path in sorted((ROOT / "results" / "probe").glob(f"{run}-on-*/probe.json")):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        cells = [f"{value:.1f}" for accuracies in kept["accuracies"].values() for value in accuracies.values()]
+        rows.append([kept["provenance"]["dataset"], *cells, f"{kept['chance']:.1f}"])
+    parts = [f"{part}, {how}" for part in "ywz" for how in ("linear", "20-NN")]
+    return markdown(["data set", *parts, "most frequent class"], rows)
+
+
 def faults(_: str) -> str:
     """What `make test-faults` counted, by kind."""
     counts = _counted("faults")
@@ -312,7 +323,10 @@ def _spread(found: list[float]) -> str:
     return f"{mean(found):.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")
 
 
-FUNCTIONS = (summary, detail, parts, calibration, work, faults, inputs, mutants, survivors, cases, tradeoff, bounds, factors)
+FUNCTIONS = (
+    *(summary, detail, parts, calibration, transfer, work),
+    *(faults, inputs, mutants, survivors, cases, tradeoff, bounds, factors),
+)
 TABLES = {function.__name__: function for function in FUNCTIONS}
 
 
