@@ -3,7 +3,7 @@
 - tables and numbers, from results/ (see `tables`);
 - reference/cli.md, from the commands' docstrings;
 - reference/fields.md, from the comments in the profiles' dataclasses; reference/values.md, from the profiles;
-- with `--pictures`, images/pipeline.png, which is also in the notebook `method`, and images/samples.png, from `laptop`'s galleries.
+- with `--pictures`, images/pipeline.png, which is also in the notebook `method`, and images/samples.png, from `laptop`.
 
 `python docs/generate.py --check` writes nothing and lists the files that are out of date.
 """
