@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from hybrid.data import pixels
 from hybrid.showing import figures
 
 
@@ -33,11 +32,16 @@ def draw(data: dict) -> Figure:
     """Draw images with the same y (left) and with the same w (right). Each row starts with its test image."""
     titles = {"y": "same y, other w", "w": "same w, other y"}
     with plt.rc_context(figures.STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(11, 0.6 * len(data["start"]) + 0.6), layout="constrained")
+        figure, axes = plt.subplots(1, 2, figsize=(11, 0.58 * len(data["start"]) + 0.35), layout="constrained")
         for axis, (part, title) in zip(axes, titles.items(), strict=True):
-            rows = np.concatenate([data["start"][:, None], np.full_like(data["start"][:, None], 255), data[part]], axis=1)
-            sheet = pixels.tile(rows.reshape(-1, *rows.shape[2:]).transpose(0, 3, 1, 2), rows.shape[1])
-            axis.imshow(sheet, interpolation="nearest")
+            start, others = (_joined(images) for images in (data["start"][:, None], data[part]))
+            gap = np.full((len(start), 8, 3), 255, np.uint8)
+            axis.imshow(np.concatenate([start, gap, others], axis=1), interpolation="nearest")
             axis.set_title(f"a row: a test image, then {title}", fontsize=9)
             axis.axis("off")
     return figure
+
+
+def _joined(images: np.ndarray) -> np.ndarray:
+    """Join images (rows, columns, H, W, 3) into one image."""
+    return np.concatenate(np.concatenate(list(images), axis=1), axis=1)
