@@ -114,7 +114,7 @@ def draw_galleries(galleries: dict[str, dict]) -> Figure:
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            len(galleries), 2, figsize=(9, 1.75 * len(galleries)), width_ratios=(12, 8), squeeze=False, layout="constrained"
+            len(galleries), 2, figsize=(9, 1.55 * len(galleries)), width_ratios=(12, 8), squeeze=False, layout="constrained"
         )
         for (left, right), (title, data) in zip(axes, galleries.items(), strict=True):
             both = {"originals", "reconstructions"} <= data.keys()
