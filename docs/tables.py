@@ -146,13 +146,13 @@ def detail(profile: str) -> str:
 
 
 def parts(profile: str) -> str:
-    """Where the class lies, and what moves the picture."""
+    """Accuracy of each part of the code, and how much the image changes with it."""
     titles = {"y": "y (the table's)", "w": "w", "z": "z = [y, w]"}
     rows = [
         [title, f"{value(profile, 'hybrid', f'acc_{part}'):.1f}", f"{value(profile, 'hybrid', f'moved_{part}'):.2f}"]
         for part, title in titles.items()
     ]
-    return markdown(["part of the hybrid's code", "linear accuracy, %", "the picture moves by, 1e-3 per dimension"], rows)
+    return markdown(["part of the hybrid's code", "linear accuracy, %", "the image changes by, 1e-3 per dimension"], rows)
 
 
 def calibration(profile: str) -> str:

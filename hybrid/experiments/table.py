@@ -64,10 +64,11 @@ def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.D
 
 
 def best(table: pd.DataFrame, metric: str) -> list[str]:
-    """Return the methods whose value of a metric is the best of all. None where no method has one."""
+    """Return the methods whose value of a metric is the best. Return none if no method has one, or if a share is 0 for all."""
     values = table[table["metric"] == metric].set_index("method")["value"].dropna().astype(float)
-    winner = values.max() if metric.split("_")[0] in LARGE_IS_GOOD else values.min()
-    return list(values.index[values == winner])
+    large = metric.split("_")[0] in LARGE_IS_GOOD
+    winner = values.max() if large else values.min()
+    return [] if large and winner == 0 else list(values.index[values == winner])
 
 
 def formatted(table: pd.DataFrame, mark: str = "") -> pd.DataFrame:
@@ -106,16 +107,15 @@ def legend(table: pd.DataFrame, samples: int) -> str:
 
 
 LEGEND = (
-    "Mean over the seeds measured, ± their standard deviation where there are several; the best of a column is bold. A dash: "
-    "the method has no such number. "
-    "“missing”: it can have one, none was measured here. MSE per dimension on [0, 1]. `fd_…` and `kd_…` are distances on the "
-    "features of the network named, not Inception's: they are not FID and KID and compare only among themselves. FID and these "
-    "are of {samples:,} samples."
+    "Means over seeds, ± the standard deviation for several. The best value of a column is bold. A dash means that the "
+    "method cannot have this number, and “missing” that it was not measured. The MSE is per dimension, on [0, 1]. `fd_…` and "
+    "`kd_…` are distances on the features of the named network, not Inception's: they are not FID and KID, and are comparable "
+    "only within a column. Each distance uses {samples:,} samples."
 )
 
 SHARES = (
-    " Precision: the share of samples as near to train images as these are to each other; recall: the share of train images "
-    "that samples come as near to (Kynkäänniemi et al. 2019, k = 3, features of EfficientNet-lite0)."
+    " Precision is the share of samples that are as near to train images as these are to each other. Recall is the share of "
+    "train images that are as near to samples (Kynkäänniemi et al. 2019, k = 3, features of EfficientNet-lite0)."
 )
 
 
@@ -135,11 +135,13 @@ def is_of_samples(metric: str) -> bool:
 
 
 def _metrics(method: Method, measured: dict) -> list[str]:
-    """Return the method's own of mse, fid, acc and, if it has fid, all stand-ins that were measured for any method."""
+    """Return the metrics of `UNITS` that the method has, or that were measured for it. With FID, also return all stand-ins that
+    were measured for any method."""
     stand_ins = {
         metric for seeds in measured.values() for metrics in seeds.values() for metric in metrics if is_of_samples(metric)
     }
-    return [m for m in ("mse", "fid", "acc") if m in method.metrics] + (sorted(stand_ins) if "fid" in method.metrics else [])
+    own = {*method.metrics, *(metric for metrics in measured.get(method.name, {}).values() for metric in metrics)}
+    return [metric for metric in UNITS if metric in own] + (sorted(stand_ins) if "fid" in method.metrics else [])
 
 
 def number(value: float, std: float = float("nan")) -> str:
@@ -165,13 +167,13 @@ def parts(metrics: dict[str, float]) -> pd.DataFrame:
 
 
 def unconverged(outcome: dict) -> str:
-    """Which of an outcome's probes did not come to their end, in a sentence; empty where all did."""
+    """Return a sentence that names the probes of an outcome that did not converge; empty if all did."""
     names = [name for name, probe in outcome.get("details", {}).get("probes", {}).items() if not probe["converged"]]
     return f"Not converged: the probe on {', '.join(names)}; its accuracy may be too low." if names else ""
 
 
 def finer(metrics: dict[str, float]) -> str:
-    """How well the DDIM's x_T classifies beside that of more steps, in a sentence; empty where that was not measured."""
+    """Return a sentence that compares the DDIM's x_T with that of more steps; empty if this was not measured."""
     if "acc_x_T_fine" not in metrics:
         return ""
     return (

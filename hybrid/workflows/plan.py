@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -102,8 +102,14 @@ class Work:
         pace = elapsed / behind if done and behind > 20 else 1.0
         left = pace * (sum(costs.values()) - behind) + sum(self.seconds.get(part) or 0.0 for part in (DRAWING, NOTEBOOKS))
         number, most = len(done) + len(running), len(self.to_make) + (DRAWING in self.seconds) + (NOTEBOOKS in self.seconds)
-        about = "at least" if None in self.seconds.values() else "about"
-        print(f"[{number}/{most}] {_title(name)}; {about} {in_words(left)} left in all", file=sys.stderr, flush=True)
+        print(f"[{number}/{most}] {_title(name)}{self._told(left)}", file=sys.stderr, flush=True)
+
+    def _told(self, left: float, parts: Iterable[tuple[str, str]] | None = None) -> str:
+        """Word the seconds that are left for these parts (all by default). Say nothing if a training was not timed."""
+        unknown = {part[1] for part in (parts or self.seconds) if self.seconds[part] is None}
+        if "training" in unknown or not left:
+            return ""
+        return f"; {'at least' if unknown else 'about'} {in_words(left)} left in all"
 
     def left(self, part: tuple[str, str]) -> tuple[float, float]:
         """Return the seconds of this part and of all later parts: the estimates, scaled by how the earlier ones turned out."""
@@ -119,8 +125,7 @@ class Work:
             return
         now, clock.after = self.left(part)
         if distributed.rank() == 0:
-            about = "at least" if None in list(self.seconds.values())[list(self.seconds).index(part) :] else "about"
-            left = f"; {about} {in_words(now + clock.after)} left in all" if now + clock.after else ""
+            left = self._told(now + clock.after, list(self.seconds)[list(self.seconds).index(part) :])
             names = list(dict.fromkeys(name for name, _ in to_make))
             print(f"[{names.index(name) + 1}/{len(names)}] {_title(name)}, {kind}{left}", file=sys.stderr, flush=True)
 

@@ -43,6 +43,8 @@ def test_the_best_of_a_column_is_marked():
     shown = table.formatted(table.tidy("digits", measured), "**")
     marked = {column: [name for name, text in cells.items() if text.startswith("**")] for column, cells in shown.items()}
     assert marked == {"MSE, 1e-3": ["Hybrid", "DDIM"], "FID": [], "linear acc., %": ["Hybrid"], "fd_net": ["DDIM"]}
+    shares = table.tidy("digits", {name: {0: {"recall": 0.0}} for name in ("hybrid", "ddim")})
+    assert table.best(shares, "recall") == []
 
 
 def test_precision_and_recall_are_missing_where_an_outcome_is_older():
@@ -53,7 +55,7 @@ def test_precision_and_recall_are_missing_where_an_outcome_is_older():
         for method in table.TABLE.values()
     }
     assert (shown.loc["DDIM", "precision"], shown.loc["MoCo-v2", "precision"]) == (table.MISSING, table.DASH)
-    assert "recall: the share" in table.markdown(table.tidy("cifar10", both), 512)
+    assert "Recall is the share" in table.markdown(table.tidy("cifar10", both), 512)
     older = table.tidy("cifar10", MEASURED)
     assert "recall" not in table.formatted(older) and "recall" not in table.legend(older, 512)
 
@@ -99,3 +101,9 @@ def test_x_T_of_more_steps_is_told_where_it_was_measured():
 @pytest.mark.parametrize(("on_z", "says"), [(3.0, "This agrees"), (2.01, "No clear difference"), (1.0, "This disagrees")])
 def test_the_ablation_agrees_where_the_error_gets_larger(on_z, says):
     assert says in table.verdict({"mse": 2.0, "acc_z": 50.0}, {"mse": on_z, "acc_z": 60.0})
+
+
+def test_a_new_metric_with_a_heading_has_a_column(monkeypatch):
+    monkeypatch.setitem(table.UNITS, "sharpness", "sharpness")
+    shown = table.formatted(table.tidy("digits", {"nvae": {0: {"mse": 2.0, "sharpness": 0.5}}}))
+    assert shown.loc["NVAE-lite", "sharpness"] == "0.50" and shown.loc["MoCo-v2", "sharpness"] == table.DASH
