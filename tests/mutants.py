@@ -21,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -254,7 +255,7 @@ def mutants() -> list[Mutant]:
     )
     of(
         "training/checkpoint.py",
-        ("check_archive(file)  # torch", "# torch", "a flipped bit of a weight is believed", "", 3),
+        ("check_archive(file)  # torch", "# torch", "a flipped bit of a weight is accepted", "", 3),
         ("weights_only=True", "weights_only=False", "a pickle is loaded"),
         ("demand(state, FIELDS)", "pass", "a checkpoint without its parts is taken", "", 4),
         ('if (name := not_finite(state["weights"]) or not_finite(state["model"])) is not None:', "if False:",
@@ -302,7 +303,7 @@ def mutants() -> list[Mutant]:
         ("{network.key} | {key} |", "{network.key} |", "a stale key: any images' statistics"),
         ("torch.cov(features.T)", "torch.cov(features.T, correction=0)", "a biased covariance"),
         ("x + 0.1 * noise", "x + 0.2 * noise", "calibration with twice the noise"),
-        ("hashlib.file_digest(file, \"sha256\").hexdigest() != INCEPTION", "False", "any Inception is believed"),
+        ("hashlib.file_digest(file, \"sha256\").hexdigest() != INCEPTION", "False", "any Inception is accepted"),
     )
     of(
         "judging/manifold.py",
@@ -372,7 +373,7 @@ def mutants() -> list[Mutant]:
     )
     of(
         "data/pictures.py",
-        ("image = ImageOps.exif_transpose(image)", "pass", "pictures lie on their side", "", 8),
+        ("image = ImageOps.exif_transpose(image)", "pass", "images are not rotated upright", "", 8),
         ('image.size, "white")', 'image.size, "black")', "transparent is black"),
         ("if image.has_transparency_data:", 'if image.mode == "RGBA":', "a palette's transparency is lost", "", 8),
         ('if entry.name.startswith("."):', "if False:", "notebooks' copies count as images", "", 9),
@@ -420,7 +421,7 @@ def mutants() -> list[Mutant]:
     of(
         "experiments/store.py",
         ('if not all(math.isfinite(value) for value in kept["metrics"].values()):', "if False:", "an outcome of NaN is read", "", 5),
-        ('if (part := key.difference(kept["key"])) is not None:', "if False:", "an outcome of another key is believed", "", 1),
+        ('if (part := key.difference(kept["key"])) is not None:', "if False:", "an outcome of another key is accepted", "", 1),
         ("if not read_history(source):", "if False:", "a damaged history takes the good one's place", "", 4),
         ("files.sealed(kept))", "kept)", "outcomes carry no digest", "", 3),
         ('files.check_finite(outcome["metrics"], name)', "pass", "a metric that is NaN is kept", "", 5),
@@ -436,8 +437,8 @@ def mutants() -> list[Mutant]:
     )
     of(
         "machine/files.py",
-        ("not in (None, digest(values)):", "in ():", "a digit that changed in an outcome is believed", "", 3),
-        ("if (broken := archive.testzip()) is not None:", "if False:", "a flipped bit of a checkpoint's archive is believed", "tests/training/test_checkpoint.py", 3),
+        ("not in (None, digest(values)):", "in ():", "a changed digit in an outcome is accepted", "", 3),
+        ("if (broken := archive.testzip()) is not None:", "if False:", "a flipped bit of a checkpoint's archive is accepted", "tests/training/test_checkpoint.py", 3),
         ("np.load(file, allow_pickle=False)", "np.load(file, allow_pickle=True)", "pickles of arrays are loaded"),
         ('temporary.write_bytes(text.encode("utf-8"))', "temporary.write_text(text)", "texts in the locale's encoding", "", 10),
         ("_sweep(path)\n", "pass\n", "what a kill left behind stays", "", 10),
@@ -458,7 +459,7 @@ def mutants() -> list[Mutant]:
     )
     of(
         "released.py",
-        ("(path.parent).get(path.name)) is not None and digest != sha256(path):", "(path.parent).get(path.name)) is not None and False:", "a flipped bit of released weights is believed", "", 3),
+        ("(path.parent).get(path.name)) is not None and digest != sha256(path):", "(path.parent).get(path.name)) is not None and False:", "a flipped bit of released weights is accepted", "", 3),
         ("if (broken := checkpoint.not_finite(tensors)) is not None:", "if False:", "released weights that are not finite", "tests/test_released.py -k whole", 5),
     )
     # fmt: on
@@ -538,16 +539,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants") as name:
         folder = Path(name)
         copy(folder)
-        rows = judge(folder, chosen, time.monotonic() + 60 * (arguments.minutes or 1e6))
+        keep = (lambda rows: None) if arguments.only else (lambda rows: write(kept + rows))
+        rows = judge(folder, chosen, time.monotonic() + 60 * (arguments.minutes or 1e6), keep)
     survived = [row for row in rows if not row["caught"]]
     print(f"mutants: tried {len(rows)}, caught {len(rows) - len(survived)}, survived {len(survived)}")
     if not arguments.only:
-        write(kept + rows)
+        print(f"report: {REPORT}")
     return len(survived) > 0.05 * len(rows)
 
 
-def judge(folder: Path, chosen: list[Mutant], until: float) -> list[dict]:
-    """A row a mutant. Those whose tests fail without one are left out, and told; so is what is left when time is up."""
+def judge(folder: Path, chosen: list[Mutant], until: float, keep: Callable[[list[dict]], None]) -> list[dict]:
+    """Return a row per mutant. Mutants whose tests fail without them are left out with a message, and so are those for which there
+    is no time. `keep` is called with the rows after each mutant."""
     sound: dict[str, Ended] = {}
     rows = []
     place = {each: [other for other in chosen if other.file == each.file].index(each) for each in chosen}
@@ -570,6 +573,7 @@ def judge(folder: Path, chosen: list[Mutant], until: float) -> list[dict]:
             raise SystemExit(f"{each}: its tests do not run\n{ended.log[-3000:]}")
         by = "they hang" if ended.status < 0 else ended.failed
         rows.append({"file": each.file, "what": each.what, "caught": bool(ended.status), "by": by, "case": each.case})
+        keep(rows)
         print(
             f"{'caught  ' if ended.status else 'SURVIVED'} {ended.seconds:5.1f} s  {each.file}: {each.what}  {by}", flush=True
         )
@@ -583,7 +587,6 @@ def write(rows: list[dict]) -> None:
     counts = {"tried": len(rows), "caught": sum(row["caught"] for row in rows)}
     path = REPOSITORY / REPORT
     path.write_text(json.dumps(counts | {"mutants": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"report: {REPORT}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from hybrid.showing import figures
 
+GAP = 8  # white pixels between a test image and its row
+
 
 def numbers(data: dict) -> pd.DataFrame:
     """Format the figure's numbers as a table: a row for each set of images."""
@@ -35,7 +37,7 @@ def draw(data: dict) -> Figure:
         figure, axes = plt.subplots(1, 2, figsize=(11, 0.58 * len(data["start"]) + 0.35), layout="constrained")
         for axis, (part, title) in zip(axes, titles.items(), strict=True):
             start, others = (_joined(images) for images in (data["start"][:, None], data[part]))
-            gap = np.full((len(start), 8, 3), 255, np.uint8)
+            gap = np.full((len(start), GAP, 3), 255, np.uint8)
             axis.imshow(np.concatenate([start, gap, others], axis=1), interpolation="nearest")
             axis.set_title(f"a row: a test image, then {title}", fontsize=9)
             axis.axis("off")

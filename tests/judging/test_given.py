@@ -120,8 +120,9 @@ def test_it_is_drawn():
     found = given.study(Swapped(), images, {}, 2, 0.0, seed=0, count=40, draws=4)
     left, right = figure6.draw(found).axes
     sheet = left.images[0].get_array()
-    assert sheet.shape == (6 * 32, 6 * 32, 3)
-    assert np.array_equal(sheet[32:64, :32], found["start"][1]) and np.array_equal(sheet[32:64, 64:96], found["y"][1, 0])
+    assert sheet.shape == (6 * 32, 5 * 32 + figure6.GAP, 3)
+    first = slice(32 + figure6.GAP, 64 + figure6.GAP)
+    assert np.array_equal(sheet[32:64, :32], found["start"][1]) and np.array_equal(sheet[32:64, first], found["y"][1, 0])
     assert right.images[0].get_array().shape == sheet.shape
 
 
