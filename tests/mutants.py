@@ -399,8 +399,7 @@ def mutants() -> list[Mutant]:
         "experiments/methods.py",
         ('replace(profile.hybrid.representation.contrast, on="z")', 'replace(profile.hybrid.representation.contrast, on="y")', "no ablation"),
         ("model.encode(images.flip(3))", "model.encode(images)", "codes of mirror images that are none"),
-        (", encoder=checkpoint.digest(model.encoder.state_dict()))", ")", "a prior of another encoder's codes is taken up",
-         "tests/training/test_loop.py -k codes_of_another", 3),
+        (", encoder=checkpoint.digest(model.encoder.state_dict()))", ")", "a prior of another encoder's codes is taken up", "", 3),
         ("if batch % min(keys, batch):", "if False:", "key_batch = 7 of a batch of 512", "", 6),
         ("replace(representation, alpha=0.0,", "replace(representation,", "MoCo-v2 with a decoder"),
     )

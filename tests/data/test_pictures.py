@@ -62,6 +62,13 @@ def test_upright_first_then_what_is_transparent_on_white(tmp_path):
     np.testing.assert_array_equal(pictures.read_image(file), square(np.rot90(on_white, -1)))
 
 
+def test_what_a_palette_has_as_transparent_is_white():
+    image = Image.new("P", (32, 32), 1)
+    image.putpalette([200, 0, 0] * 2)
+    image.info["transparency"] = 1
+    assert (pictures.from_pil(image) == 255).all()
+
+
 def test_one_file_has_one_code_on_every_way_in(tmp_path):
     from hybrid.data import datasets, pixels, sources
 

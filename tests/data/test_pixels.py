@@ -1,11 +1,13 @@
 """Images as people have them: every kind gives the same tensor, or a line that says what to change."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from hybrid.data.pixels import as_float, as_images
+from hybrid.data.pixels import as_float, as_images, to_uint8
 from hybrid.errors import HybridError
 
 
@@ -74,3 +76,9 @@ def test_black_is_0_and_white_is_1():
     levels = torch.tensor([0, 51, 255], dtype=torch.uint8).expand(1, 3, 1, 3)
     assert as_float(levels)[0, 0, 0].tolist() == pytest.approx([0, 0.2, 1], abs=1e-7)
     assert torch.equal(as_float(levels / 255), levels / 255)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_images_that_are_not_finite_are_not_drawn_as_black(broken):
+    with pytest.raises(HybridError, match="not finite"):
+        to_uint8(torch.full((1, 3, 2, 2), broken))

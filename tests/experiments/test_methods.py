@@ -1,11 +1,14 @@
 """Impossible settings are refused before any training starts."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from hybrid.errors import HybridError
 from hybrid.experiments import methods
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import check
+from hybrid.models.latent_ddim import LatentDDIM
 from hybrid.profiles.overrides import profile
 
 
@@ -39,3 +42,11 @@ def test_what_does_not_fit_is_told_before_anything_is_trained(home, monkeypatch)
         Experiment("smoke,hybrid.representation.autoencoder.y_channels=6")
     with pytest.raises(HybridError, match="a hybrid needs a weight above 0"):
         Experiment("smoke,hybrid.representation.alpha=0").model()
+
+
+def test_a_prior_depends_on_the_weights_of_its_encoder(model):
+    run = SimpleNamespace(seed=0, stage=lambda *_, **about: about["encoder"])
+    config = profile("smoke").hybrid.prior
+    encoders = [methods.on_latents(run, model, "prior", LatentDDIM, config, {}) for _ in range(2)]
+    next(model.encoder.parameters()).data += 1
+    assert encoders[0] == encoders[1] != methods.on_latents(run, model, "prior", LatentDDIM, config, {})

@@ -20,12 +20,14 @@ def grey(levels):
 
 @pytest.fixture
 def images():
-    """Dark and light images of two classes. Three in four test labels are the other class's: who learns from train errs."""
+    """Dark and light images of two classes, in another order in the test set. Three in four test labels are those of the other
+    class: a probe that learns from the train set is wrong there."""
     labels = torch.arange(40) % 2
     train = grey((60 + 100 * labels + torch.arange(40) % 5).tolist())
-    test = grey((80 + 100 * labels + torch.arange(40) % 5).tolist())
+    kinds = torch.arange(40) // 20
+    test = grey((80 + 100 * kinds + torch.arange(40) % 5).tolist())
     wrong = torch.arange(40) % 8 < 6
-    return ImageSet("made", train, labels, test, torch.where(wrong, 1 - labels, labels), ("dark", "light"))
+    return ImageSet("made", train, labels, test, torch.where(wrong, 1 - kinds, kinds), ("dark", "light"))
 
 
 class Made(torch.nn.Module):

@@ -62,13 +62,13 @@ def test_the_loss_is_minus_equation_4_of_the_querys_view(views, monkeypatch):
     keys, real = [], model.moco.keys
     monkeypatch.setattr(model.moco, "keys", lambda *x: keys.extend(x) or real(*x))
     model.decoder = nn.Module()
-    model.decoder.forward = lambda z: torch.full((len(z), 3, 32, 32), 0.3)
+    model.decoder.forward = lambda z: torch.full((len(z), 3, 32, 32), 0.25)
     loss, found = model.loss("model", BATCH, torch.zeros(4, dtype=torch.int64))
     assert [x[0, 0, 0, 0].item() for x in keys] == pytest.approx([0.4])  # another view than the query's
-    assert found["mse"].item() == pytest.approx(1e3 * 0.1**2, rel=1e-4)  # of the view that was encoded, in 1e-3
+    assert found["mse"].item() == pytest.approx(1e3 * 0.05**2, rel=1e-4)  # of the view that was encoded, in 1e-3
     dimensions = 3 * 32 * 32
     constant = dimensions * (math.log(CONFIG.sigma) + 0.5 * math.log(2 * math.pi))
-    assert found["i_ba"].item() == pytest.approx(-dimensions * 0.1**2 / (2 * CONFIG.sigma**2) - constant, rel=1e-4)
+    assert found["i_ba"].item() == pytest.approx(-dimensions * 0.05**2 / (2 * CONFIG.sigma**2) - constant, rel=1e-4)
     assert loss.item() == pytest.approx(-(0.25 * found["i_ba"] + 0.75 * found["i_cpc"]).item(), rel=1e-5)
 
 

@@ -254,8 +254,9 @@ def test_hybrid_resumes_exactly_with_queue_and_key_network(tmp_path):
     assert same(whole, resumed)
 
 
-def test_a_finished_run_is_loaded_not_trained(tmp_path):
-    config = Training(epochs=1, batch=16)
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}], ids=str)
+def test_a_finished_run_is_loaded_not_trained(tmp_path, options):
+    config = Training(epochs=1, batch=16, **options)
     assert finished(Regression(), tmp_path, {"a": 1}) is None
     trained = train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={"a": 1})
     assert same(trained, finished(Regression(), tmp_path, {"a": 1}))
