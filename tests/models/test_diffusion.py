@@ -178,6 +178,15 @@ def test_a_net_of_v_is_one_of_the_noise():
         Diffusion(predict="x")
 
 
+def test_the_target_of_v_gives_x_0_back():
+    """x_0 = sqrt(alpha) x_t - sqrt(1 - alpha) v (Salimans & Ho 2022)."""
+    diffusion, x0 = Diffusion(predict="v"), pixels()
+    t = torch.linspace(1, diffusion.steps, len(x0)).long()
+    x, v = diffusion.noised(x0, t)
+    alpha = diffusion.alpha[t][:, None, None, None].float()
+    torch.testing.assert_close(alpha.sqrt() * x - (1 - alpha).sqrt() * v, x0, rtol=1e-3, atol=1e-4)
+
+
 def test_loss_draws_a_time_for_each_image():
     torch.manual_seed(0)
     seen = []
