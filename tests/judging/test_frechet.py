@@ -30,6 +30,12 @@ def by_scipy(a, b):
     return ((a.mean - b.mean).square().sum() + trace).item()
 
 
+def test_statistics_are_numpys():
+    x = features(20, 5, 0)
+    np.testing.assert_allclose(Statistics.of(x).covariance, np.cov(x.numpy(), rowvar=False), rtol=1e-5)
+    np.testing.assert_allclose(Statistics.of(x).mean, x.double().mean(0))
+
+
 def test_frechet_distance_is_scipys():
     a, b = Statistics.of(features(500, 12, 0)), Statistics.of(features(400, 12, 1, shift=0.5))
     assert frechet_distance(a, b) == pytest.approx(by_scipy(a, b), rel=1e-8)
