@@ -41,7 +41,7 @@ LADDER = {
     "first": {"K": 64, "y": "sem", "guidance": 1.0},  # y, then w given y, without guidance
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
-SWEEPS = {"digits": "demo-digits.json"}  # in results/tradeoff
+SWEEPS = {"digits": "demo-digits.json", "cifar10": "laptop-cifar10.json"}  # in results/tradeoff
 CASES = {  # of results/bounds, with the names that the documentation uses
     "correlated Gaussians, 4 nats": "correlated Gaussians",
     "correlated Gaussians, 10 nats": "correlated Gaussians",
