@@ -178,6 +178,18 @@ def test_a_net_of_v_is_one_of_the_noise():
         Diffusion(predict="x")
 
 
+@pytest.mark.parametrize("predict", ["noise", "v"])
+def test_a_gaussians_loss_is_that_of_the_linear_predictor(predict):
+    """Var[target | x_t] of one dimension, from the covariance of (target, x_t)."""
+    diffusion, variance = Diffusion(predict=predict), 0.3
+    a = diffusion.alpha[1:]
+    of_x0, of_noise = (torch.zeros_like(a), torch.ones_like(a)) if predict == "noise" else (-(1 - a).sqrt(), a.sqrt())
+    total = of_x0**2 * variance + of_noise**2
+    shared = of_x0 * a.sqrt() * variance + of_noise * (1 - a).sqrt()
+    expected = (total - shared**2 / (a * variance + 1 - a)).mean().item()
+    assert diffusion.gaussian_loss(torch.tensor([variance])) == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_target_of_v_gives_x_0_back():
     """x_0 = sqrt(alpha) x_t - sqrt(1 - alpha) v (Salimans & Ho 2022)."""
     diffusion, x0 = Diffusion(predict="v"), pixels()

@@ -11,10 +11,10 @@ from torch import nn
 from hybrid.errors import HybridError
 from hybrid.models import moco as moco_module
 from hybrid.models.batchnorm import BatchNorm, norms, reestimate
-from hybrid.models.hybrid import Representation
+from hybrid.models.hybrid import Representation, weak
 from hybrid.models.moco import MoCo, head
 from hybrid.profiles.overrides import profile
-from hybrid.profiles.schema import Contrast, Training
+from hybrid.profiles.schema import Augmentation, Contrast, Training
 from hybrid.training import checkpoint
 from hybrid.training.loop import train
 
@@ -151,6 +151,13 @@ def test_a_weak_keys_view_is_cropped_and_flipped_only(monkeypatch):
     made.loss("model", ramp, torch.zeros(16))
     assert seen[0].amax() > 0.7
     assert (seen[0].amax(1) - seen[0].amin(1)).max() < 1e-6, "no colour is moved"
+
+
+def test_a_weak_view_keeps_only_crops_and_flips():
+    strong = Augmentation(jitter=0.5, grey=0.5, blur=0.5, solarise=0.5, sharpness=0.2)
+    kept = {field: value for field, value in vars(weak(strong)).items() if value}
+    assert kept == {field: value for field, value in vars(strong).items() if value and field in kept}
+    assert not {"jitter", "grey", "blur", "solarise", "sharpness"} & kept.keys()
 
 
 def unit8(count):

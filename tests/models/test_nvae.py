@@ -127,6 +127,8 @@ def test_what_the_evaluator_asks_for(images):
     assert list(features) == ["z", "z1"]
     assert features["z"].shape == (8, 128 + 2 * 512)
     assert torch.equal(features["z1"], features["z"][:, :128])
+    means, at_zero = model._elbo(images / 255), model._elbo(images / 255, torch.zeros(8, 128 + 2 * 512))
+    assert torch.equal(means[3], at_zero[3])
     again = model.reconstruct(images)
     assert again.shape == (8, 3, 32, 32)
     assert again.dtype == torch.float32

@@ -332,6 +332,16 @@ def test_broken_weights_do_not_count_as_finished(tmp_path):
     assert same(whole, train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={}))
 
 
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    class Breaks(Regression):
+        def after_step(self):
+            self.net[0].weight.data.fill_(math.nan)
+
+    with pytest.raises(HybridError, match=r"net\.0\.weight is no longer finite at step 1"):
+        train(Breaks(), numbers(), LABELS, Training(epochs=1, batch=64), tmp_path, seed=0, about={})
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
 def test_weights_of_another_network_are_set_aside(tmp_path):
     class Wider(Regression):
         def __init__(self):
