@@ -33,7 +33,7 @@ def test_workers_give_the_same_numbers_as_one_process(done, tmp_path, monkeypatc
     finally:
         torch.set_num_threads(before)
     told = capsys.readouterr().err
-    assert told.index("[1/4] Hybrid;") < told.index("[3/4] Hybrid+;") and "[2/4] MoCo-v2;" in told
+    assert told.index("[1/4] Hybrid\n") < told.index("[3/4] Hybrid+\n") and "[2/4] MoCo-v2\n" in told
     for name in ("hybrid", "hybridplus", "mocov2"):
         place = f"results/smoke/digits/seed0/{name}.json"
         found, alone = (json.loads((home / place).read_text()) for home in (tmp_path, done))
