@@ -52,7 +52,7 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/mypy
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests --nbval-lax notebooks \
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests --nbval-lax notebooks \
 		$(if $(COVERAGE),--cov=hybrid --cov-report=term:skip-covered)
 
 test-faults: $(VENV)/.installed-test

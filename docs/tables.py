@@ -18,7 +18,6 @@ import math
 import re
 import subprocess
 from functools import cache
-from math import isclose
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -67,10 +66,6 @@ def value(profile: str, method: str, metric: str) -> float:
     """A metric, averaged over seeds; `deviation/<metric>` over seeds; `calibration/<images>/<metric>` for a calibration row."""
     if profile in READERS:
         return READERS[profile](method, metric)
-    if profile == "paper":
-        return PAPER["cifar10"][method][metric]
-    if profile == "ladder":
-        return _ladder()[method][metric]
     if metric.startswith("deviation/"):
         return stdev(values(profile, method, metric.partition("/")[2]))
     if metric.startswith("calibration/"):
@@ -282,7 +277,7 @@ def _estimate(case: str, by: str, *conditions: str) -> dict:
     """The row of a case and an estimator that fits conditions such as m=64 and truth=14; if several do, the largest m's."""
     found = [row for row in _estimates() if (row["case"], row["by"]) == (case, by)]
     for key, wanted in (condition.split("=") for condition in conditions):
-        found = [row for row in found if isclose(row[key], float(wanted))]
+        found = [row for row in found if math.isclose(row[key], float(wanted))]
     return max(found, key=lambda row: row["m"] or 0)
 
 
@@ -310,6 +305,8 @@ def _of_factors(profile: str, metric: str) -> float:
 
 
 READERS = {
+    "paper": lambda method, metric: PAPER["cifar10"][method][metric],
+    "ladder": lambda step, metric: _ladder()[step][metric],
     "tradeoff": _of_sweep,
     "bounds": lambda column, metric: _estimate(*metric.split("/"))[column],
     "factors": _of_factors,

@@ -14,6 +14,7 @@ Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-comp
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import difflib
 import inspect
 import json
@@ -631,7 +632,7 @@ def main(arguments: list[str] | None = None) -> int:
             started = True
             is_first = distributed.rank() == 0
             with contextlib.nullcontext() if is_first else contextlib.redirect_stdout(None):
-                command()
+                contextvars.copy_context().run(command)  # what it sets, such as strict, ends with it
     except (TimeUp, Interrupted) as stop:
         if is_first:
             print(stop, file=sys.stderr)

@@ -15,6 +15,14 @@ from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.profiles.overrides import profile
 
 
+def pytest_collection_modifyitems(items):
+    """Order the files so that pytest-xdist's workers rarely wait: first the one that makes `smoke_home`, then slow ones without
+    it, then slow ones with it, and the short ones last."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    waits = {item.path for item in items if "smoke_home" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path.name != "test_reproduce.py", item.path not in slow, item.path in waits))
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty home: nothing that a test writes or reads lies in the repository."""

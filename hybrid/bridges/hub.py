@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from hybrid.errors import HybridError
-from hybrid.machine.files import read_json, write_atomically, write_json
+from hybrid.machine.files import only_read, read_json, write_atomically, write_json
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
@@ -59,7 +59,8 @@ def from_pretrained(
             raise HybridError(
                 f"{str(source)!r} is neither a folder nor a repository that can be read ({_line(error)}): give one or the other"
             ) from None
-    config = read_json(folder / CONFIG)
+    with only_read():
+        config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("library") != "hybrid-mi":
         raise HybridError(f"{folder} holds no hybrid: expected {CONFIG} and {WEIGHTS}, as hybrid.save_pretrained writes them")
     if config.get("format") != FORMAT:

@@ -16,6 +16,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -26,6 +27,7 @@ from hybrid.errors import HybridError
 from hybrid.machine import distributed
 
 log = logging.getLogger(__name__)
+moves: ContextVar[bool] = ContextVar("moves", default=True)  # whether unusable files are set aside
 
 T = TypeVar("T")
 
@@ -52,7 +54,9 @@ def read_kept(path: Path, read: Callable[[BinaryIO], T]) -> T | None:
 
 
 def set_aside(path: Path, why: Exception | str) -> None:
-    """Rename a file that is damaged or has the wrong content, and log a line about it."""
+    """Rename a file that is damaged or has the wrong content, and log a line about it. Do neither in `only_read`."""
+    if not moves.get():
+        return
     aside = path.with_name(f"{path.name}.damaged")
     reason = " ".join(str(why).split())[:200] or type(why).__name__
     try:
@@ -60,6 +64,16 @@ def set_aside(path: Path, why: Exception | str) -> None:
         log.warning("%s cannot be read (%s): set aside as %s", path, reason, aside.name)
     except OSError:
         log.warning("%s cannot be read (%s): it is not used; remove it", path, reason)
+
+
+@contextlib.contextmanager
+def only_read() -> Iterator[None]:
+    """Leave unusable files in place: for files that this package may not have written, and cannot make again."""
+    token = moves.set(False)
+    try:
+        yield
+    finally:
+        moves.reset(token)
 
 
 def check_archive(file: BinaryIO) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from hybrid.data import pixels
 from hybrid.showing import figures
 
 GAP = 8  # white pixels between a test image and its row
@@ -36,7 +37,7 @@ def draw(data: dict) -> Figure:
     with plt.rc_context(figures.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(11, 0.58 * len(data["start"]) + 0.35), layout="constrained")
         for axis, (part, title) in zip(axes, titles.items(), strict=True):
-            start, others = (_joined(images) for images in (data["start"][:, None], data[part]))
+            start, others = (_tiled(images) for images in (data["start"][:, None], data[part]))
             gap = np.full((len(start), GAP, 3), 255, np.uint8)
             axis.imshow(np.concatenate([start, gap, others], axis=1), interpolation="nearest")
             axis.set_title(f"a row: a test image, then {title}", fontsize=9)
@@ -44,6 +45,6 @@ def draw(data: dict) -> Figure:
     return figure
 
 
-def _joined(images: np.ndarray) -> np.ndarray:
-    """Join images (rows, columns, H, W, 3) into one image."""
-    return np.concatenate(np.concatenate(list(images), axis=1), axis=1)
+def _tiled(images: np.ndarray) -> np.ndarray:
+    """Arrange images (rows, columns, H, W, 3) in a grid."""
+    return pixels.tile(images.reshape(-1, *images.shape[2:]).transpose(0, 3, 1, 2), images.shape[1])

@@ -25,13 +25,14 @@ def explain(path: Path, cell: tuple[str, str] | None = None) -> str:
     """Describe the origin of a file: command, commit, data, weights, precision, device, and how to make it again.
 
     `cell`: a method and a metric of a table, such as ("hybrid", "acc"), or their headings, such as ("Hybrid", "accuracy").
-    Raises HybridError if the origin is not known.
+    Raises HybridError if the origin is not known. No file is changed.
     """
     if not path.is_file():
-        raise HybridError(f"{path} does not exist: expected {KNOWN}")
-    if cell is not None:
-        return _cell(path, *cell)
-    parts = [f"{path}", *(_in_words(each) for each in origins(path))]
+        raise HybridError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: expected {KNOWN}")
+    with files.only_read():
+        if cell is not None:
+            return _cell(path, *cell)
+        parts = [f"{path}", *(_in_words(each) for each in origins(path))]
     return "\n\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hybrid.cli import main
 from hybrid.errors import HybridError
 from hybrid.machine import fingerprint
 from hybrid.machine.precision import best_device
@@ -59,3 +60,8 @@ def test_what_a_method_depends_on_is_found():
     assert {"models.nvae", "models.cells", "training.loop", "training.optimisers", "training.muon"} <= found.keys()
     assert not found.keys() & {"models.biggan", "training.progress", "machine.files"}
     assert "modules" in provenance(modules=found)
+
+
+def test_strict_ends_with_its_command(home):
+    assert main(["evaluate", "--profile", "smoke", "--strict", "--methods", "none"]) == 2
+    assert not fingerprint.strict.get()

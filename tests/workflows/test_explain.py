@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from hybrid import paths, released
@@ -93,3 +94,16 @@ def test_what_has_no_origin_is_told(tmp_path):
     (tmp_path / "x.txt").touch()
     with pytest.raises(HybridError, match="has no known origin"):
         explain(tmp_path / "x.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("codes.npz", None), ("mine.json", b"{}"), ("mine.pt", b"text"), ("mine-a.jsonl", b"{}"), ("mine.npz", b"text")],
+)
+def test_files_of_another_origin_stay_as_they_are(tmp_path, name, content):
+    path = tmp_path / name
+    np.savez(path, y=np.zeros(3)) if content is None else path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete"):
+        explain(path)
+    assert [each.name for each in tmp_path.iterdir()] == [name] and path.read_bytes() == before
