@@ -21,10 +21,12 @@ from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import pandas as pd
 
 from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import PAPER, best, number
+from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -161,6 +163,14 @@ def calibration(profile: str) -> str:
     metrics = {key: title for key, title in metrics.items() if any(key in row for row in rows)}
     cells = [[row["images"], *(number(row[key]) if key in row else NONE for key in metrics)] for row in rows]
     return markdown(["images", *metrics.values()], cells)
+
+
+def given(profile: str) -> str:
+    """The numbers of figure 6: the class and the looks of images with one y, and with one w."""
+    with np.load(ROOT / "results" / profile / DATASETS[profile] / "seed0" / "figure6.npz") as data:
+        found = figure6.numbers(dict(data))
+    cells = found.map(lambda value: NONE if math.isnan(value) else f"{value:.2f}" if value < 10 else f"{value:.0f}")
+    return markdown(["images", *found.columns], [[name, *row] for name, row in zip(cells.index, cells.values, strict=True)])
 
 
 def work(profile: str) -> str:
@@ -321,7 +331,7 @@ def _spread(found: list[float]) -> str:
 
 
 FUNCTIONS = (
-    *(summary, detail, parts, calibration, transfer, work),
+    *(summary, detail, parts, calibration, transfer, given, work),
     *(faults, inputs, mutants, survivors, cases, tradeoff, bounds, factors),
 )
 TABLES = {function.__name__: function for function in FUNCTIONS}

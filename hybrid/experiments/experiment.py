@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from hybrid import paths
+from hybrid import paths, released
 from hybrid.data import datasets, identity
 from hybrid.errors import HybridError, tell
 from hybrid.experiments import few
@@ -215,7 +215,9 @@ class Experiment:
     def figure(self, number: int) -> dict:
         """Return the data of one of the paper's figures 2-5, for `figures.draw`, or of figure 6, for `figure6.draw`."""
         if number == 6:
-            return self._arrays("figure6", self._given, ("start", "y", "w"), "hybridplus")
+            return self.store.arrays(
+                "figure6", lambda: self.key("hybridplus"), self._given, self._provenance_given, ("start", "y", "w")
+            )
         if number not in interpolations.PARTS:
             raise HybridError(f"figure {number} is not drawn from data: choose one of 2, 3, 4, 5, 6")
         frames = self.profile.evaluation.frames
@@ -242,7 +244,8 @@ class Experiment:
 
         Without labels there are no judgements.
         """
-        model, images, run, config = self.model("hybridplus"), self.images, self.run("hybridplus"), self.profile.evaluation
+        model = released.pretrained(self.slug, self.device) if self._uses_released() else self.model("hybridplus")
+        images, run, config = self.images, self.run("hybridplus"), self.profile.evaluation
         if not images.labelled:
             return given.study(model, images, {}, config.sampler_steps, config.eta, self.seed)
         judge = few.clipped(Judge.of(self.profile), len(images.train_images))
@@ -251,6 +254,19 @@ class Experiment:
         probe = fitted(model.features(images.train_images)["y"], images.train_labels)
         judges = {"probe": lambda pictures: probe(model.features(pictures)["y"]), "classifier": classifier.predict}
         return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed)
+
+    def _uses_released(self) -> bool:
+        """Return whether Hybrid+ is not trained here, but its saved outcome is that of the released weights."""
+        if self.is_trained("hybridplus") or self.slug not in released.names():
+            return False
+        kept = self.kept_outcome("hybridplus")
+        return kept is not None and kept["metrics"] == released.about(self.slug)["metrics"]
+
+    def _provenance_given(self) -> dict:
+        if not self._uses_released():
+            return self.provenance("hybridplus")
+        trained = released.about(self.slug)["provenance"]["trained"]
+        return self.provenance("hybridplus") | {"weights": f"released {self.slug}, in half precision", "trained": trained}
 
     def _arrays(self, stem: str, make: Callable[[], dict], parts: Iterable[str], name: str = "hybrid") -> dict:
         return self.store.arrays(stem, lambda: self.key(name), make, lambda: self.provenance(name), parts)

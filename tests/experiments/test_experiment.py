@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hybrid import released
 from hybrid.cli import main
 from hybrid.experiments import methods
 from hybrid.experiments.experiment import Experiment
@@ -137,3 +138,24 @@ def test_evaluate_says_that_it_read_a_committed_outcome_and_how_to_measure_again
     train = "train first (hybrid train --profile smoke --dataset digits --seed 0 --methods mocov2)"
     path = experiment.outcomes / "mocov2.json"
     assert told.err == f"read from {path}, measured at commit 0123456789ab; to measure again: {train}\n"
+
+
+def test_figure_6_comes_from_released_weights_where_their_training_is_not_here(done, monkeypatch):
+    experiment = Experiment("smoke")
+    kept, model = experiment.metrics("hybridplus"), experiment.model("hybridplus")
+    known = {"metrics": kept["metrics"], "provenance": {"trained": {"texture": "elsewhere"}}}
+    monkeypatch.setattr(released, "names", lambda: ["digits"])
+    monkeypatch.setattr(released, "about", lambda name: known)
+    monkeypatch.setattr(released, "pretrained", lambda name, device: model)
+    path = done / "results/smoke/digits/seed0/figure6.npz"
+    before = path.read_bytes()
+    path.unlink()
+    for metrics, says in ((kept["metrics"], "released digits, in half precision"), ({"mse": 1.0}, None)):
+        known["metrics"], clone = metrics, Experiment("smoke")
+        monkeypatch.setattr(clone, "runs", done / "elsewhere")
+        monkeypatch.setattr(clone, "model", (lambda name: pytest.fail("it trains")) if says else lambda name: model)
+        origin = json.loads(str(clone.figure(6)["provenance"]))
+        assert origin.get("weights") == says and (origin["trained"] == known["provenance"]["trained"]) == bool(says)
+        path.unlink()
+    path.write_bytes(before)
+    shutil.rmtree(done / "elsewhere")
