@@ -23,11 +23,18 @@ help:
 	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"
 	@echo "make docs                                                          build the documentation as a site, into site/"
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/it")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(if $(LOCKED),$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock)
+	touch $@
+
+# A mark of its own: after a plain `make install` the packages can have other versions.
+$(VENV)/.locked: requirements.lock | $(VENV)/.made
+	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	touch $@
+
+$(VENV)/.installed: pyproject.toml $(if $(LOCKED),$(VENV)/.locked) | $(VENV)/.made
 	$(VENV)/bin/python -m pip install --quiet $(if $(LOCKED),--no-deps --no-build-isolation) --editable .
 	touch $@
 

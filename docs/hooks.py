@@ -64,14 +64,16 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html_text, page, config, files):
-    """Convert formulas to MathML, which browsers show without a script."""
+    """Convert formulas to MathML, which browsers show without a script. The keyboard can scroll wide formulas and tables."""
 
     def math(found: re.Match) -> str:
         tex = html.unescape(found[2]).strip()
         display = "block" if found[1] == "div" else "inline"
         tex = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", tex[2:-2]).replace(r"\log ", r"\log\,").replace("'", r"\prime ")
-        return f'<{found[1]} class="math">{convert(tex, display=display)}</{found[1]}>'
+        scrolls = ' tabindex="0" role="group" aria-label="formula"' if found[1] == "div" else ""
+        return f'<{found[1]} class="math"{scrolls}>{convert(tex, display=display)}</{found[1]}>'
 
+    html_text = html_text.replace('class="dataframe"', 'class="dataframe" tabindex="0"')
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', math, html_text, flags=re.DOTALL)
 
 
@@ -86,7 +88,14 @@ def _uri(path: str) -> str:
 
 
 def _notebook(path: Path) -> tuple[str, dict[str, bytes]]:
-    """Return a stored notebook as Markdown, and its pictures by name."""
+    """Return a stored notebook as Markdown, and its pictures by name. A picture's alternative text names its section."""
     own = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
     text, made = MarkdownExporter().from_filename(str(path), resources=own)
-    return text, made["outputs"]
+    section = ""
+
+    def describe(found: re.Match) -> str:
+        nonlocal section
+        section = (found[1] or section).replace("$", "")
+        return found[0] if found[1] else f"![Picture of the section {section}]("
+
+    return re.sub(r"^#+ (.+)$|!\[png\]\(", describe, text, flags=re.MULTILINE), made["outputs"]

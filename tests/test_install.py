@@ -101,3 +101,19 @@ def test_packages_come_from_the_lock_where_it_is_asked_for(locked):
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     last = next(line for line in told.stdout.splitlines() if line.endswith("--editable ."))
     assert ("--no-deps" in last) == bool(locked)
+
+
+def test_the_lock_is_installed_over_a_plain_installation(tmp_path):
+    """`make install LOCKED=1` did nothing after `make install`, and the packages kept their versions."""
+
+    def told(*variables):
+        command = ["make", "--dry-run", "install", f"VENV={tmp_path}", *variables]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    for mark in (".made", ".installed"):
+        (tmp_path / mark).touch()
+    assert "pip" not in told()
+    assert "--require-hashes --requirement requirements.lock" in told("LOCKED=1") and "--no-deps" in told("LOCKED=1")
+    for mark in (".locked", ".installed"):
+        (tmp_path / mark).touch()
+    assert "pip" not in told("LOCKED=1") + told()

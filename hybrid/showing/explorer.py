@@ -45,6 +45,17 @@ STYLE = """
 .hybrid-explorer button:focus-visible { outline: 3px dashed #d2691e; outline-offset: 1px; }
 .hybrid-explorer .widget-toggle-buttons button.mod-active { outline: 3px solid #1976d2; }
 """
+# Screen readers read these names. ipywidgets leaves the buttons of Play and the handle of a slider without one, and has no
+# option for it. The browser runs this when the style is there; the widgets may come up to five seconds later.
+NAMES = """
+const root = this.closest('.hybrid-explorer');
+const name = (tries) => {
+  const parts = root.querySelectorAll('.widget-play button, .noUi-handle');
+  if (parts.length < 4 && tries > 0) return setTimeout(name, 200, tries - 1);
+  ['play', 'stop', 'repeat', 't, from 1 to 0'].forEach((text, i) => parts[i]?.setAttribute('aria-label', text));
+};
+name(25);
+"""
 
 
 class Picture(widgets.HTML):
@@ -82,10 +93,13 @@ class Explorer(widgets.VBox):
             style={"description_width": "initial"},
         )
         self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Your images")
+        self.upload.tooltip = "add image files from this computer"
         self.sample = widgets.Button(description=f"{SAMPLES} new samples", icon="random", disabled=model.prior is None)
         plus = isinstance(model.prior, PlusPrior)
         self.other_w = widgets.Button(description=f"{SAMPLES} with the start's y", icon="random", disabled=not plus)
         self.other_w.tooltip = "same y, other w" if plus else "needs Hybrid+, which samples w given y"
+        for button in (self.upload, self.sample, self.other_w):
+            button.layout.width = "auto"  # the default width cuts long texts
         self.message, self._css = widgets.HTML(), widgets.HTML(layout={"display": "none"})
         self.shown = {name: Picture() for name in ("start", "end", *figures.TITLES, "near", "swapped")}
         self.labels = {name: widgets.Label() for name in self.shown}
@@ -212,7 +226,7 @@ class Explorer(widgets.VBox):
             for i in range(len(self.images))
         )
         own = f".{self._own} {{ --sheet: url(data:image/png;base64,{sheet}); }}"
-        self._css.value = "\n".join(["<style>", STYLE, own, *places, "</style>"])
+        self._css.value = "\n".join([f'<style onload="{NAMES}">', STYLE, own, *places, "</style>"])
         for name, picker in (("start", self.start), ("end", self.end)):
             picker.tooltips = [f"image {i} as the {name}" for i in range(len(self.images))]
 

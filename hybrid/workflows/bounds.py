@@ -58,8 +58,12 @@ def bounds(seed: int = 0) -> Path:
 
 
 def read() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the saved rows and the saved `consistency`. Raises HybridError if there are none."""
-    kept = files.read_json(paths.bounds() / "bounds.json")
+    """Return the saved rows and the saved `consistency`; if the home folder has none, those of the repository.
+
+    Raises HybridError if there are none at all.
+    """
+    folders = paths.bounds(), BENCHMARK.parent
+    kept = next((kept for folder in folders if (kept := files.read_json(folder / "bounds.json")) is not None), None)
     if kept is None:
         raise HybridError(f"{paths.bounds()} has no estimates: run hybrid bounds first")
     return pd.DataFrame(kept["rows"]), pd.DataFrame(kept["consistency"])

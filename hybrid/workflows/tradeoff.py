@@ -68,13 +68,14 @@ def file(experiment: Experiment) -> Path:
 def read(name: str, profile: str | None = None) -> pd.DataFrame:
     """Return the saved rows of all seeds under `name`, such as demo-digits, with the columns `COLUMNS`.
 
+    If the home folder has none, they are those of the repository.
     `profile`: the profile as given to the command; by default, the last row's. `acc_y` is the linear accuracy, in percent, on
     the contrasted part: y, or all of z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension. Both bounds
     are in nats, for augmented views, and means over the last quarter of an epoch. `i_ba` does not include h(X). Raises
     HybridError if there are no rows.
     """
     path = paths.tradeoff() / f"{name}.json"
-    kept = _kept(path)
+    kept = _kept(path) or _kept(paths.REPOSITORY / "results" / "tradeoff" / path.name)
     rows = [row for row in kept if row["profile"] == (kept[-1]["profile"] if profile is None else profile)]
     if not rows:
         raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")

@@ -181,6 +181,7 @@ def test_one_image_is_enough_and_none_is_refused(model, images):
 def test_strip_has_a_panel_for_each_part(explorer):
     axes = explorer.strip().axes
     assert [axis.get_title() for axis in axes] == list(figures.TITLES.values())
+    assert {axis.get_ylabel() for axis in axes} == {""}  # it would be longer than the panel
     for axis, part in zip(axes, figures.TITLES, strict=True):
         sheet = axis.images[0].get_array()
         assert np.array_equal(sheet[:, 44:76], explorer.frames[part][0, 0])
@@ -216,3 +217,13 @@ def test_what_y_is_for(model, images):
         explorer.start.value = start
         assert explorer.labels["near"].value.endswith(f"the probe on y reads: {name}")
         assert "the probe on its y reads: " in explorer.labels["swapped"].value
+
+
+def test_buttons_show_their_whole_text_and_all_controls_have_names(explorer):
+    """A browser names the buttons of Play and the slider when the style is there: ipywidgets leaves them without a name."""
+    for button in (explorer.upload, explorer.sample, explorer.other_w):
+        assert button.layout.width == "auto"
+    assert explorer.upload.tooltip
+    script = explorer._css.value.split('"')[1]
+    assert explorer._css.value.startswith(f'<style onload="{script}">')
+    assert all(name in script for name in ("aria-label", "'play'", "'stop'", "'repeat'", "'t, from 1 to 0'"))

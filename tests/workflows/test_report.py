@@ -49,6 +49,14 @@ def page(smoke_home):
     return made
 
 
+def test_main_table_fits_a_desktop_and_captions_are_whole_on_a_phone(page):
+    """Headers wrap, so that the last column is in sight; a caption stays while its table scrolls."""
+    assert re.search(r"thead th \{[^}]*white-space: normal", page.text)
+    assert re.search(r"caption span \{[^}]*position: sticky", page.text)
+    after = [name for (before, _), (name, _) in zip(page.tags, page.tags[1:], strict=False) if before == "caption"]
+    assert set(after) == {"span"}
+
+
 def test_claim_then_numbers_then_figures_and_provenance_is_folded(page):
     headings = [attributes["id"] for attributes in page.all("h2")]
     assert headings == ["claim", "numbers", "figures", "parts", "files", "provenance"]

@@ -53,6 +53,13 @@ def test_kept_rows_are_not_made_again(home, monkeypatch):
         tradeoff.read("smoke-digits", "demo")
 
 
+def test_another_home_reads_the_committed_rows(home):
+    """Else the notebook could not run with HYBRID_HOME set."""
+    committed = files.read_json(paths.REPOSITORY / "results" / "tradeoff" / "demo-digits.json")
+    rows = tradeoff.read("demo-digits")
+    assert len(rows) == sum(row["profile"] == committed[-1]["profile"] for row in committed)
+
+
 def test_a_changed_profile_has_rows_of_its_own(home, monkeypatch):
     """In the same file: the last one's are read, and the other's by name."""
     monkeypatch.setattr(tradeoff, "_judged", lambda *_: {"alpha": 0.5, "mse": 1.0})
