@@ -240,7 +240,7 @@ def test_embed_probe_and_neighbours_print_results_alone(home, tmp_path, monkeypa
     told = capsys.readouterr()
     assert told.out == "codes of 40 images: codes.npz\n"
     codes = np.load("codes.npz")
-    assert set(codes) == {"file", "class", "y", "w"} and codes["y"].shape == (40, 3, 16, 16)
+    assert set(codes) == {"file", "class", "y", "w", "encoder"} and codes["y"].shape == (40, 3, 16, 16)
 
     assert cli.main(["probe", "--run", "cifar10", "--dataset", "shapes", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
