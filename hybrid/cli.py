@@ -178,19 +178,23 @@ def evaluate(
 
 
 def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0) -> None:
-    """Sample new images from a trained hybrid.
+    """Sample new images from a trained hybrid. A line on standard error says by what: the paper's DDIM on z, or Hybrid+.
+
+    The same command gives the same images. For others, give another --seed.
 
     For example:
         hybrid sample --run cifar10 --out new.png
         hybrid sample --run runs/demo/digits/hybrid/seed0 --out new.npz --count 1000
+        hybrid sample --run runs/demo/digits/hybridplus/seed0 --out other.png --seed 1
 
     Args:
-        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, which sample by Hybrid+, or a run's folder: runs/demo/digits/hybrid/seed0
+            samples by the DDIM on z, runs/demo/digits/hybridplus/seed0 by Hybrid+
         out: a .png (a grid with eight columns) or an .npz (images, uint8, N x 32 x 32 x 3).
         count: number of images.
         steps: number of steps of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
-        seed: seed for the noise.
+        seed: seed for the noise; the same seed gives the same images.
     """
     from hybrid.data import pixels
     from hybrid.machine.files import save_arrays
@@ -201,7 +205,10 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
         raise HybridError(f"count = {count}: give 1 or more")
     _check_out(out, ".png", ".npz")
     _check_sampling(seed, eta)
-    images = pixels.to_uint8(open_model(run, best_device()).sample(count, steps, eta, seed))
+    model = open_model(run, best_device())
+    if model.sampler:
+        _print_progress(f"sampling by {model.sampler}, seed {seed}")
+    images = pixels.to_uint8(model.sample(count, steps, eta, seed))
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:

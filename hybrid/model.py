@@ -55,7 +55,7 @@ class EncoderModel(nn.Module):
 
 
 class HybridModel(EncoderModel):
-    """Frozen encoder, decoder and model of z: the latent DDIM, or that of Hybrid+."""
+    """Frozen encoder, decoder and model of z: the paper's DDIM on z, or that of Hybrid+. `sampler` and `repr` say which."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, prior: LatentDDIM | PlusPrior | None = None):
         super().__init__(encoder)
@@ -64,9 +64,13 @@ class HybridModel(EncoderModel):
 
     abilities = ("encode", "decode", "reconstruct", "sample", "interpolate", "split", "features")
 
+    @property
+    def sampler(self) -> str:
+        """What `sample` samples by, in words; empty without a model of z."""
+        return {PlusPrior: "Hybrid+, y and then w given y", LatentDDIM: "a DDIM on z"}.get(type(self.prior), "")
+
     def _more(self) -> str:
-        kind = {PlusPrior: "Hybrid+, y and then w given y", LatentDDIM: "a DDIM on z"}.get(type(self.prior))
-        return f"; samples by {kind}" if kind else "; cannot sample, its second stage is not there"
+        return f"; samples by {self.sampler}" if self.sampler else "; cannot sample, its second stage is not there"
 
     def encode(self, images: Images) -> Tensor:
         """Return z = f(x)."""
@@ -92,13 +96,20 @@ class HybridModel(EncoderModel):
         return {"y": y.flatten(1), "w": w.flatten(1), "z": z.flatten(1)}
 
     def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """Sample `count` new images: sample z in `steps` steps, and decode it."""
+        """Sample new images (count, 3, 32, 32): sample z in `steps` steps, and decode it. `sampler` names the model of z.
+
+        `eta`: 0 for the deterministic sampler, 1 for the ancestral one. The same `seed`, 0 by default, gives the same images
+        in each call; for others give another.
+        """
         _whole(count, "count", 1)
         _whole(steps, "steps", 1)
         _whole(seed, "seed", 0)
         prior = self.prior
         if prior is None:
-            raise HybridError("this model has no model of z to sample from: train its second stage first")
+            raise HybridError(
+                "this model has no model of z to sample from: train its second stage (method hybrid), or load Hybrid+, "
+                "such as runs/demo/digits/hybridplus/seed0"
+            )
         noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
 
         def draw(noise: Tensor, seeds: Tensor) -> Tensor:
@@ -107,13 +118,19 @@ class HybridModel(EncoderModel):
         return in_batches(draw, self.device, noise, batch_seeds(count, seed)).clamp(0, 1)
 
     def sample_given(self, y: Tensor, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """Sample a new image for each given y (N, 3, 16, 16), with w sampled given y. It needs Hybrid+'s model of z."""
+        """Sample an image (N, 3, 32, 32) for each y (N, 3, 16, 16), with w sampled given y. It needs Hybrid+'s model of z.
+
+        `steps`, `eta` and `seed` are those of `sample`: the same y and seed give the same images in each call.
+        """
         y = _codes(y, "y", self.encoder.y_channels)
         _whole(steps, "steps", 1)
         _whole(seed, "seed", 0)
         prior = self.prior
         if not isinstance(prior, PlusPrior):
-            raise HybridError("this model cannot draw w given y: train Hybrid+ for it (method hybridplus)")
+            raise HybridError(
+                "this model cannot draw w given y: train Hybrid+ for it (method hybridplus) and load its folder, "
+                "such as runs/demo/digits/hybridplus/seed0"
+            )
         shape = (len(y), LATENT_CHANNELS - y.shape[1], LATENT_SIZE, LATENT_SIZE)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
