@@ -139,10 +139,10 @@ def evaluate(
     json: bool = False,
     strict: bool = False,
 ) -> None:
-    """Judge methods on the test set and print the numbers. Methods that are not trained yet are trained first.
+    """Judge methods on the test set and print the numbers with their units. Methods that are not trained yet are trained first.
 
-    Numbers that are already in results/, such as those that come with the repository, are only read: a line on standard error
-    says so. To measure them again, train first, with hybrid train and the same options.
+    Numbers that are already in results/, such as those that come with the repository, are only read. A line on standard error
+    names their file and says how to measure again: train first, where there are no weights, else move the file away.
 
     For example:
         hybrid evaluate --methods hybrid
@@ -153,12 +153,12 @@ def evaluate(
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights, batches and samples.
         methods: see `hybrid reproduce --help`; if omitted: all.
-        json: print the numbers as JSON, by method.
+        json: print the numbers as JSON, by method, without units.
         strict: see `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.experiments.methods import method
-    from hybrid.experiments.table import unconverged
+    from hybrid.experiments.table import unconverged, unit
 
     _set_strict(strict)
     experiment, found = Experiment(profile, dataset, seed), {}
@@ -170,7 +170,7 @@ def evaluate(
         if not json:
             print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
             for metric, value in found[name].items():
-                print(f"  {metric:24} {value:10.3f}")
+                print(f"  {metric:28} {value:10.3f}  {unit(metric)}".rstrip())
             if words := unconverged(outcome):
                 print(f"  {words}")
     if json:
@@ -736,8 +736,9 @@ def _read_from(experiment: Experiment, name: str, commit: str | None) -> str:
     options = shlex.join(
         ["--profile", experiment.profile.name, "--dataset", experiment.dataset, "--seed", str(experiment.seed)]
     )
-    again = "move it away" if experiment.is_trained(name) else f"train first (hybrid train {options} --methods {name})"
-    return f"read from {path}, measured at commit {(commit or 'unknown')[:12]}; to measure again: {again}"
+    again = "move that file away" if experiment.is_trained(name) else f"train first (hybrid train {options} --methods {name})"
+    measured = f"measured at commit {commit[:12]}" if commit else "measured by code whose commit was not recorded"
+    return f"read from {path}, {measured}; to measure again: {again}"
 
 
 def _set_strict(strict: bool) -> None:

@@ -44,7 +44,7 @@ def summary(origin: dict, key: dict, source: str) -> dict:
     return {
         "made from": source,
         "command": origin.get("command"),
-        "commit": f"{origin.get('commit') or 'unknown'}{changed}",
+        "commit": f"{origin.get('commit') or 'not recorded'}{changed}",
         "date": origin.get("date"),
         "data": f"{origin.get('dataset')}, SHA-256 {origin.get('sha256')}",
         "seed": origin.get("seed"),
