@@ -79,8 +79,7 @@ def origins(path: Path) -> list[dict]:
         known = released.read(path)[1]
         listed = released.sums(path.parent).get(path.name)
         key = {"training": f"SHA-256 {listed}, in {SUMS}" if listed else None}
-        found = again(known["provenance"], path.name, "release")
-        return [summary(known["provenance"], key, path.name) | {"again": found}]
+        return [summary(known["provenance"], key, path.name) | {"again": again(known["provenance"], path.name, "release")}]
     raise HybridError(f"{path} has no known origin: expected {KNOWN}")
 
 
