@@ -4,7 +4,7 @@ Results go to standard output, progress and warnings to standard error. hybrid C
 hybrid --version prints the version.
 
 Exit status: 0 done; 2 wrong input, explained in one line; 75 stopped by the time limit; 130 and 143 stopped by Ctrl-C or
-SIGTERM. After 75, 130 or 143, the same command continues.
+SIGTERM. After 75, 130 or 143, the same command continues; one that keeps nothing on the way starts again.
 
 Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh).
 """
@@ -419,7 +419,9 @@ def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) 
 
 
 def data(dataset: str = "digits") -> None:
-    """Load a data set, download it if necessary, and describe it as JSON.
+    """Load a data set, download it if necessary, and describe it as JSON: counts, classes, mean and deviation per channel.
+
+    The numbers of images per class are those of the smallest and the largest class. Without labels there are none.
 
     For example:
         hybrid data --dataset cifar10
@@ -640,10 +642,14 @@ def main(arguments: list[str] | None = None) -> int:
             is_first = distributed.rank() == 0
             with contextlib.nullcontext() if is_first else contextlib.redirect_stdout(None):
                 contextvars.copy_context().run(command)  # what it sets, such as strict, ends with it
-    except (TimeUp, Interrupted) as stop:
+    except TimeUp as stop:
         if is_first:
             print(stop, file=sys.stderr)
-        return stop.status if isinstance(stop, Interrupted) else STOPPED
+        return STOPPED
+    except Interrupted as stop:
+        if is_first:
+            print(f"{stop}; {_kept(command)}", file=sys.stderr)
+        return stop.status
     except HybridError as error:
         print(f"hybrid: {error}", file=sys.stderr)
         return 2
@@ -661,10 +667,23 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int):
         self.status = 128 + number  # the convention of shells
-        super().__init__(
-            f"hybrid: stopped by {signal.Signals(number).name}; finished work is in {paths.home()}, with a checkpoint of a "
-            "running training from the last minute; the same command continues from there"
+        super().__init__(f"hybrid: stopped by {signal.Signals(number).name}")
+
+
+def _kept(command: partial) -> str:
+    """Say what a stopped command leaves, and what the same command does next."""
+    name = command.func.__name__
+    if name == "embed":
+        from hybrid.workflows.embed import kept_in
+
+        folder = kept_in(inspect.signature(command.func).bind(*command.args, **command.keywords).arguments["out"])
+        return f"finished codes are in {folder}; the same command continues from there, then removes it"
+    if name in (trains.__name__ for trains in (reproduce, train, evaluate, release, screen, bounds, factors, tradeoff)):
+        return (
+            f"finished work is in {paths.home()}, with a checkpoint of a running training from the last minute; "
+            "the same command continues from there"
         )
+    return "nothing was kept; the same command starts again"
 
 
 @contextlib.contextmanager

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.data.pixels import Images, as_float, as_images
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, counted
 from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
 from hybrid.models.base import batch_seeds, in_batches
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior
 
 PARTS = ("z", "y", "w")
+PLACES = tuple(1 - i / 8 for i in range(9))  # on a path, from its start to its end
 
 
 class EncoderModel(nn.Module):
@@ -139,17 +140,18 @@ class HybridModel(EncoderModel):
 
         return in_batches(draw, self.device, y, noise, batch_seeds(len(y), seed)).clamp(0, 1)
 
-    def interpolate(self, x0: Images, x1: Images, t: Tensor | Sequence[float], part: str = "z") -> Tensor:
-        """Decode paths from x0 (t = 1) to x1 (t = 0), section 4 of the paper: (N, ...), (N, ...), (T,) -> (N, T, 3, 32, 32).
+    def interpolate(self, x0: Images, x1: Images, t: Tensor | Sequence[float] = PLACES, part: str = "z") -> Tensor:
+        """Decode paths from x0 (t = 1) to x1 (t = 0), section 4 of the paper: N pairs of images -> (N, T, 3, 32, 32) in [0, 1].
 
-        `part` z: z_t = t z0 + (1 - t) z1. y or w: that part alone moves so, the other stays x0's.
+        `t` (T,): the places on each path, by default nine from 1 to 0. `part` z: z_t = t z0 + (1 - t) z1. y or w: that part
+        alone moves so, the other stays x0's.
         """
         if part not in PARTS:
             raise HybridError(f"part {part!r} is unknown: choose one of {', '.join(PARTS)}")
         t = _places(t)
         z0, z1 = self.encode(x0), self.encode(x1)
         if len(z0) != len(z1):
-            raise HybridError(f"{len(z0)} images at the start and {len(z1)} at the end: expected as many of both")
+            raise HybridError(f"{counted(len(z0), 'image')} at the start and {len(z1)} at the end: expected as many of both")
         if part != "z":
             (y0, w0), (y1, w1) = self.split(z0), self.split(z1)
             z1 = torch.cat([y1, w0] if part == "y" else [y0, w1], dim=1)
@@ -168,6 +170,8 @@ def _codes(codes: Tensor | np.ndarray, name: str, channels: int) -> Tensor:
         half = name == "z" and codes.ndim == 4 and codes.shape[1] < channels
         more = "; y or w alone is half a code, torch.cat([y, w], dim=1) the whole" if half else ""
         raise HybridError(f"{name} is {codes.dtype} {tuple(codes.shape)}: {expected}{more}")
+    if not codes.isfinite().all():
+        raise HybridError(f"{name} has values that are not finite: {expected}, as encode and split give it")
     return codes.float()
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hybrid.data.sources import Row, Source
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, counted
 from hybrid.machine import files
 from hybrid.model import HybridModel
 from hybrid.training.progress import LINE_SECONDS, in_words
@@ -44,10 +44,13 @@ class Embedded:
     errors: tuple[str, ...]  # a message for each image that could not be read
 
     def __str__(self) -> str:
+        written = f"codes of {counted(self.images, 'image')}: {self.out}"
         if not self.errors:
-            return f"codes of {self.images} images: {self.out}"
+            return written
         named = "; ".join(self.errors[:SHOWN]) + ("; ..." if len(self.errors) > SHOWN else "")
-        return f"codes of {self.images} images: {self.out}; {len(self.errors)} could not be read and are left out: {named}"
+        return (
+            f"{written}; {counted(len(self.errors), 'could not be read and is', 'could not be read and are')} left out: {named}"
+        )
 
 
 def check(out: Path) -> None:
@@ -81,7 +84,7 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
             errors += failed
         count = sum(len(places) for _, places in kept)
         if not count:
-            raise HybridError(f"none of {len(source)} images could be read; the first: {errors[0]}")
+            raise HybridError(f"none of {counted(len(source), 'image')} could be read; the first: {errors[0]}")
 
         def chunks() -> Chunks:
             for path, places in kept:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hybrid.data import datasets, pictures, sources
-from hybrid.errors import HybridError, tell
+from hybrid.errors import HybridError, counted, tell
 from hybrid.judging import knn
 from hybrid.model import PARTS, HybridModel
 from hybrid.showing import figures, probed
@@ -67,7 +67,8 @@ def find(model: HybridModel, query: Path, images: sources.Source, part: str = "y
             errors += failed
             bar.add(min(embed.CHUNK, len(images) - start))
     if errors:
-        tell(f"{len(errors)} images could not be read and are left out; the first: {errors[0]}")
+        words = counted(len(errors), "image could not be read and is", "images could not be read and are")
+        tell(f"{words} left out; the first: {errors[0]}")
     if not places:
         raise HybridError("none of the images could be read: give other images")
     rows = [images.rows[place] for place in places]

@@ -41,13 +41,15 @@ def test_the_nearest_are_of_its_colour_and_the_same_by_kept_codes(model, folder,
     assert found.as_json()["neighbours"][0]["class"] == "red" and str(found).count("\n") == 8
 
 
-def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path):
+def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path, caplog):
     np.savez(tmp_path / "some.npz", images=np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8))
     found, searched = neighbours.search(model, folder / "red" / "4.png", [str(tmp_path / "some.npz")], "y", 8)
     assert sorted(found.files) == [f"images[{i}]" for i in range(5)]
     neighbours.draw(found, searched, tmp_path / "a.png")
     (folder / "red" / "0.png").write_bytes(b"no image")
+    tell.cache_clear()
     assert len(neighbours.search(model, folder / "red" / "4.png", [str(folder)], "y", 100)[0].files) == 18
+    assert caplog.messages[-1].startswith("1 image could not be read and is left out; the first: ")
 
 
 def write_codes(path, **arrays):
