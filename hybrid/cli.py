@@ -111,7 +111,7 @@ def train(
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
-        methods: see `hybrid reproduce --help`; if omitted: all.
+        methods: only these, by the names in `hybrid reproduce --help`; if omitted: all.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         log: pictures: after each epoch write reconstructions and samples as .png to watched/ in the stage's folder;
             tensorboard: also log them, the losses and the nearest-neighbour accuracy for tensorboard --logdir runs
@@ -152,7 +152,7 @@ def evaluate(
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights, batches and samples.
-        methods: see `hybrid reproduce --help`; if omitted: all.
+        methods: only these, by the names in `hybrid reproduce --help`; if omitted: all.
         json: print the numbers as JSON, by method, without units.
         strict: see `hybrid reproduce --help`.
     """
@@ -260,7 +260,7 @@ def embed(run: Path, images: tuple[str, ...], out: Path, part: tuple[Literal["y"
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         images: a folder (flat, nested, or with train/ and test/), image files, an .npz, the name of a data set, a .txt with
             one file per line, or - to read such lines from standard input.
-        out: an .npz, a .csv or a .parquet.
+        out: an .npz, which `hybrid neighbours` can search, a .csv or a .parquet.
         part: y, for classification (768 numbers); w, the details (768); z, both (1536).
     """
     from hybrid.data.sources import source
@@ -282,9 +282,11 @@ def probe(
     seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Classify other images from a frozen hybrid's y, w and z, with a linear probe and with nearest neighbours.
+    """Classify labelled images from a frozen hybrid's y, w and z, with a linear probe and with nearest neighbours.
 
-    Writes the confusion matrix and a few nearest neighbours as figures, and the numbers as probe.json.
+    Both learn from the train images of the data set; the accuracies are those on its test images. Without train/ and test/, a
+    fifth of each class is the test set. The folder --out gets the numbers, probe.json and probe.txt, and two figures: the
+    confusion matrix, and some test images with their nearest train images.
 
     For example:
         hybrid probe --run cifar10 --dataset my/folder
@@ -294,8 +296,8 @@ def probe(
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         dataset: digits, cifar10, cifar100, an .npz, or a folder with a folder per class, directly or in train/ and test/.
         out: a folder; if omitted: probe-<data set>.
-        part: the part of the code for the confusion matrix and the neighbours.
-        seed: seed for the choice of the train images that select the probe's penalty.
+        part: the part of the code for the confusion matrix and the figures; the accuracies are always of all three.
+        seed: seed for the train images that choose the probe's penalty, and for the test images in the figure.
         json: print the numbers as JSON.
     """
     from hybrid.data import datasets
@@ -323,7 +325,10 @@ def neighbours(
     count: int = 8,
     json: bool = False,
 ) -> None:
-    """Find and draw the images whose codes are nearest to that of a query image.
+    """Find and draw the images whose codes are nearest to that of a query image, nearest first.
+
+    Prints the cosine similarity of the standardised codes (1: equal), the file and its class, if known. The query itself is
+    left out. The figure needs the image files, also where codes are searched.
 
     For example:
         hybrid neighbours --run cifar10 --query cat.jpg --images my/folder
@@ -332,9 +337,10 @@ def neighbours(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        query: an image file.
-        images: the images to search, see `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote.
-        out: the figure, a .png.
+        query: an image file of any size; its middle square is used.
+        images: the images to search, see `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote with this
+            --run and this --part.
+        out: the figure, a .png; a .pdf with the same name is written too.
         part: the part of the code to compare: y, for classification; w, the details; z, both.
         count: number of images to find.
         json: print files and similarities as JSON.
@@ -371,7 +377,7 @@ def diagnose(
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         dataset: its data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one in run's name.
-        out: the figure, a .png; the tables are written to a .md with the same name.
+        out: the figure, a .png; a .pdf and the tables, a .md, with the same name are written too.
         count: number of test images, and of samples.
         steps: number of steps of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.

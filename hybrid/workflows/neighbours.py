@@ -124,14 +124,24 @@ def _nearest(query: Path, part: str, query_code: np.ndarray, codes: np.ndarray, 
 
 
 def draw(found: Neighbours, images: sources.Source | None, out: Path) -> None:
-    """Draw the query and its neighbours to `out` (.png and .pdf). `images`: the source of images that are not files."""
+    """Draw the query and its neighbours to `out` (.png and .pdf). `images`: the source of images that are not files.
+
+    The place of an image that cannot be read, such as one of a data set whose codes were searched, is white.
+    """
     places = {row.file: place for place, row in enumerate(images.rows)} if images is not None else {}
-    pixels = []
+    pixels, missing = [], []
     for file in found.files:
         if images is not None and file in places:
             pixels.append(images.read(places[file], places[file] + 1)[0][0].numpy())
-        else:
+            continue
+        try:
             pixels.append(pictures.read_image(file).transpose(2, 0, 1))
+        except HybridError as error:
+            pixels.append(np.full((3, pictures.SIDE, pictures.SIDE), 255, np.uint8))
+            missing.append(str(error))
+    if missing:
+        words = counted(len(missing), "neighbour cannot be drawn and is", "neighbours cannot be drawn and are")
+        tell(f"{words} white in {out}; the first: {missing[0]}")
     query = pictures.read_image(found.query).transpose(2, 0, 1)
     titles = [f"{value:.2f} {label}".strip() for value, label in zip(found.similarities, found.labels, strict=True)]
     figure = probed.neighbours(query[None], np.stack(pixels)[None], [titles])

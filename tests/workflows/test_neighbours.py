@@ -52,6 +52,22 @@ def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path
     assert caplog.messages[-1].startswith("1 image could not be read and is left out; the first: ")
 
 
+def test_codes_without_their_images_are_found_and_drawn_white(model, folder, tmp_path, monkeypatch, caplog):
+    """As those of a data set, whose images are no files."""
+    np.savez(tmp_path / "some.npz", images=np.zeros((3, 32, 32, 3), np.uint8))
+    embed.embed(model, source([str(tmp_path / "some.npz")]), tmp_path / "codes.npz", ("y",))
+    found, none = neighbours.search(model, folder / "red" / "4.png", [str(tmp_path / "codes.npz")])
+    drawn = []
+    monkeypatch.setattr(neighbours.probed, "neighbours", lambda _, pixels, titles: drawn.append(pixels))
+    monkeypatch.setattr(neighbours.figures, "save_figure", lambda *_: None)
+    tell.cache_clear()
+    neighbours.draw(found, none, tmp_path / "x.png")
+    assert drawn[0].shape == (1, 3, 3, 32, 32) and (drawn[0] == 255).all()
+    assert caplog.messages[-1].startswith(
+        f"3 neighbours cannot be drawn and are white in {tmp_path / 'x.png'}; the first: images["
+    )
+
+
 def write_codes(path, **arrays):
     """numpy's savez has an argument called file."""
     with zipfile.ZipFile(path, "w") as archive:
