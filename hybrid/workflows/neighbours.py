@@ -143,6 +143,7 @@ def draw(found: Neighbours, images: sources.Source | None, out: Path) -> None:
         words = counted(len(missing), "neighbour cannot be drawn and is", "neighbours cannot be drawn and are")
         tell(f"{words} white in {out}; the first: {missing[0]}")
     query = pictures.read_image(found.query).transpose(2, 0, 1)
-    titles = [f"{value:.2f} {label}".strip() for value, label in zip(found.similarities, found.labels, strict=True)]
+    rows = zip(found.similarities, found.labels, strict=True)
+    titles = [f"{value:.2f} ({label})" if label else f"{value:.2f}" for value, label in rows]
     figure = probed.neighbours(query[None], np.stack(pixels)[None], [titles])
     figures.save_figure(figure, out.with_suffix(""))

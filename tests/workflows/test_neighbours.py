@@ -50,6 +50,9 @@ def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path
     tell.cache_clear()
     assert len(neighbours.search(model, folder / "red" / "4.png", [str(folder)], "y", 100)[0].files) == 18
     assert caplog.messages[-1].startswith("1 image could not be read and is left out; the first: ")
+    found, searched = neighbours.search(model, folder / "red" / "4.png", [str(folder)], "z", 9)
+    neighbours.draw(found, searched, tmp_path / "x.png")
+    assert all(title.endswith(" (red)") for title in drawn[3][0])
 
 
 def test_codes_without_their_images_are_found_and_drawn_white(model, folder, tmp_path, monkeypatch, caplog):
@@ -58,11 +61,11 @@ def test_codes_without_their_images_are_found_and_drawn_white(model, folder, tmp
     embed.embed(model, source([str(tmp_path / "some.npz")]), tmp_path / "codes.npz", ("y",))
     found, none = neighbours.search(model, folder / "red" / "4.png", [str(tmp_path / "codes.npz")])
     drawn = []
-    monkeypatch.setattr(neighbours.probed, "neighbours", lambda _, pixels, titles: drawn.append(pixels))
+    monkeypatch.setattr(neighbours.probed, "neighbours", lambda _, pixels, titles: drawn.extend([pixels, titles]))
     monkeypatch.setattr(neighbours.figures, "save_figure", lambda *_: None)
     tell.cache_clear()
     neighbours.draw(found, none, tmp_path / "x.png")
-    assert drawn[0].shape == (1, 3, 3, 32, 32) and (drawn[0] == 255).all()
+    assert drawn[0].shape == (1, 3, 3, 32, 32) and (drawn[0] == 255).all() and not any("(" in title for title in drawn[1][0])
     assert caplog.messages[-1].startswith(
         f"3 neighbours cannot be drawn and are white in {tmp_path / 'x.png'}; the first: images["
     )
