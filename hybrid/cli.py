@@ -4,7 +4,7 @@ Results go to standard output, progress and warnings to standard error. hybrid C
 hybrid --version prints the version.
 
 Exit status: 0 done; 2 wrong input, explained in one line; 75 stopped by the time limit; 130 and 143 stopped by Ctrl-C or
-SIGTERM. After 75, 130 or 143, the same command continues.
+SIGTERM. After 75, 130 or 143, the same command continues; one that keeps nothing on the way starts again.
 
 Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh).
 """
@@ -111,7 +111,7 @@ def train(
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
-        methods: see `hybrid reproduce --help`; if omitted: all.
+        methods: only these, by the names in `hybrid reproduce --help`; if omitted: all.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         log: pictures: after each epoch write reconstructions and samples as .png to watched/ in the stage's folder;
             tensorboard: also log them, the losses and the nearest-neighbour accuracy for tensorboard --logdir runs
@@ -139,10 +139,10 @@ def evaluate(
     json: bool = False,
     strict: bool = False,
 ) -> None:
-    """Judge methods on the test set and print the numbers. Methods that are not trained yet are trained first.
+    """Judge methods on the test set and print the numbers with their units. Methods that are not trained yet are trained first.
 
-    Numbers that are already in results/, such as those that come with the repository, are only read: a line on standard error
-    says so. To measure them again, train first, with hybrid train and the same options.
+    Numbers that are already in results/, such as those that come with the repository, are only read. A line on standard error
+    names their file and says how to measure again: train first, where there are no weights, else move the file away.
 
     For example:
         hybrid evaluate --methods hybrid
@@ -152,13 +152,13 @@ def evaluate(
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights, batches and samples.
-        methods: see `hybrid reproduce --help`; if omitted: all.
-        json: print the numbers as JSON, by method.
+        methods: only these, by the names in `hybrid reproduce --help`; if omitted: all.
+        json: print the numbers as JSON, by method, without units.
         strict: see `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.experiments.methods import method
-    from hybrid.experiments.table import unconverged
+    from hybrid.experiments.table import unconverged, unit
 
     _set_strict(strict)
     experiment, found = Experiment(profile, dataset, seed), {}
@@ -170,7 +170,7 @@ def evaluate(
         if not json:
             print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
             for metric, value in found[name].items():
-                print(f"  {metric:24} {value:10.3f}")
+                print(f"  {metric:28} {value:10.3f}  {unit(metric)}".rstrip())
             if words := unconverged(outcome):
                 print(f"  {words}")
     if json:
@@ -178,19 +178,23 @@ def evaluate(
 
 
 def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0) -> None:
-    """Sample new images from a trained hybrid.
+    """Sample new images from a trained hybrid. A line on standard error says by what: the paper's DDIM on z, or Hybrid+.
+
+    The same command gives the same images. For others, give another --seed.
 
     For example:
         hybrid sample --run cifar10 --out new.png
         hybrid sample --run runs/demo/digits/hybrid/seed0 --out new.npz --count 1000
+        hybrid sample --run runs/demo/digits/hybridplus/seed0 --out other.png --seed 1
 
     Args:
-        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, which sample by Hybrid+, or a run's folder: runs/demo/digits/hybrid/seed0
+            samples by the DDIM on z, runs/demo/digits/hybridplus/seed0 by Hybrid+
         out: a .png (a grid with eight columns) or an .npz (images, uint8, N x 32 x 32 x 3).
         count: number of images.
         steps: number of steps of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
-        seed: seed for the noise.
+        seed: seed for the noise; the same seed gives the same images.
     """
     from hybrid.data import pixels
     from hybrid.machine.files import save_arrays
@@ -201,7 +205,10 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
         raise HybridError(f"count = {count}: give 1 or more")
     _check_out(out, ".png", ".npz")
     _check_sampling(seed, eta)
-    images = pixels.to_uint8(open_model(run, best_device()).sample(count, steps, eta, seed))
+    model = open_model(run, best_device())
+    if model.sampler:
+        _print_progress(f"sampling by {model.sampler}, seed {seed}")
+    images = pixels.to_uint8(model.sample(count, steps, eta, seed))
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:
@@ -253,7 +260,7 @@ def embed(run: Path, images: tuple[str, ...], out: Path, part: tuple[Literal["y"
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         images: a folder (flat, nested, or with train/ and test/), image files, an .npz, the name of a data set, a .txt with
             one file per line, or - to read such lines from standard input.
-        out: an .npz, a .csv or a .parquet.
+        out: an .npz, which `hybrid neighbours` can search, a .csv or a .parquet.
         part: y, for classification (768 numbers); w, the details (768); z, both (1536).
     """
     from hybrid.data.sources import source
@@ -275,9 +282,11 @@ def probe(
     seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Classify other images from a frozen hybrid's y, w and z, with a linear probe and with nearest neighbours.
+    """Classify labelled images from a frozen hybrid's y, w and z, with a linear probe and with nearest neighbours.
 
-    Writes the confusion matrix and a few nearest neighbours as figures, and the numbers as probe.json.
+    Both learn from the train images of the data set; the accuracies are those on its test images. Without train/ and test/, a
+    fifth of each class is the test set. The folder --out gets the numbers, probe.json and probe.txt, and two figures: the
+    confusion matrix, and some test images with their nearest train images.
 
     For example:
         hybrid probe --run cifar10 --dataset my/folder
@@ -287,8 +296,8 @@ def probe(
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         dataset: digits, cifar10, cifar100, an .npz, or a folder with a folder per class, directly or in train/ and test/.
         out: a folder; if omitted: probe-<data set>.
-        part: the part of the code for the confusion matrix and the neighbours.
-        seed: seed for the choice of the train images that select the probe's penalty.
+        part: the part of the code for the confusion matrix and the figures; the accuracies are always of all three.
+        seed: seed for the train images that choose the probe's penalty, and for the test images in the figure.
         json: print the numbers as JSON.
     """
     from hybrid.data import datasets
@@ -316,7 +325,10 @@ def neighbours(
     count: int = 8,
     json: bool = False,
 ) -> None:
-    """Find and draw the images whose codes are nearest to that of a query image.
+    """Find and draw the images whose codes are nearest to that of a query image, nearest first.
+
+    Prints the cosine similarity of the standardised codes (1: equal), the file and its class, if known. The query itself is
+    left out. The figure needs the image files, also where codes are searched.
 
     For example:
         hybrid neighbours --run cifar10 --query cat.jpg --images my/folder
@@ -325,9 +337,10 @@ def neighbours(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        query: an image file.
-        images: the images to search, see `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote.
-        out: the figure, a .png.
+        query: an image file of any size; its middle square is used.
+        images: the images to search, see `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote with this
+            --run and this --part.
+        out: the figure, a .png; a .pdf with the same name is written too.
         part: the part of the code to compare: y, for classification; w, the details; z, both.
         count: number of images to find.
         json: print files and similarities as JSON.
@@ -364,7 +377,7 @@ def diagnose(
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         dataset: its data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one in run's name.
-        out: the figure, a .png; the tables are written to a .md with the same name.
+        out: the figure, a .png; a .pdf and the tables, a .md, with the same name are written too.
         count: number of test images, and of samples.
         steps: number of steps of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
@@ -412,7 +425,9 @@ def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) 
 
 
 def data(dataset: str = "digits") -> None:
-    """Load a data set, download it if necessary, and describe it as JSON.
+    """Load a data set, download it if necessary, and describe it as JSON: counts, classes, mean and deviation per channel.
+
+    The numbers of images per class are those of the smallest and the largest class. Without labels there are none.
 
     For example:
         hybrid data --dataset cifar10
@@ -633,10 +648,14 @@ def main(arguments: list[str] | None = None) -> int:
             is_first = distributed.rank() == 0
             with contextlib.nullcontext() if is_first else contextlib.redirect_stdout(None):
                 contextvars.copy_context().run(command)  # what it sets, such as strict, ends with it
-    except (TimeUp, Interrupted) as stop:
+    except TimeUp as stop:
         if is_first:
             print(stop, file=sys.stderr)
-        return stop.status if isinstance(stop, Interrupted) else STOPPED
+        return STOPPED
+    except Interrupted as stop:
+        if is_first:
+            print(f"{stop}; {_kept(command)}", file=sys.stderr)
+        return stop.status
     except HybridError as error:
         print(f"hybrid: {error}", file=sys.stderr)
         return 2
@@ -654,10 +673,23 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int):
         self.status = 128 + number  # the convention of shells
-        super().__init__(
-            f"hybrid: stopped by {signal.Signals(number).name}; finished work is in {paths.home()}, with a checkpoint of a "
-            "running training from the last minute; the same command continues from there"
+        super().__init__(f"hybrid: stopped by {signal.Signals(number).name}")
+
+
+def _kept(command: partial) -> str:
+    """Say what a stopped command leaves, and what the same command does next."""
+    name = command.func.__name__
+    if name == "embed":
+        from hybrid.workflows.embed import kept_in
+
+        folder = kept_in(inspect.signature(command.func).bind(*command.args, **command.keywords).arguments["out"])
+        return f"finished codes are in {folder}; the same command continues from there, then removes it"
+    if name in (trains.__name__ for trains in (reproduce, train, evaluate, release, screen, bounds, factors, tradeoff)):
+        return (
+            f"finished work is in {paths.home()}, with a checkpoint of a running training from the last minute; "
+            "the same command continues from there"
         )
+    return "nothing was kept; the same command starts again"
 
 
 @contextlib.contextmanager
@@ -729,8 +761,9 @@ def _read_from(experiment: Experiment, name: str, commit: str | None) -> str:
     options = shlex.join(
         ["--profile", experiment.profile.name, "--dataset", experiment.dataset, "--seed", str(experiment.seed)]
     )
-    again = "move it away" if experiment.is_trained(name) else f"train first (hybrid train {options} --methods {name})"
-    return f"read from {path}, measured at commit {(commit or 'unknown')[:12]}; to measure again: {again}"
+    again = "move that file away" if experiment.is_trained(name) else f"train first (hybrid train {options} --methods {name})"
+    measured = f"measured at commit {commit[:12]}" if commit else "measured by code whose commit was not recorded"
+    return f"read from {path}, {measured}; to measure again: {again}"
 
 
 def _set_strict(strict: bool) -> None:

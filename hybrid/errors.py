@@ -1,4 +1,4 @@
-"""The exceptions that this package raises, and warnings about what it changed or left out."""
+"""The exceptions that this package raises, warnings about what it changed or left out, and counts in such messages."""
 
 import logging
 from functools import cache
@@ -12,6 +12,11 @@ class HybridError(ValueError):
 
 class TimeUp(Exception):
     """The time limit was reached before the end. There is a checkpoint to continue from."""
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """Return a count with its words, such as 1 image or 20 images. `several`: the words of other counts; default: with an s."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
 
 
 @cache

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.data.pixels import Images, as_float, as_images
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, counted
 from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
 from hybrid.models.base import batch_seeds, in_batches
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior
 
 PARTS = ("z", "y", "w")
+PLACES = tuple(1 - i / 8 for i in range(9))  # on a path, from its start to its end
 
 
 class EncoderModel(nn.Module):
@@ -55,7 +56,7 @@ class EncoderModel(nn.Module):
 
 
 class HybridModel(EncoderModel):
-    """Frozen encoder, decoder and model of z: the latent DDIM, or that of Hybrid+."""
+    """Frozen encoder, decoder and model of z: the paper's DDIM on z, or that of Hybrid+. `sampler` and `repr` say which."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, prior: LatentDDIM | PlusPrior | None = None):
         super().__init__(encoder)
@@ -64,9 +65,13 @@ class HybridModel(EncoderModel):
 
     abilities = ("encode", "decode", "reconstruct", "sample", "interpolate", "split", "features")
 
+    @property
+    def sampler(self) -> str:
+        """What `sample` samples by, in words; empty without a model of z."""
+        return {PlusPrior: "Hybrid+, y and then w given y", LatentDDIM: "a DDIM on z"}.get(type(self.prior), "")
+
     def _more(self) -> str:
-        kind = {PlusPrior: "Hybrid+, y and then w given y", LatentDDIM: "a DDIM on z"}.get(type(self.prior))
-        return f"; samples by {kind}" if kind else "; cannot sample, its second stage is not there"
+        return f"; samples by {self.sampler}" if self.sampler else "; cannot sample, its second stage is not there"
 
     def encode(self, images: Images) -> Tensor:
         """Return z = f(x)."""
@@ -92,13 +97,20 @@ class HybridModel(EncoderModel):
         return {"y": y.flatten(1), "w": w.flatten(1), "z": z.flatten(1)}
 
     def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """Sample `count` new images: sample z in `steps` steps, and decode it."""
+        """Sample new images (count, 3, 32, 32): sample z in `steps` steps, and decode it. `sampler` names the model of z.
+
+        `eta`: 0 for the deterministic sampler, 1 for the ancestral one. The same `seed`, 0 by default, gives the same images
+        in each call; for others give another.
+        """
         _whole(count, "count", 1)
         _whole(steps, "steps", 1)
         _whole(seed, "seed", 0)
         prior = self.prior
         if prior is None:
-            raise HybridError("this model has no model of z to sample from: train its second stage first")
+            raise HybridError(
+                "this model has no model of z to sample from: train its second stage (method hybrid), or load Hybrid+, "
+                "such as runs/demo/digits/hybridplus/seed0"
+            )
         noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
 
         def draw(noise: Tensor, seeds: Tensor) -> Tensor:
@@ -107,13 +119,19 @@ class HybridModel(EncoderModel):
         return in_batches(draw, self.device, noise, batch_seeds(count, seed)).clamp(0, 1)
 
     def sample_given(self, y: Tensor, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """Sample a new image for each given y (N, 3, 16, 16), with w sampled given y. It needs Hybrid+'s model of z."""
+        """Sample an image (N, 3, 32, 32) for each y (N, 3, 16, 16), with w sampled given y. It needs Hybrid+'s model of z.
+
+        `steps`, `eta` and `seed` are those of `sample`: the same y and seed give the same images in each call.
+        """
         y = _codes(y, "y", self.encoder.y_channels)
         _whole(steps, "steps", 1)
         _whole(seed, "seed", 0)
         prior = self.prior
         if not isinstance(prior, PlusPrior):
-            raise HybridError("this model cannot draw w given y: train Hybrid+ for it (method hybridplus)")
+            raise HybridError(
+                "this model cannot draw w given y: train Hybrid+ for it (method hybridplus) and load its folder, "
+                "such as runs/demo/digits/hybridplus/seed0"
+            )
         shape = (len(y), LATENT_CHANNELS - y.shape[1], LATENT_SIZE, LATENT_SIZE)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -122,17 +140,18 @@ class HybridModel(EncoderModel):
 
         return in_batches(draw, self.device, y, noise, batch_seeds(len(y), seed)).clamp(0, 1)
 
-    def interpolate(self, x0: Images, x1: Images, t: Tensor | Sequence[float], part: str = "z") -> Tensor:
-        """Decode paths from x0 (t = 1) to x1 (t = 0), section 4 of the paper: (N, ...), (N, ...), (T,) -> (N, T, 3, 32, 32).
+    def interpolate(self, x0: Images, x1: Images, t: Tensor | Sequence[float] = PLACES, part: str = "z") -> Tensor:
+        """Decode paths from x0 (t = 1) to x1 (t = 0), section 4 of the paper: N pairs of images -> (N, T, 3, 32, 32) in [0, 1].
 
-        `part` z: z_t = t z0 + (1 - t) z1. y or w: that part alone moves so, the other stays x0's.
+        `t` (T,): the places on each path, by default nine from 1 to 0. `part` z: z_t = t z0 + (1 - t) z1. y or w: that part
+        alone moves so, the other stays x0's.
         """
         if part not in PARTS:
             raise HybridError(f"part {part!r} is unknown: choose one of {', '.join(PARTS)}")
         t = _places(t)
         z0, z1 = self.encode(x0), self.encode(x1)
         if len(z0) != len(z1):
-            raise HybridError(f"{len(z0)} images at the start and {len(z1)} at the end: expected as many of both")
+            raise HybridError(f"{counted(len(z0), 'image')} at the start and {len(z1)} at the end: expected as many of both")
         if part != "z":
             (y0, w0), (y1, w1) = self.split(z0), self.split(z1)
             z1 = torch.cat([y1, w0] if part == "y" else [y0, w1], dim=1)
@@ -151,6 +170,8 @@ def _codes(codes: Tensor | np.ndarray, name: str, channels: int) -> Tensor:
         half = name == "z" and codes.ndim == 4 and codes.shape[1] < channels
         more = "; y or w alone is half a code, torch.cat([y, w], dim=1) the whole" if half else ""
         raise HybridError(f"{name} is {codes.dtype} {tuple(codes.shape)}: {expected}{more}")
+    if not codes.isfinite().all():
+        raise HybridError(f"{name} has values that are not finite: {expected}, as encode and split give it")
     return codes.float()
 
 

@@ -26,6 +26,8 @@ from hybrid.training import checkpoint
 
 FOLDER = Path(__file__).parent / "weights"
 
+RUN = "runs/demo/digits/hybrid/seed0"  # a run's folder, for messages
+
 SUMS = "SHA256SUMS"  # beside the weights, as `sha256sum --check` reads it
 
 EXAMPLES = 16  # test images that are released with the weights, so that they can be tried and checked at once
@@ -40,7 +42,10 @@ def names() -> list[str]:
 
 
 def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> HybridModel:
-    """Return the released hybrid, in float32; it samples with Hybrid+. Raises HybridError for a name that is not released."""
+    """Return the released hybrid, in float32; it samples with Hybrid+. Raises HybridError for a name that is not released.
+
+    `load` returns a hybrid that you trained.
+    """
     tensors, known = _read(name)
     tensors.pop(KEPT, None)
     try:
@@ -97,30 +102,38 @@ def about(name: str = "cifar10") -> dict:
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
-    """Return the trained hybrid in a run's folder, such as runs/demo/digits/hybrid/seed0, ready for use.
+    """Return the trained hybrid in a run's folder, ready for use. Its one-line description says by what it samples.
 
-    It samples with Hybrid+ if that is trained too, in runs/demo/digits/hybridplus/seed0. Raises HybridError if there is no
-    hybrid, or if a prior was trained on the codes of other weights. An unfinished prior is left out.
+    runs/demo/digits/hybrid/seed0 samples by the paper's DDIM on z; without one, or if it is unfinished, the model cannot
+    sample. runs/demo/digits/hybridplus/seed0 is the same hybrid, from the folder beside it, and samples by Hybrid+. Raises
+    HybridError if there is no hybrid or no Hybrid+, or if a prior was trained on the codes of other weights.
     """
+    if not Path(path).is_dir():
+        raise _no_folder(path)
     path, device = Path(path).resolve(), torch.device(device)
-    representation, config = load_stage(path / "representation", schema.Representation, Representation, device)
+    plus = path.parent.name == "hybridplus"
+    first = path.parents[1] / "hybrid" / path.name if plus else path
+    representation, config = load_stage(first / "representation", schema.Representation, Representation, device)
+    if representation is None and (path / "config.json").exists():
+        raise HybridError(f"{path} holds what hybrid.save_pretrained writes, not a run: hybrid.from_pretrained loads it")
     if representation is None:
-        raise HybridError(f"{path} holds no trained hybrid: give a run's folder, such as runs/demo/digits/hybrid/seed0")
+        raise HybridError(f"{first} holds no trained hybrid: give a run's folder, such as {RUN}")
     if representation.decoder is None:
-        raise HybridError(f"{path} holds MoCo-v2, which decodes nothing: give a hybrid's folder")
+        raise HybridError(f"{first} holds MoCo-v2, which decodes nothing: give a hybrid's folder, such as {RUN}")
 
     encoder = checkpoint.digest(representation.encoder.state_dict())
 
     def prior(folder: Path, kind: type, build: Callable) -> Any:
         return load_stage(folder, kind, lambda found: build(found, config.autoencoder), device, encoder)[0]
 
-    plus = path.parents[1] / "hybridplus" / path.name
-    semantic = prior(plus / "semantic", schema.Semantic, SemanticPrior)
-    texture = prior(plus / "texture", schema.Texture, TexturePrior)
-    if semantic is not None and texture is not None:
-        return HybridModel(representation.encoder, representation.decoder, PlusPrior(semantic, texture))
-    latent = prior(path / "prior", schema.LatentDiffusion, LatentDDIM)
-    return HybridModel(representation.encoder, representation.decoder, latent)
+    if not plus:
+        latent = prior(path / "prior", schema.LatentDiffusion, LatentDDIM)
+        return HybridModel(representation.encoder, representation.decoder, latent)
+    semantic = prior(path / "semantic", schema.Semantic, SemanticPrior)
+    texture = prior(path / "texture", schema.Texture, TexturePrior)
+    if semantic is None or texture is None:
+        raise HybridError(f"{path} holds no trained Hybrid+: train it to its end (--methods hybridplus), or give {first}")
+    return HybridModel(representation.encoder, representation.decoder, PlusPrior(semantic, texture))
 
 
 def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:
@@ -128,7 +141,9 @@ def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridMod
     if str(run) in names():
         return pretrained(str(run), device)
     if not Path(run).is_dir():
-        raise HybridError(f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}")
+        raise HybridError(
+            f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}, or give a folder, such as {RUN}"
+        )
     return load(run, device)
 
 
@@ -136,7 +151,21 @@ def _choices() -> str:
     return ", ".join(names()) or "none yet"
 
 
+def _no_folder(path: str | Path) -> HybridError:
+    """Return the error for a `path` of `load` that is no folder."""
+    if str(path) in names():
+        return HybridError(
+            f"{str(path)!r} is not a folder, it names released weights: hybrid.pretrained({str(path)!r}) loads them"
+        )
+    found = "is a file" if Path(path).exists() else "does not exist"
+    return HybridError(f"{str(path)!r} {found}: expected a run's folder, such as {RUN}")
+
+
 def _read(name: str) -> tuple[dict[str, Tensor], dict]:
+    if name not in names() and Path(name).is_dir():
+        raise HybridError(
+            f"{str(name)!r} is a folder, not the name of released weights: hybrid.load({str(name)!r}) loads a run"
+        )
     path = FOLDER / f"{name}.safetensors"
     if not path.exists():
         raise HybridError(f"no weights of {name!r} are released: choose among {_choices()}")

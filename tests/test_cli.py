@@ -21,6 +21,8 @@ from hybrid import cli, paths
 from hybrid.data.datasets import NAMED
 from hybrid.errors import tell
 from hybrid.experiments.methods import METHODS
+from hybrid.model import HybridModel
+from hybrid.workflows import embed
 
 HEAVY = {"papermill", "torchvision", "matplotlib", "seaborn", "pandas", "sklearn", "scipy", "pytorch_fid", "timm", "IPython"}
 
@@ -118,6 +120,36 @@ def test_a_signal_ends_a_training_with_one_line(home, number, status):
     device, told = error.splitlines()
     assert "float32" in device or "bfloat16" in device
     assert number.name in told and "the same command continues" in told and str(home) in told
+
+
+def test_a_signal_ends_embed_with_what_it_keeps_and_other_commands_with_what_they_do(home, monkeypatch, capsys):
+    """Nothing of them is a training."""
+    monkeypatch.chdir(home)
+    for i in range(3):
+        Image.new("RGB", (32, 32), (i, i, i)).save(home / f"{i}.png")
+    embedding = ["embed", "--run", "cifar10", "--images", "0.png", "1.png", "2.png", "--out", "codes.npz"]
+    encode, calls = HybridModel.encode, []
+
+    def interrupted(self, images):
+        calls.append(len(images))
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        return encode(self, images)
+
+    monkeypatch.setattr(HybridModel, "encode", interrupted)
+    monkeypatch.setattr(embed.embed, "__defaults__", (("y",), 1))  # chunks of one image
+    assert cli.main(embedding) == 130
+    kept = "finished codes are in .codes.npz.parts; the same command continues from there, then removes it"
+    assert capsys.readouterr().err == f"hybrid: stopped by SIGINT; {kept}\n"
+    assert (home / ".codes.npz.parts").is_dir() and not (home / "codes.npz").exists()
+    assert cli.main(embedding) == 0 and len(calls) == 4 and not (home / ".codes.npz.parts").exists()
+    assert capsys.readouterr().out == "codes of 3 images: codes.npz\n"
+    assert cli.main([*embedding[:4], "0.png", "--out", "one.npz"]) == 0
+    assert capsys.readouterr().out == "codes of 1 image: one.npz\n"
+    calls[:] = [0]
+    assert cli.main(["interpolate", "--run", "cifar10", "--start", "0.png", "--end", "1.png", "--out", "x.png"]) == 130
+    assert capsys.readouterr().err == "hybrid: stopped by SIGINT; nothing was kept; the same command starts again\n"
 
 
 def test_a_signal_that_the_shell_has_it_ignore_is_ignored():
@@ -240,7 +272,7 @@ def test_embed_probe_and_neighbours_print_results_alone(home, tmp_path, monkeypa
     told = capsys.readouterr()
     assert told.out == "codes of 40 images: codes.npz\n"
     codes = np.load("codes.npz")
-    assert set(codes) == {"file", "class", "y", "w"} and codes["y"].shape == (40, 3, 16, 16)
+    assert set(codes) == {"file", "class", "y", "w", "encoder"} and codes["y"].shape == (40, 3, 16, 16)
 
     assert cli.main(["probe", "--run", "cifar10", "--dataset", "shapes", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -256,7 +288,10 @@ def test_embed_probe_and_neighbours_print_results_alone(home, tmp_path, monkeypa
     for wrong, says in (
         (["embed", "--run", "cifar10", "--images", "nowhere", "--out", "c.npz"], "'nowhere' is not there"),
         (["embed", "--run", "cifar10", "--images", "shapes", "--out", "c.pt"], "no known ending"),
-        (["neighbours", "--run", "cifar10", "--query", "absent.png", "--images", "shapes"], "absent.png cannot be read"),
+        (
+            ["neighbours", "--run", "cifar10", "--query", "absent.png", "--images", "shapes"],
+            "absent.png does not exist: expected an image",
+        ),
         (["probe", "--run", "nothing", "--dataset", "shapes"], "neither a run's folder nor released"),
     ):
         assert cli.main(wrong) == 2

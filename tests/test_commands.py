@@ -29,7 +29,9 @@ def test_command_line_tools(done, tmp_path, capsys):
     capsys.readouterr()
     assert main(["evaluate", "--profile", "smoke"]) == 0
     read = [line for line in capsys.readouterr().err.splitlines() if line.startswith("read from ")]
-    assert len(read) == len(METHODS) and all("measured at commit" in line and "again: move it away" in line for line in read)
+    assert len(read) == len(METHODS) and all(
+        "measured at commit" in line and "again: move that file away" in line for line in read
+    )
     assert main(["evaluate", "--profile", "smoke", "--methods", "mocov2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mocov2"]["acc"] > 0
     assert main(["data"]) == 0

@@ -35,6 +35,7 @@ def test_numpy_pillow_and_tensors_have_the_same_code(model, images):
     paths = [model.interpolate(last, images, t) for t in (torch.tensor([1.0, 0.5]), [1, 0.5], np.array([1, 0.5]))]
     assert paths[0].shape == (8, 2, 3, 32, 32)
     assert all(torch.equal(path, paths[0]) for path in paths)
+    assert torch.equal(model.interpolate(last, images), model.interpolate(last, images, torch.linspace(1, 0, 9)))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,10 @@ def test_numpy_pillow_and_tensors_have_the_same_code(model, images):
         (lambda m, x: m.decode(x), r"z is torch.uint8 \(8, 3, 32, 32\): expected floats \(N, 6, 16, 16\)"),
         (lambda m, x: m.decode(torch.zeros(6, 16, 16)), r"\(6, 16, 16\): expected floats"),
         (lambda m, x: m.decode(torch.zeros(0, 6, 16, 16)), "expected floats"),
+        (lambda m, x: m.encode(x / 0.0), "not finite .NaN or infinity.: expected 0 to 1"),
+        (lambda m, x: m.encode([]), "images are an empty list"),
+        (lambda m, x: m.decode(torch.full((1, 6, 16, 16), torch.nan)), "z has values that are not finite: expected floats"),
+        (lambda m, x: m.interpolate(x[:1], x), "1 image at the start and 8 at the end"),
         (lambda m, x: m.decode([1.0]), "z is a list: .*as encode and split give it"),
         (lambda m, x: m.split(torch.zeros(2, 5, 16, 16)), r"\(2, 5, 16, 16\): expected"),
         (lambda m, x: m.sample(0), "count = 0: expected a whole number from 1 on"),

@@ -37,7 +37,7 @@ def test_what_is_released_is_the_trained_model(trained):
 
 
 def test_releasing_leaves_the_model_as_it_was(trained):
-    again = hybrid.load(trained.runs / "hybrid" / "seed0")
+    again = hybrid.load(trained.runs / "hybridplus" / "seed0")
     for key, value in again.state_dict().items():
         assert torch.equal(value, trained.model("hybridplus").state_dict()[key]), key
 
@@ -125,6 +125,53 @@ def test_released_weights_that_are_whole_and_not_what_they_should_be(trained, tm
     save_file(tensors, tmp_path / "digits.safetensors", {"about": json.dumps(known)})
     with pytest.raises(HybridError, match=says):
         hybrid.pretrained("digits")
+
+
+def test_each_folder_samples_by_its_own_prior(trained, tmp_path, capsys):
+    """The hybrid's by the DDIM on z, whether or not Hybrid+ lies beside it; Hybrid+'s by Hybrid+, and only when it is whole."""
+    runs = tmp_path / "digits"
+    shutil.copytree(trained.runs / "hybrid" / "seed0", runs / "hybrid" / "seed0")
+    alone = hybrid.load(runs / "hybrid" / "seed0")
+    with pytest.raises(HybridError, match=r"'.*hybridplus/seed0' does not exist: expected a run's folder, such as runs/demo"):
+        hybrid.load(runs / "hybridplus" / "seed0")
+    shutil.copytree(trained.runs / "hybridplus" / "seed0", runs / "hybridplus" / "seed0")
+    found = {name: hybrid.load(runs / name / "seed0") for name in ("hybrid", "hybridplus")}
+    assert repr(found["hybrid"]) == repr(alone) and alone.sampler == "a DDIM on z"
+    assert found["hybridplus"].sampler == "Hybrid+, y and then w given y" and "Hybrid+" in repr(found["hybridplus"])
+    for name, model in (("hybrid", alone), *found.items()):
+        torch.testing.assert_close(model.sample(2, steps=2), trained.model(name).sample(2, steps=2))
+        out = str(tmp_path / "x.npz")
+        assert main(["sample", "--run", str(runs / name / "seed0"), "--out", out, "--count", "2", "--steps", "2"]) == 0
+        assert capsys.readouterr() == (f"samples: {out}\n", f"sampling by {model.sampler}, seed 0\n")
+    shutil.rmtree(runs / "hybridplus" / "seed0" / "texture")
+    with pytest.raises(
+        HybridError, match=r"hybridplus/seed0 holds no trained Hybrid\+: train it to its end .*, or give .*hybrid/s"
+    ):
+        hybrid.load(runs / "hybridplus" / "seed0")
+    shutil.rmtree(runs / "hybrid" / "seed0" / "representation")
+    with pytest.raises(HybridError, match="hybrid/seed0 holds no trained hybrid: give"):
+        hybrid.load(runs / "hybridplus" / "seed0")
+
+
+def test_each_loader_names_the_right_one(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").touch(), (tmp_path / "run").mkdir()
+    for wrong, says in (
+        (lambda: hybrid.load("digits"), r"'digits' is not a folder, it .*: hybrid.pretrained\('digits'\) loads them"),
+        (lambda: hybrid.load("README.md"), "'README.md' is a file: expected a run's folder"),
+        (lambda: hybrid.load("nowhere"), "'nowhere' does not exist: expected a run's folder"),
+        (
+            lambda: hybrid.load(hybrid.save_pretrained(hybrid.pretrained("digits"), "hub")),
+            "hub holds .*: hybrid.from_pretrained",
+        ),
+        (lambda: hybrid.pretrained("run"), r"'run' is a folder, not .*: hybrid.load\('run'\) loads a run"),
+        (
+            lambda: released.open_model("README.md"),
+            "'README.md' is neither a run's folder nor released: .* give a folder, such as",
+        ),
+    ):
+        with pytest.raises(HybridError, match=says):
+            wrong()
 
 
 def test_a_prior_of_another_first_stage_is_refused(trained, tmp_path):

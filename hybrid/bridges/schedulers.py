@@ -22,6 +22,7 @@ from hybrid.machine.precision import autocast, float32
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.models.latent_ddim import LatentDDIM
+from hybrid.released import RUN
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -78,7 +79,7 @@ def codes(model: HybridModel, scheduler: SchedulerMixin, noise: Tensor) -> Tenso
 
 def _prior(model: HybridModel) -> LatentDDIM:
     if not isinstance(model.prior, LatentDDIM):
-        raise HybridError(f"{model!r} has no DDIM on the whole of z, which is what schedulers run: load a run without Hybrid+")
+        raise HybridError(f"{model!r} has no DDIM on the whole of z, which is what schedulers run: load a run such as {RUN}")
     return model.prior
 
 

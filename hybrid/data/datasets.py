@@ -29,7 +29,7 @@ from hybrid import paths
 from hybrid.data import pictures
 from hybrid.data.digits import RENDERINGS, load_digits_rgb
 from hybrid.data.pictures import SIDE, read_image
-from hybrid.errors import HybridError, tell
+from hybrid.errors import HybridError, counted, tell
 
 CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # torchvision's names
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -64,7 +64,8 @@ class ImageSet:
 
     def __repr__(self) -> str:
         kind = f"of {self.classes} classes" if self.labelled else "without classes"
-        return f"ImageSet {self.name!r}: {len(self.train_images):,} train and {len(self.test_images):,} test images {kind}"
+        test = f"{len(self.test_images):,} test image{'s' * (len(self.test_images) != 1)}"
+        return f"ImageSet {self.name!r}: {len(self.train_images):,} train and {test} {kind}"
 
     @cached_property
     def sha256(self) -> str:
@@ -128,19 +129,23 @@ def slug(name: str) -> str:
 
 
 def describe(images: ImageSet) -> dict:
-    """Return counts, classes, the train set's mean and standard deviation per channel on [0, 1], and the SHA-256."""
+    """Return counts, classes, the train set's mean and standard deviation per channel on [0, 1], and the SHA-256.
+
+    Without labels, `classes` is 0, and there are neither counts per class nor names of classes.
+    """
     level = torch.arange(256, dtype=torch.float64, device=images.train_images.device) / 255
     counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.train_images.unbind(1)])  # (3, 256)
     share = counts / counts.sum(1, keepdim=True, dtype=torch.float64)
     mean = share @ level  # (3,)
     std = (share * (level - mean[:, None]).square()).sum(1).sqrt()
     per_class = {"train": torch.bincount(images.train_labels), "test": torch.bincount(images.test_labels)}
+    fewest_and_most = {f"{split}_images_per_class": [int(n.min()), int(n.max())] for split, n in per_class.items()}
     return {
         "name": images.name,
         **{f"{split}_images": int(n.sum()) for split, n in per_class.items()},
-        **{f"{split}_images_per_class": [int(n.min()), int(n.max())] for split, n in per_class.items()},
-        "classes": images.classes,
-        "class_names": list(images.class_names),
+        **(fewest_and_most if images.labelled else {}),
+        "classes": images.classes if images.labelled else 0,
+        **({"class_names": list(images.class_names)} if images.labelled else {}),
         "mean": [round(m, 4) for m in mean.tolist()],
         "std": [round(s, 4) for s in std.tolist()],
         "sha256": images.sha256,
@@ -187,7 +192,7 @@ def _from_npz(name: str, path: Path) -> ImageSet:
     arrays = read_npz(path, (*ARRAYS, "class_names"))
     missing = [key for key in ARRAYS if key not in arrays]
     if missing:
-        raise HybridError(f"{path} lacks {', '.join(missing)}: expected {', '.join(ARRAYS)}")
+        raise HybridError(f"{path} lacks {', '.join(missing)}: give an .npz of a data set, which has them")
     names = arrays.pop("class_names", None)
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
         raise HybridError(f"{path}: class_names is {names.dtype} {names.shape}: expected one text per class, (C,)")
@@ -217,7 +222,7 @@ def _from_folder(name: str, path: Path) -> ImageSet:
             if split in parts:
                 parts[split].append(file)
             else:
-                why = "that are neither in train/ nor in test/"
+                why = "images that are neither in train/ nor in test/"
                 left_out[why] = left_out.get(why, 0) + 1
         for split, files in parts.items():
             if not files:
@@ -235,7 +240,8 @@ def _from_folder(name: str, path: Path) -> ImageSet:
         for split, wanted in (("train", False), ("test", True)):
             parts[split] = [file for file, out in zip(found.files, held, strict=True) if out == wanted]
         labels = {"train": every[~held], "test": every[held]}
-        tell(f"{path} has no train/ and test/: {held.sum()} of its {len(held)} images, drawn by chance, are the test set")
+        verb = "is" if held.sum() == 1 else "are"
+        tell(f"{path} has no train/ and test/: {held.sum()} of its {len(held)} images, drawn by chance, {verb} the test set")
     if line := str(replace(found, left_out=left_out)):
         tell(line)
     if not names:
@@ -253,7 +259,8 @@ def _classes(files: list[Path], folder: Path) -> tuple[str, ...]:
     first = {file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files}
     if "" in first and len(first) > 1:
         beside = sum(file.parent == folder for file in files)
-        tell(f"{folder}: {beside} images lie beside the folders of others, so that the folders are not taken for classes")
+        lie = counted(beside, "image lies", "images lie")
+        tell(f"{folder}: {lie} beside the folders of others, so that the folders are not taken for classes")
     return tuple(sorted(first)) if "" not in first and len(first) > 1 else ()
 
 
@@ -292,7 +299,7 @@ def _image_set(name: str, source: str, arrays: dict[str, np.ndarray], class_name
         if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
             raise HybridError(f"{where}: expected whole numbers, (N,) or (N, 1)")
         if len(labels) != len(images):
-            raise HybridError(f"{where} for {len(images)} images: expected one label an image")
+            raise HybridError(f"{where} for {counted(len(images), 'image')}: expected one label an image")
         tensors[f"{split}_images"] = squared(images)
         tensors[f"{split}_labels"] = torch.from_numpy(labels.reshape(-1).astype(np.int64))
     if class_names is None:

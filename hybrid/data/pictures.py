@@ -34,6 +34,9 @@ def read_image(file: str | Path | BinaryIO) -> np.ndarray:
             return from_pil(image, str(file))
     except HybridError:
         raise
+    except (FileNotFoundError, IsADirectoryError) as error:
+        what = "is a folder" if isinstance(error, IsADirectoryError) else "does not exist"
+        raise HybridError(f"{file} {what}: expected an image file") from None
     except Exception as error:  # Pillow's forty readers raise many kinds of errors for damaged files
         said = " ".join(str(error).split()) or type(error).__name__
         raise HybridError(f"{file} cannot be read as an image ({said}): mend or remove it") from None
@@ -60,13 +63,13 @@ class Found:
 
     folder: Path
     files: tuple[Path, ...]  # those of a folder first, by name, then those of its subfolders
-    left_out: dict[str, int]  # reason -> number of files
+    left_out: dict[str, int]  # what it is, in the plural -> how many of them
 
     def __str__(self) -> str:
         """Say in a line what was left out; empty if nothing was."""
         if not self.left_out:
             return ""
-        return f"left out of {self.folder}: " + ", ".join(f"{count} {why}" for why, count in sorted(self.left_out.items()))
+        return f"left out of {self.folder}: " + "; ".join(f"{why}: {count}" for why, count in sorted(self.left_out.items()))
 
 
 def find(folder: str | Path) -> Found:
@@ -80,7 +83,7 @@ def find(folder: str | Path) -> Found:
     if others:
         most = sorted(others, key=lambda suffix: (-others[suffix], suffix))[:4]
         kinds = ", ".join(suffix or "no suffix" for suffix in most)
-        left_out[f"that are no images ({kinds}{', ...' * (len(others) > 4)})"] = others.total()
+        left_out[f"files that are no images ({kinds}{', ...' * (len(others) > 4)})"] = others.total()
     return Found(folder, files, dict(left_out))
 
 
@@ -95,7 +98,7 @@ def _walk(folder: Path, above: tuple[str, ...], left_out: Counter, others: Count
     for entry in found:
         path = folder / entry.name
         if entry.name.startswith("."):
-            left_out["whose names begin with a dot"] += 1
+            left_out["names that begin with a dot"] += 1
         elif entry.is_dir():
             folders.append(path)
         elif not entry.is_file():

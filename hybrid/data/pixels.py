@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -26,8 +27,14 @@ def as_images(images: Images) -> Tensor:
     """
     if isinstance(images, Image.Image):
         images = [images]
-    if isinstance(images, list | tuple) and images and all(isinstance(image, Image.Image) for image in images):
-        images = np.stack([from_pil(image) for image in images])
+    if isinstance(images, list | tuple):
+        if not images:
+            raise HybridError("images are an empty list: expected at least one image")
+        if all(isinstance(image, Image.Image) for image in images):
+            images = np.stack([from_pil(image) for image in images])
+        elif all(isinstance(image, np.ndarray | Tensor) for image in images):
+            stack = "torch.stack(images)" if isinstance(images[0], Tensor) else "numpy.stack(images)"
+            raise HybridError(f"images are a list of arrays: expected one array; of images of one shape give {stack}")
     if not isinstance(images, Tensor):
         if not isinstance(images, np.ndarray):
             raise HybridError(
@@ -49,7 +56,11 @@ def as_images(images: Images) -> Tensor:
     if not images.is_floating_point():
         raise HybridError(f"images are {images.dtype}: expected uint8, or floats from 0 to 1; give 0 to 255 as uint8")
     low, high = (value.item() for value in images.detach().aminmax())
-    if not (low >= -OVER and high <= 1 + OVER):  # NaN is refused too
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise HybridError(
+            "images have values that are not finite (NaN or infinity): expected 0 to 1; mend or leave out those images"
+        )
+    if not (low >= -OVER and high <= 1 + OVER):
         raise HybridError(f"images are floats from {low:.4g} to {high:.4g}: expected 0 to 1; {_range_help(low, high)}")
     return images if images.dtype == torch.float32 else images.float()
 

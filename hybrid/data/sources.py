@@ -109,6 +109,8 @@ def source(names: Sequence[str]) -> Source:
             if str(found):
                 tell(str(found))
             rows += _rows(found)
+        elif path.is_file() and path.suffix == ".npz":
+            raise HybridError(f"{name!r} is one of several names: give an .npz alone, and one command for each")
         elif path.is_file():
             rows.append(Row(str(path)))
         else:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hybrid import paths, released
 from hybrid.data import datasets, identity
-from hybrid.errors import HybridError, tell
+from hybrid.errors import HybridError, counted, tell
 from hybrid.experiments import few
 from hybrid.experiments.methods import TABLE, Run, Watch, check, method
 from hybrid.experiments.store import Key, Store, as_json
@@ -235,7 +235,7 @@ class Experiment:
         wanted = self.profile.evaluation.pairs
         found = interpolations.pairs(self.images, 2 * wanted, self.seed)
         if len(found) < 2 * wanted:
-            gives = f"the test set gives {len(found)} pairs of unlike images, {2 * wanted} are wanted"
+            gives = f"the test set gives {counted(len(found), 'pair')} of unlike images, {2 * wanted} are wanted"
             tell(f"{gives}: figures 2 to 5 have fewer rows{', figure 5 the same pairs' if len(found) <= wanted else ''}")
         return found[:wanted], found[wanted:] if len(found) > wanted else found
 

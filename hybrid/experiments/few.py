@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from hybrid.errors import HybridError, tell
+from hybrid.errors import HybridError, counted, tell
 from hybrid.machine import distributed
 from hybrid.profiles.schema import Training
 
@@ -23,7 +23,7 @@ def clipped(config: Config, images: int) -> Config:
     """
     least = FEWEST * distributed.world()
     if images < least:
-        raise HybridError(f"{images} train images: expected {least} or more, {FEWEST} for each process")
+        raise HybridError(f"{counted(images, 'train image')}: expected {least} or more, {FEWEST} for each process")
     batch = max(images // STEPS, least)
     batch -= batch % distributed.world()
     made, cut = _clipped(config, images, batch)

@@ -95,7 +95,9 @@ def check(profile: Profile) -> None:
     """
     batch, keys = profile.hybrid.representation.training.batch, profile.hybrid.representation.contrast.key_batch
     if batch % min(keys, batch):
-        raise HybridError(f"key_batch = {keys}: give a divisor of the batch's {batch} images, or more")
+        raise HybridError(
+            f"hybrid.representation.contrast.key_batch = {keys}: give a divisor of the batch's {batch} images, or more"
+        )
     with torch.device("meta"):
         Representation(profile.hybrid.representation)
         NVAE(profile.nvae)
@@ -116,7 +118,9 @@ def train_representation(run: Run, config: schema.Representation) -> EncoderMode
 def train_hybrid(run: Run, config: schema.Hybrid) -> HybridModel:
     """Train autoencoder and contrast, then the DDIM on the frozen z."""
     if not config.representation.alpha:
-        raise HybridError("alpha = 0.0: a hybrid needs a weight above 0; without a decoder, train the method mocov2")
+        raise HybridError(
+            "hybrid.representation.alpha = 0.0: a hybrid needs a weight above 0; without a decoder, train the method mocov2"
+        )
     model = train_representation(run, config.representation)
     prior = on_latents(run, model, "prior", LatentDDIM, config.prior, describe(config.representation))
     return HybridModel(model.encoder, model.decoder, prior)

@@ -17,6 +17,16 @@ COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
 
 UNITS = {"mse": "MSE, 1e-3", "fid": "FID", "acc": "linear acc., %"}
 
+PER_DIMENSION = "1e-3 per dimension, on [0, 1]"
+# Units in words, by the first part of a metric's name.
+WORDS = {
+    **dict.fromkeys(("mse", "median", "moved"), PER_DIMENSION),
+    "acc": "%",
+    "bits": "bits per dimension",
+    **dict.fromkeys(("precision", "recall"), "share, 0 to 1"),
+    **dict.fromkeys(("fid", "fd", "kid", "kd"), "distance, 0 is best"),
+}
+
 LARGE_IS_GOOD = ("acc", "precision", "recall")  # first parts of metrics' names; of all others small is good
 
 STAND_INS = ("fd_", "kd_", "kid")  # prefixes of distances other than FID
@@ -122,6 +132,11 @@ SHARES = (
 def label(metric: str) -> str:
     """Return the column heading of a metric."""
     return UNITS.get(metric, metric)
+
+
+def unit(metric: str) -> str:
+    """Return the unit of a metric in words, such as "%"; empty for a metric that this module does not know."""
+    return WORDS.get(metric.split("_")[0], "")
 
 
 def is_shown(metric: str) -> bool:

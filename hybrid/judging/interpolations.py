@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hybrid.data.datasets import ImageSet
 from hybrid.data.pixels import to_uint8
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, counted
 from hybrid.model import PARTS as CODE_PARTS
 from hybrid.model import HybridModel
 
@@ -29,7 +29,8 @@ def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
     chosen = [(a, b) for a, b in both if not images.labelled or labels[a] != labels[b]]
     if not chosen:
         raise HybridError(
-            f"the {len(labels)} test images give no pair to draw paths between: put more images into the test set"
+            f"the {counted(len(labels), 'test image gives', 'test images give')} no pair to draw paths between: "
+            "put more images into the test set"
         )
     return torch.tensor(chosen[:count])
 

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from hybrid.data.known import Known
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, counted
 from hybrid.objectives import i_ba, i_cpc
 
 QUERIES = 1024  # largest number of terms to compute in a batch of m pairs: more are not needed
@@ -33,7 +33,7 @@ def contrastive(scores: Callable[[Tensor, Tensor], Tensor], x: Tensor, z: Tensor
     The error is that of the mean over independent batches. Raises HybridError if there are fewer than two.
     """
     if len(x) < 2 * m:
-        raise HybridError(f"{len(x)} pairs are fewer than two batches of m = {m}: give {2 * m} or more")
+        raise HybridError(f"{counted(len(x), 'pair is', 'pairs are')} fewer than two batches of m = {m}: give {2 * m} or more")
     batches = zip(x[: len(x) // m * m].split(m), z[: len(x) // m * m].split(m), strict=True)
     own = torch.arange(min(m, QUERIES))
     return _mean(torch.stack([i_cpc(scores(some[:QUERIES], others), own) for some, others in batches]))

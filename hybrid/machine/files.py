@@ -209,7 +209,7 @@ def check_finite(values: dict[str, float], whose: str) -> None:
 
 @contextlib.contextmanager
 def sole_use(folder: Path) -> Iterator[None]:
-    """Inside this context no other command can train in `folder`. Raises HybridError if one already does.
+    """Inside this context no other command can train or write codes in `folder`. Raises HybridError if one already does.
 
     If the file system supports locks, a kill releases the lock.
     """
@@ -221,10 +221,10 @@ def sole_use(folder: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             raise HybridError(
-                f"another process is training in {folder}: wait for it, or stop it; if there is none, remove {lock.lock_file}"
+                f"another process is at work in {folder}: wait for it, or stop it; if there is none, remove {lock.lock_file}"
             ) from None
         except (OSError, NotImplementedError) as error:
-            log.warning("%s cannot be locked (%s): see to it that nothing else trains there", folder, error)
+            log.warning("%s cannot be locked (%s): see to it that nothing else works there", folder, error)
 
     distributed.on_rank_zero(acquire)
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -36,25 +39,59 @@ def provenance(**details) -> dict:
 
 def summary(origin: dict, key: dict, source: str) -> dict:
     """Return the most important facts about a number or figure, from its provenance and the key of its outcome."""
-    profile = origin.get("profile")
-    name = profile.get("name") if isinstance(profile, dict) else profile
-    seed, dataset = origin.get("seed"), origin.get("dataset")
     changed = " with changes that were not committed" if origin.get("dirty") else ""
     trained = origin.get("trained") or {}
     return {
         "made from": source,
         "command": origin.get("command"),
-        "commit": f"{origin.get('commit') or 'unknown'}{changed}",
+        "commit": f"{origin.get('commit') or 'not recorded'}{changed}",
         "date": origin.get("date"),
-        "data": f"{dataset}, SHA-256 {origin.get('sha256')}",
-        "seed": seed,
+        "data": f"{origin.get('dataset')}, SHA-256 {origin.get('sha256')}",
+        "seed": origin.get("seed"),
         "weights": key.get("training") and f"of the training whose histories have SHA-256 {key['training']}",
         "trained": "; ".join(f"{n}: {o.get('command')}, {o.get('device')}" for n, o in trained.items()) or None,
         "precision": origin.get("precision"),
         "device": origin.get("device"),
-        "again": name
-        and shlex.join(["hybrid", "reproduce", "--profile", name, "--dataset", str(dataset), "--seed", str(seed)]),
+        "again": again(origin, source, "reproduce"),
     }
+
+
+def again(origin: dict, source: str, *commands: str) -> str | None:
+    """Return the commands, such as train and evaluate, that make a file named `source` again, or None if that is not known.
+
+    The name tells the method. The path of a folder or .npz is the one in the recorded command; if there is none, a
+    comment says what to give.
+    """
+    profile, dataset, sha256 = origin.get("profile"), str(origin.get("dataset")), str(origin.get("sha256"))
+    name = profile.get("name") if isinstance(profile, dict) else profile
+    if not name:
+        return None
+    where = ""
+    if dataset.endswith(f"-{sha256[:8]}"):  # the name of a folder or an .npz, with the digest of its images
+        stem = dataset.removesuffix(f"-{sha256[:8]}")
+        found = next((path for path in _datasets(origin) if Path(path).name.removesuffix(".npz") == stem), None)
+        if found is None:
+            where = f"  # PATH: that of the folder or .npz {stem}, which was not recorded"
+        elif not Path(found).expanduser().is_absolute():
+            where = f"  # in the folder that {found} is relative to"
+        dataset = found or "PATH"
+    options = ["--profile", name, "--dataset", dataset, "--seed", str(origin.get("seed"))]
+    if Path(source).suffix in (".npz", ".json", ".jsonl"):
+        stem = Path(source).stem
+        options += ["--methods", "hybridplus" if stem == "figure6" else re.sub(r"^figure\d$|-.*", "", stem) or "hybrid"]
+    return " && ".join(shlex.join(["hybrid", command, *options]) for command in commands) + where
+
+
+def _datasets(origin: dict) -> Iterator[str]:
+    """Yield the values of --dataset in the recorded commands."""
+    for each in (origin, *(origin.get("trained") or {}).values()):
+        with contextlib.suppress(ValueError):  # words that no shell wrote
+            words = shlex.split(str(each.get("command")))
+            for word, following in zip(words, [*words[1:], ""], strict=True):
+                if word.startswith("--dataset="):
+                    yield word.partition("=")[2]
+                elif word == "--dataset":
+                    yield following
 
 
 def resumed(before: dict, now: dict) -> dict:

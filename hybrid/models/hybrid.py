@@ -47,7 +47,7 @@ class Representation(Trainable):
         super().__init__()
         size, stride = config.augmentation.size, 2 ** len(config.autoencoder.widths)
         if size < stride or size % stride:
-            raise HybridError(f"size = {size}: give a multiple of the encoder's stride, {stride} pixels")
+            raise HybridError(f"augmentation.size = {size}: give a multiple of the encoder's stride, {stride} pixels")
         self.config = config
         self.key_augmentation = weak(config.augmentation) if config.key_weak else config.augmentation
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)

@@ -12,7 +12,7 @@ from typing import get_args, get_origin, get_type_hints
 
 from hybrid.errors import HybridError
 from hybrid.profiles import demo, gpu, laptop, paper, smoke
-from hybrid.profiles.schema import Profile
+from hybrid.profiles.schema import Profile, ranges
 
 PROFILES = {module.PROFILE.name: module.PROFILE for module in (smoke, demo, laptop, gpu, paper)}
 
@@ -46,18 +46,27 @@ def _changed(node, path: list[str], text: str, whole: str):
     if is_dataclass(old):
         if len(path) == 1:
             raise HybridError(f"{whole!r} is a group, not a value: go on with one of {', '.join(f.name for f in fields(old))}")
-        return replace(node, **{path[0]: _changed(old, path[1:], text, whole)})
-    if len(path) > 1:
+        new = _changed(old, path[1:], text, whole)
+    elif len(path) > 1:
         raise HybridError(f"{whole!r} goes on after {path[0]!r}, which is a value")
-    return replace(node, **{path[0]: _parsed(text, get_type_hints(type(node))[path[0]], old, whole)})
+    else:
+        range_ = ranges(type(node))[path[0]][2]  # type: ignore[arg-type]
+        may_be_empty = range_ is not None and range_.fewest == 0
+        new = _parsed(text, get_type_hints(type(node))[path[0]], old, whole, may_be_empty)
+    try:
+        return replace(node, **{path[0]: new})
+    except HybridError as error:  # names the field of this node
+        raise HybridError(f"{whole.removesuffix('.'.join(path))}{error}") from None
 
 
-def _parsed(text: str, kind, old, whole: str):
+def _parsed(text: str, kind, old, whole: str, may_be_empty: bool):
     optional = type(None) in get_args(kind)
     if optional:
         if text.lower() == "none":
             return None
         kind = next(part for part in get_args(kind) if part is not type(None))
+    if may_be_empty and text.lower() == "none":
+        return ()
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
@@ -71,6 +80,6 @@ def _parsed(text: str, kind, old, whole: str):
     except (KeyError, ValueError):
         joined = get_origin(kind) is tuple
         count = "" if not joined or get_args(kind)[-1] is ... else f"{len(old)} "
-        expected = f"{count}numbers joined by '-'" if joined else kind.__name__ + " or none" * optional
+        expected = (f"{count}numbers joined by '-'" if joined else kind.__name__) + " or none" * (optional or may_be_empty)
         example = "" if old is None else f", as in {whole}={'-'.join(map(str, old)) if joined else old}"
         raise HybridError(f"{whole}={text!r}: expected {expected}{example}") from None

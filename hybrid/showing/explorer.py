@@ -21,7 +21,7 @@ from torch import Tensor
 from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.data.pictures import SIDE, read_image
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, counted
 from hybrid.judging import given, interpolations, knn, probe
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import LATENT_SIZE
@@ -121,7 +121,7 @@ class Explorer(widgets.VBox):
         self.other_w.on_click(self._draw_given)
 
     def __repr__(self) -> str:
-        return f"Explorer of {len(self.images)} images: run it in JupyterLab to use it"
+        return f"Explorer of {counted(len(self.images), 'image')}: run it in JupyterLab to use it"
 
     def strip(self) -> Figure:
         """Draw every second frame of the chosen pair's paths as a figure, which needs no widgets."""
@@ -194,7 +194,10 @@ class Explorer(widgets.VBox):
         if images:
             self.add(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
         if files:
-            self._say(*errors, f"{len(images)} of {len(files)} files added; the start is the first of them." if images else "")
+            self._say(
+                *errors,
+                f"{len(images)} of {counted(len(files), 'file')} added; the start is the first of them." if images else "",
+            )
 
     def _draw(self, _: object = None) -> None:
         """Add new samples to the images, different ones each time."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hybrid.data.sources import Row, Source
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, counted
 from hybrid.machine import files
 from hybrid.model import HybridModel
 from hybrid.training.progress import LINE_SECONDS, in_words
@@ -44,10 +44,13 @@ class Embedded:
     errors: tuple[str, ...]  # a message for each image that could not be read
 
     def __str__(self) -> str:
+        written = f"codes of {counted(self.images, 'image')}: {self.out}"
         if not self.errors:
-            return f"codes of {self.images} images: {self.out}"
+            return written
         named = "; ".join(self.errors[:SHOWN]) + ("; ..." if len(self.errors) > SHOWN else "")
-        return f"codes of {self.images} images: {self.out}; {len(self.errors)} could not be read and are left out: {named}"
+        return (
+            f"{written}; {counted(len(self.errors), 'could not be read and is', 'could not be read and are')} left out: {named}"
+        )
 
 
 def check(out: Path) -> None:
@@ -63,13 +66,14 @@ def check(out: Path) -> None:
 def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] = ("y",), chunk: int = CHUNK) -> Embedded:
     """Write a row for each image of `source`: its file, its split and class if known, and these parts of z.
 
-    Each part is float32 (N, C, 16, 16) in an .npz, a list of C * 256 numbers in Parquet, and C * 256 columns in CSV. Images
-    that cannot be read are left out and reported. Raises HybridError if no image can be read.
+    Each part is float32 (N, C, 16, 16) in an .npz, a list of C * 256 numbers in Parquet, and C * 256 columns in CSV. An .npz
+    also has the `encoder`, the SHA-256 of the weights (see `digest`); in Parquet it is in the schema's metadata. Images that
+    cannot be read are left out and reported. Raises HybridError if no image can be read.
     """
     check(out)
-    folder = out.with_name(f".{out.name}.parts")
+    folder, encoder = kept_in(out), digest(model)
     with files.sole_use(folder):
-        about = {"model": digest(model), "images": source.identity, "parts": list(parts), "chunk": chunk}
+        about = {"model": encoder, "images": source.identity, "parts": list(parts), "chunk": chunk}
         if files.read_json(folder / "about.json") != about:
             for old in folder.glob("*.npz"):
                 old.unlink()
@@ -80,7 +84,7 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
             errors += failed
         count = sum(len(places) for _, places in kept)
         if not count:
-            raise HybridError(f"none of {len(source)} images could be read; the first: {errors[0]}")
+            raise HybridError(f"none of {counted(len(source), 'image')} could be read; the first: {errors[0]}")
 
         def chunks() -> Chunks:
             for path, places in kept:
@@ -90,9 +94,14 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
 
         columns = [name for name in ("split", "label") if any(getattr(row, name) for row in source.rows)]
         write = WRITERS[out.suffix]
-        files.write_atomically(out, lambda temporary: write(temporary, chunks, count, columns, parts))
+        files.write_atomically(out, lambda temporary: write(temporary, chunks, count, columns, parts, encoder))
     shutil.rmtree(folder, ignore_errors=True)
     return Embedded(out, count, tuple(errors))
+
+
+def kept_in(out: Path) -> Path:
+    """Return the folder with the finished codes of a command that has not ended. It is removed at the end."""
+    return out.with_name(f".{out.name}.parts")
 
 
 def digest(model: HybridModel) -> str:
@@ -168,7 +177,9 @@ class Bar:
             self.reported = now
 
 
-def _write_npz(path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...]) -> None:
+def _write_npz(
+    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], encoder: str
+) -> None:
     """Write one array after the other. An array of codes is never in memory as a whole."""
     rows = [row for some, _ in chunks() for row in some]
     _, first = next(chunk for chunk in chunks() if chunk[0])
@@ -182,6 +193,8 @@ def _write_npz(path: Path, chunks: Callable[[], Chunks], count: int, columns: li
                 np.lib.format.write_array_header_1_0(member, header)
                 for some, arrays in chunks():
                     member.write(arrays[part].astype("<f4").tobytes() if some else b"")
+        with _member(archive, "encoder") as member:
+            np.lib.format.write_array(member, np.array(encoder))
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
@@ -189,7 +202,9 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(zipfile.ZipInfo(f"{NAMES.get(name, name)}.npy"), "w", force_zip64=True)
 
 
-def _write_csv(path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...]) -> None:
+def _write_csv(
+    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], encoder: str
+) -> None:
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer, head = csv.writer(file), False
         for rows, arrays in chunks():
@@ -206,7 +221,9 @@ def _write_csv(path: Path, chunks: Callable[[], Chunks], count: int, columns: li
                 writer.writerow([*known, *("%.6g" % number for number in numbers)])  # noqa: UP031 - twice as fast as format
 
 
-def _write_parquet(path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...]) -> None:
+def _write_parquet(
+    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], encoder: str
+) -> None:
     pa, parquet = _pyarrow()
     writer = None
     try:
@@ -217,7 +234,7 @@ def _write_parquet(path: Path, chunks: Callable[[], Chunks], count: int, columns
             for part in parts:
                 codes = arrays[part].reshape(len(rows), -1).astype(np.float32)
                 table[part] = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), codes.shape[1])
-            table = pa.table(table)
+            table = pa.table(table).replace_schema_metadata({"encoder": encoder})
             writer = writer or parquet.ParquetWriter(path, table.schema)
             writer.write_table(table)
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 from hybrid.errors import HybridError
@@ -12,7 +11,7 @@ from hybrid.experiments import table
 from hybrid.experiments.methods import METHODS, Method
 from hybrid.experiments.store import Store, key_of
 from hybrid.machine import files
-from hybrid.machine.provenance import summary
+from hybrid.machine.provenance import again, summary
 from hybrid.released import SUMS
 from hybrid.training import checkpoint
 
@@ -61,8 +60,13 @@ def origins(path: Path) -> list[dict]:
         return [summary(origin, key_of(key, origin), path.name)]
     if suffix == ".json":
         return [_outcome(path)]
+    if suffix == ".jsonl" and path.with_name("checkpoint.pt").exists():  # a history in a stage's folder
+        return origins(path.with_name("checkpoint.pt"))
     if suffix == ".jsonl":
-        return [_outcome(path.with_name(f"{stem.rpartition('-')[0]}.json"))]
+        outcome = path.with_name(f"{stem.rpartition('-')[0] or stem}.json")
+        if not outcome.exists():
+            raise HybridError(f"{path} is explained by {outcome.name} in its folder, which is not there: expected {KNOWN}")
+        return [_outcome(outcome)]
     if suffix in (".pt", ".previous"):
         if (state := checkpoint.load(path)) is None:
             raise HybridError(f"{path} is not a complete checkpoint: train again with hybrid train")
@@ -74,7 +78,8 @@ def origins(path: Path) -> list[dict]:
 
         known = released.read(path)[1]
         listed = released.sums(path.parent).get(path.name)
-        return [summary(known["provenance"], {"training": f"SHA-256 {listed}, in {SUMS}" if listed else None}, path.name)]
+        key = {"training": f"SHA-256 {listed}, in {SUMS}" if listed else None}
+        return [summary(known["provenance"], key, path.name) | {"again": again(known["provenance"], path.name, "release")}]
     raise HybridError(f"{path} has no known origin: expected {KNOWN}")
 
 
@@ -131,11 +136,10 @@ def _outcome(path: Path) -> dict:
     kept = Store(path.parent).read(path.stem)
     if kept is None:
         raise HybridError(f"{path} is not a complete outcome: make it again with hybrid reproduce")
-    found = summary(kept["provenance"], kept["key"], path.name)
-    if found["again"]:  # a saved outcome is only read until its method is trained again
-        options = f"{found['again'].removeprefix('hybrid reproduce ')} --methods {shlex.quote(path.stem)}"
-        found["again"] = f"hybrid train {options} && hybrid evaluate {options}"
-    return found
+    # A saved outcome is only read until its method is trained again.
+    return summary(kept["provenance"], kept["key"], path.name) | {
+        "again": again(kept["provenance"], path.name, "train", "evaluate")
+    }
 
 
 def _embedded(path: Path) -> dict | None:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from hybrid.data import datasets, pictures, sources
-from hybrid.errors import HybridError, tell
+from hybrid.errors import HybridError, counted, tell
 from hybrid.judging import knn
-from hybrid.model import HybridModel
+from hybrid.model import PARTS, HybridModel
 from hybrid.showing import figures, probed
 from hybrid.workflows import embed
 
@@ -42,8 +42,10 @@ def search(
 ) -> tuple[Neighbours, sources.Source | None]:
     """Search images with `find`, or codes with `find_in_codes` if `images` is an .npz of codes.
 
-    Returns the neighbours, and the image source if images were searched.
+    Returns the neighbours, and the image source if images were searched. Raises HybridError for codes of another format.
     """
+    if tables := [name for name in images if Path(name).suffix in embed.SUFFIXES[1:]]:
+        raise HybridError(f"{tables[0]} cannot be searched: give images, or codes in an .npz from hybrid embed --out codes.npz")
     if len(images) == 1 and str(images[0]).endswith(".npz") and "file" in datasets.read_npz(Path(images[0]), ("file",)):
         return find_in_codes(model, query, Path(images[0]), part, count), None
     searched = sources.source(images)
@@ -65,7 +67,8 @@ def find(model: HybridModel, query: Path, images: sources.Source, part: str = "y
             errors += failed
             bar.add(min(embed.CHUNK, len(images) - start))
     if errors:
-        tell(f"{len(errors)} images could not be read and are left out; the first: {errors[0]}")
+        words = counted(len(errors), "image could not be read and is", "images could not be read and are")
+        tell(f"{words} left out; the first: {errors[0]}")
     if not places:
         raise HybridError("none of the images could be read: give other images")
     rows = [images.rows[place] for place in places]
@@ -73,11 +76,24 @@ def find(model: HybridModel, query: Path, images: sources.Source, part: str = "y
 
 
 def find_in_codes(model: HybridModel, query: Path, codes: Path, part: str = "y", count: int = 8) -> Neighbours:
-    """Do the same as `find` for codes that `hybrid embed` wrote to an .npz. A million codes take seconds."""
+    """Do the same as `find` for codes that `hybrid embed` wrote to an .npz. A million codes take seconds.
+
+    Raises HybridError if the codes are of other weights than the model's. A file of an earlier version does not tell this.
+    """
     query_code = _code(model, query, part, count)
-    arrays = datasets.read_npz(codes, ("file", "class", part))
-    if not {"file", part} <= arrays.keys():
-        raise HybridError(f"{codes} lacks the arrays file and {part}: expected a file from hybrid embed --part {part}")
+    arrays = datasets.read_npz(codes, ("file", "class", "encoder", part))
+    if part not in arrays:
+        with np.load(codes) as archive:
+            others = [other for other in PARTS if other in archive.files]
+        instead = f"give --part {' or '.join(others)}, or " if others else ""
+        raise HybridError(f"{codes} has no codes of {part}: {instead}write them with hybrid embed --part {part}")
+    if "encoder" not in arrays:
+        tell(f"{codes} does not say of which weights its codes are: whether they are of this model cannot be checked")
+    elif (kept := str(arrays["encoder"])) != (own := embed.digest(model)):
+        raise HybridError(
+            f"{codes} has codes of other weights (SHA-256 {kept[:12]}...) than this model's ({own[:12]}...): "
+            "give the run that wrote them, or write them again with hybrid embed"
+        )
     labels = arrays.get("class", np.full(len(arrays["file"]), ""))
     rows = [sources.Row(str(file), "", str(label)) for file, label in zip(arrays["file"], labels, strict=True)]
     return _nearest(query, part, query_code, arrays[part], rows, count)
@@ -92,7 +108,7 @@ def _code(model: HybridModel, query: Path, part: str, count: int) -> np.ndarray:
 
 
 def _nearest(query: Path, part: str, query_code: np.ndarray, codes: np.ndarray, rows: list, count: int) -> Neighbours:
-    if query_code.shape[1:] != codes.shape[1:]:
+    if query_code.shape[1:] != codes.shape[1:]:  # in codes that do not name their weights
         shapes = f"the codes have shape {codes.shape[1:]}, those of this model {query_code.shape[1:]}"
         raise HybridError(f"{shapes}: give codes of the same model")
     searched, wanted = (torch.from_numpy(array).flatten(1) for array in (codes, query_code))
@@ -108,15 +124,26 @@ def _nearest(query: Path, part: str, query_code: np.ndarray, codes: np.ndarray, 
 
 
 def draw(found: Neighbours, images: sources.Source | None, out: Path) -> None:
-    """Draw the query and its neighbours to `out` (.png and .pdf). `images`: the source of images that are not files."""
+    """Draw the query and its neighbours to `out` (.png and .pdf). `images`: the source of images that are not files.
+
+    The place of an image that cannot be read, such as one of a data set whose codes were searched, is white.
+    """
     places = {row.file: place for place, row in enumerate(images.rows)} if images is not None else {}
-    pixels = []
+    pixels, missing = [], []
     for file in found.files:
         if images is not None and file in places:
             pixels.append(images.read(places[file], places[file] + 1)[0][0].numpy())
-        else:
+            continue
+        try:
             pixels.append(pictures.read_image(file).transpose(2, 0, 1))
+        except HybridError as error:
+            pixels.append(np.full((3, pictures.SIDE, pictures.SIDE), 255, np.uint8))
+            missing.append(str(error))
+    if missing:
+        words = counted(len(missing), "neighbour cannot be drawn and is", "neighbours cannot be drawn and are")
+        tell(f"{words} white in {out}; the first: {missing[0]}")
     query = pictures.read_image(found.query).transpose(2, 0, 1)
-    titles = [f"{value:.2f} {label}".strip() for value, label in zip(found.similarities, found.labels, strict=True)]
+    rows = zip(found.similarities, found.labels, strict=True)
+    titles = [f"{value:.2f} ({label})" if label else f"{value:.2f}" for value, label in rows]
     figure = probed.neighbours(query[None], np.stack(pixels)[None], [titles])
     figures.save_figure(figure, out.with_suffix(""))

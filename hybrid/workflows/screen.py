@@ -56,7 +56,8 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
     images, config = held_out(experiment.images), experiment.profile.hybrid.representation
     if stage != "representation" and run is None and not config.alpha:
         raise HybridError(
-            "alpha = 0.0: without a decoder the prior's samples cannot be judged as images; give a weight above 0"
+            "hybrid.representation.alpha = 0.0: without a decoder the prior's samples cannot be judged as images; "
+            "give a weight above 0"
         )
     folders = {}
     if run is None:

@@ -103,7 +103,7 @@ def test_labels_in_a_column_and_validation_arrays_of_any_kind(npz, tmp_path):
 @pytest.mark.parametrize(
     "change, expected",
     [
-        ({"train_images": None}, "lacks train_images"),
+        ({"train_images": None}, "lacks train_images: give an .npz of a data set, which has them$"),
         ({"train_labels": None, "test_labels": None}, "lacks train_labels, test_labels"),
         ({"train_images": np.zeros((12, 32, 32, 3), np.float32)}, "float32 .* expected uint8"),
         ({"train_images": np.zeros((12, 3, 32, 32), np.uint8)}, r"\(12, 3, 32, 32\): expected \(N, H, W\)"),
@@ -246,8 +246,8 @@ def test_dot_folders_and_what_is_no_image_are_left_out_of_both_splits_and_told(t
     after = datasets.load(str(tmp_path / "insects"))
     assert (after.sha256, after.class_names) == (before.sha256, ("ant", "bee", "cat"))
     assert caplog.messages == [
-        f"left out of {tmp_path / 'insects'}: 6 that are neither in train/ nor in test/, "
-        "1 that are no images (.md), 6 whose names begin with a dot"
+        f"left out of {tmp_path / 'insects'}: files that are no images (.md): 1; "
+        "images that are neither in train/ nor in test/: 6; names that begin with a dot: 6"
     ]
 
 
@@ -282,7 +282,20 @@ def test_a_folder_without_classes_has_no_labels(tmp_path, caplog, names):
     assert not images.train_labels.any() and repr(images).endswith("16 train and 4 test images without classes")
     assert any("has no classes: whatever needs labels" in line for line in caplog.messages)
     assert any("lie beside the folders" in line for line in caplog.messages) == (len(names) > 1)
-    assert datasets.describe(images)["classes"] == 1
+    told = datasets.describe(images)
+    assert told["classes"] == 0 and not {"class_names", "train_images_per_class", "test_images_per_class"} & told.keys()
+    assert (told["train_images"], told["test_images"]) == (16, 4)
+
+
+def test_counts_of_one_are_in_the_singular(tmp_path, caplog):
+    tell.cache_clear()
+    for name in ("a.png", "b/b.png"):
+        path = tmp_path / "two" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(path)
+    assert repr(datasets.load(tmp_path / "two")) == "ImageSet 'two': 1 train and 1 test image without classes"
+    told = "\n".join(caplog.messages)
+    assert "1 image lies beside the folders" in told and "1 of its 2 images, drawn by chance, is the test set" in told
 
 
 def test_an_empty_folder_is_told(tmp_path):

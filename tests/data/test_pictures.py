@@ -111,8 +111,8 @@ def test_what_is_found_and_what_is_left_out(tmp_path):
         "deep/down/c.png",
     ]
     assert str(found) == (
-        f"left out of {tmp_path}: 1 links that go in a circle, 1 links that lead nowhere, "
-        "2 that are no images (no suffix, .csv), 3 whose names begin with a dot"
+        f"left out of {tmp_path}: files that are no images (no suffix, .csv): 2; links that go in a circle: 1; "
+        "links that lead nowhere: 1; names that begin with a dot: 3"
     )
     assert str(pictures.find(tmp_path / "deep" / "down")) == ""
 
@@ -127,6 +127,12 @@ def test_a_folder_without_rights_is_told(tmp_path):
 def test_a_folder_that_is_none_is_told(tmp_path):
     with pytest.raises(HybridError, match=r"absent cannot be read \(No such file"):
         pictures.find(tmp_path / "absent")
+
+
+def test_an_image_that_is_not_there_is_told(tmp_path):
+    for path, says in ((tmp_path / "absent.png", "absent.png does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(HybridError, match=f"{says}: expected an image file$"):
+            pictures.read_image(path)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "F", "I"])

@@ -93,6 +93,7 @@ def test_identity_is_that_of_the_images(tmp_path):
         ([], "nothing holds no images"),
         (["{}"], "holds no images: expected"),
         (["{}/codes.npz"], "holds no images: expected an array called images"),
+        (["{}/codes.npz", "{}/floats.npz"], "codes.npz. is one of several names: give an .npz alone"),
         (["{}/floats.npz"], r"images is float64 \(2, 32, 32, 3\): expected uint8"),
     ],
 )

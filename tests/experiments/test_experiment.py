@@ -138,6 +138,12 @@ def test_evaluate_says_that_it_read_a_committed_outcome_and_how_to_measure_again
     train = "train first (hybrid train --profile smoke --dataset digits --seed 0 --methods mocov2)"
     path = experiment.outcomes / "mocov2.json"
     assert told.err == f"read from {path}, measured at commit 0123456789ab; to measure again: {train}\n"
+    outcome["provenance"] = origin | {"commit": None}
+    experiment.store.keep_outcome("mocov2", experiment.key("mocov2"), outcome)
+    assert main(["evaluate", "--profile", "smoke", "--methods", "mocov2"]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"MoCo-v2, smoke, digits, seed 0\n  {'acc':28}     50.000  %\n"
+    assert told.err == f"read from {path}, measured by code whose commit was not recorded; to measure again: {train}\n"
 
 
 def test_figure_6_comes_from_released_weights_where_their_training_is_not_here(done, monkeypatch):

@@ -1,8 +1,11 @@
 """Table 1: means and deviations, dashes, and what is missing."""
 
+import json
+
 import pandas as pd
 import pytest
 
+from hybrid import paths
 from hybrid.experiments import table
 
 MEASURED = {
@@ -22,6 +25,14 @@ def test_tidy_rows():
     assert (mse["value"], mse["seeds"], mse["paper"]) == (1.5, "0 1", 2.6)
     assert mse["std"] == pytest.approx(0.5**0.5)
     assert pd.isna(cells.loc[("hybrid", "fid"), "value"])
+
+
+def test_every_committed_number_has_a_unit():
+    outcomes = (paths.REPOSITORY / "results").glob("*/*/seed*/*.json")
+    names = {name for path in outcomes for name in json.loads(path.read_text())["metrics"]}
+    assert len(names) > 20 and all(table.unit(name) for name in (*names, "fid", "kid"))
+    assert table.unit("acc_x_T_fine") == "%" and table.unit("moved_y") == table.unit("mse") == "1e-3 per dimension, on [0, 1]"
+    assert table.unit("colour") == ""
 
 
 def test_missing_is_not_a_dash():

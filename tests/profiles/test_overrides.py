@@ -19,7 +19,7 @@ def test_a_field_changes_and_the_name_says_so():
     assert changed.name.startswith("laptop,")
     assert profile("laptop,hybrid.representation.noise=none").hybrid.representation.noise is None
     assert profile("smoke,ddim.attention=8").ddim.attention == (8,)
-    assert profile("demo,ddim.attention=").ddim.attention == ()
+    assert profile("demo,ddim.attention=").ddim.attention == profile("demo,ddim.attention=none").ddim.attention == ()
     assert profile("laptop").hybrid.representation.training.epochs != 6
     assert changed.hybrid.representation.autoencoder == profile("laptop").hybrid.representation.autoencoder
 
@@ -52,6 +52,11 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,hybrid.representation.training.betas=2-2", "betas = (2.0, 2.0): give two values from 0 to below 1"),
         ("demo,hybrid.representation.training.weight_decay=-1", "weight_decay = -1.0: give 0 or more"),
         ("demo,hybrid.prior.dropout=1.5", "dropout = 1.5: give a share from 0 to below 1"),
+        ("demo,hybrid.prior.beta_min=0.5", "beta_min = 0.5: give no more than beta_max, 0.02"),
+        ("demo,plus.w.components=3", "w.components = 3: give y's "),
+        ("demo,hybrid.prior.attention=x", "expected numbers joined by '-' or none, as in hybrid.prior.attention="),
+        ("demo,hybrid.prior.multipliers=none", "expected numbers joined by '-', as in hybrid.prior.multipliers=1-2"),
+        ("demo,evaluation.penalties=x", "expected numbers joined by '-' or none"),
         ("demo,nvae.groups=", "groups = (): give one or more numbers above 0"),
         ("demo,nvae.kl_warmup=2", "kl_warmup = 2.0: give a share from 0 to 1"),
         ("demo,nvae.temperature=-1", "temperature = -1.0: give 0 or more"),
@@ -65,6 +70,8 @@ def test_what_is_wrong_is_named_with_what_is_right(spec, says):
     with pytest.raises(HybridError, match=re.escape(says)) as error:
         profile(spec)
     assert "\n" not in str(error.value)
+    if " = " in says:  # the field in full
+        assert str(error.value).startswith(f"{spec.partition(',')[2].partition('=')[0]} = ")
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, error):
 def test_a_folder_is_used_by_one_training_at_a_time(tmp_path):
     with files.sole_use(tmp_path / "run"):
         with (
-            pytest.raises(HybridError, match=r"another process is training in .*run: wait for it"),
+            pytest.raises(HybridError, match=r"another process is at work in .*run: wait for it"),
             files.sole_use(tmp_path / "run"),
         ):
             pytest.fail("the second got in")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from hybrid.data.sources import Files, source
 from hybrid.errors import HybridError
@@ -37,12 +38,14 @@ def test_three_formats_say_the_same(model, folder, tmp_path):
         done = embed.embed(model, images, tmp_path / f"codes{suffix}", ("y", "w", "z"), chunk=3)
         assert (done.images, done.errors) == (10, ()) and str(done) == f"codes of 10 images: {done.out}"
     kept = np.load(tmp_path / "codes.npz")
-    assert set(kept) == {"file", "split", "class", "y", "w", "z"}
+    assert set(kept) == {"file", "split", "class", "y", "w", "z", "encoder"}
     np.testing.assert_allclose(kept["z"], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(kept["y"], kept["z"][:, :3])
     np.testing.assert_array_equal(kept["w"], kept["z"][:, 3:])
     by_pandas = pd.read_parquet(tmp_path / "codes.parquet")
     np.testing.assert_array_equal(np.stack(by_pandas["z"]), kept["z"].reshape(10, -1))
+    in_parquet = parquet.read_schema(tmp_path / "codes.parquet").metadata[b"encoder"].decode()
+    assert str(kept["encoder"]) == in_parquet == embed.digest(model) and len(in_parquet) == 64
     by_csv = pd.read_csv(tmp_path / "codes.csv")
     assert list(by_csv.columns[:4]) == ["file", "split", "class", "y0"] and by_csv.columns[-1] == "z1535"
     np.testing.assert_allclose(by_csv.loc[:, "z0":].to_numpy(), kept["z"].reshape(10, -1), rtol=1e-5)

@@ -1,12 +1,15 @@
 """Where a kept file comes from, of the committed results and of pictures that carry it themselves."""
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
 
 from hybrid import paths, released
 from hybrid.errors import HybridError
+from hybrid.machine.provenance import again
 from hybrid.showing import figures
 from hybrid.workflows.explain import explain, origins
 
@@ -25,7 +28,10 @@ def test_committed_files_are_explained(name):
     words = explain(RESULTS / "seed0" / name)
     origin = outcome("hybridplus" if "6" in name else "ddim" if "ddim" in name else "hybrid")["provenance"]
     options = "--profile demo --dataset digits --seed 0"
+    method = "hybridplus" if "6" in name else "ddim" if "ddim" in name else "hybrid"
     again = f"hybrid train {options} --methods hybrid &&" if ".json" in name else f"hybrid reproduce {options}"
+    if ".npz" in name:  # the pictures carry what an earlier version wrote
+        again += f" --methods {method}"
     assert origin["sha256"] in words and again in words
     assert origin["device"] in words and "commit" in words
 
@@ -88,6 +94,39 @@ def test_pictures_carry_their_origin(tmp_path, suffix):
     assert (tmp_path / f"x{suffix}").read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("source", "commands", "command", "says"),
+    [
+        ("hybrid.json", ("train", "evaluate"), "x --dataset 'my pictures'", "--methods hybrid &&.*--methods hybrid  # in the"),
+        ("mocov2-representation.jsonl", ("train",), "x --dataset=/a/pictures.npz", "/a/pictures.npz .* --methods mocov2$"),
+        ("figure4.npz", ("reproduce",), "x --dataset /a/pictures/", "/a/pictures/ .* --methods hybrid$"),
+        ("figure6.npz", ("reproduce",), "x --dataset /a/pictures", "/a/pictures .* --methods hybridplus$"),
+        ("nvae-gallery.npz", ("reproduce",), "x --dataset /other", "PATH .* nvae  # PATH: .* pictures, which was not"),
+        ("hybrid.json", ("train",), "a notebook", "--dataset PATH "),
+        ("hybrid.json", ("train",), "an 'open quote", "--dataset PATH "),
+        ("pictures.safetensors", ("release",), "x --dataset /a/pictures", "hybrid release .*/a/pictures --seed 3$"),
+    ],
+)
+def test_the_command_is_of_the_method_and_of_a_path_that_was_given(source, commands, command, says):
+    """Not the name of the results' folder, which no --dataset takes. A training's command counts too."""
+    stem = "my pictures" if "my " in command else "pictures"
+    origin = {"profile": {"name": "smoke"}, "dataset": f"{stem}-1a2b3c4d", "sha256": "1a2b3c4d" + 56 * "0", "seed": 3}
+    for each in ({"command": command}, {"command": "a notebook", "trained": {"prior": {"command": command}}}):
+        found = again(origin | each, source, *commands)
+        assert re.search(says, found) and "1a2b3c4d" not in found
+        words = shlex.split(found.partition("  # ")[0])
+        assert words[:4] == ["hybrid", commands[0], "--profile", "smoke"] and words.count("hybrid") >= len(commands)
+
+
+def test_a_history_is_explained_by_what_lies_beside_it(done, tmp_path):
+    stage = done / "runs" / "smoke" / "digits" / "hybrid" / "seed0" / "prior"
+    assert "checkpoint.pt" in explain(stage / "history.jsonl") and "step" in explain(stage / "history.jsonl")
+    for name, outcome in (("alone.jsonl", "alone.json"), ("hybrid-prior.jsonl", "hybrid.json"), ("a-b-c.jsonl", "a-b.json")):
+        (tmp_path / name).write_text('{"step": 1}\n')
+        with pytest.raises(HybridError, match=f"{name} is explained by {outcome} in its folder, which is not there: expected"):
+            explain(tmp_path / name)
+
+
 def test_what_has_no_origin_is_told(tmp_path):
     with pytest.raises(HybridError, match=r"does not exist: expected a \.png"):
         explain(tmp_path / "x.png")
@@ -104,6 +143,6 @@ def test_files_of_another_origin_stay_as_they_are(tmp_path, name, content):
     path = tmp_path / name
     np.savez(path, y=np.zeros(3)) if content is None else path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete"):
+    with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete|is explained by mine.json"):
         explain(path)
     assert [each.name for each in tmp_path.iterdir()] == [name] and path.read_bytes() == before

@@ -10,7 +10,7 @@ from PIL import Image
 matplotlib.use("Agg")
 
 from hybrid.data.sources import source
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, tell
 from hybrid.workflows import embed, neighbours
 
 
@@ -41,29 +41,78 @@ def test_the_nearest_are_of_its_colour_and_the_same_by_kept_codes(model, folder,
     assert found.as_json()["neighbours"][0]["class"] == "red" and str(found).count("\n") == 8
 
 
-def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path):
+def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path, caplog):
     np.savez(tmp_path / "some.npz", images=np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8))
     found, searched = neighbours.search(model, folder / "red" / "4.png", [str(tmp_path / "some.npz")], "y", 8)
     assert sorted(found.files) == [f"images[{i}]" for i in range(5)]
     neighbours.draw(found, searched, tmp_path / "a.png")
     (folder / "red" / "0.png").write_bytes(b"no image")
+    tell.cache_clear()
     assert len(neighbours.search(model, folder / "red" / "4.png", [str(folder)], "y", 100)[0].files) == 18
+    assert caplog.messages[-1].startswith("1 image could not be read and is left out; the first: ")
+
+
+def test_codes_without_their_images_are_found_and_drawn_white(model, folder, tmp_path, monkeypatch, caplog):
+    """As those of a data set, whose images are no files."""
+    np.savez(tmp_path / "some.npz", images=np.zeros((3, 32, 32, 3), np.uint8))
+    embed.embed(model, source([str(tmp_path / "some.npz")]), tmp_path / "codes.npz", ("y",))
+    found, none = neighbours.search(model, folder / "red" / "4.png", [str(tmp_path / "codes.npz")])
+    drawn = []
+    monkeypatch.setattr(neighbours.probed, "neighbours", lambda _, pixels, titles: drawn.extend([pixels, titles]))
+    monkeypatch.setattr(neighbours.figures, "save_figure", lambda *_: None)
+    tell.cache_clear()
+    neighbours.draw(found, none, tmp_path / "x.png")
+    assert drawn[0].shape == (1, 3, 3, 32, 32) and (drawn[0] == 255).all() and not any("(" in title for title in drawn[1][0])
+    assert caplog.messages[-1].startswith(
+        f"3 neighbours cannot be drawn and are white in {tmp_path / 'x.png'}; the first: images["
+    )
+    found, searched = neighbours.search(model, folder / "red" / "4.png", [str(folder)], "z", 9)
+    neighbours.draw(found, searched, tmp_path / "x.png")
+    assert all(title.endswith(" (red)") for title in drawn[3][0])
+
+
+def write_codes(path, **arrays):
+    """numpy's savez has an argument called file."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array)
+
+
+def test_codes_of_other_weights_are_refused(model, folder, tmp_path, caplog):
+    query, path = folder / "red" / "4.png", tmp_path / "codes.npz"
+    embed.embed(model, source([str(folder)]), path, ("y",))
+    own = embed.digest(model)
+    found = neighbours.find_in_codes(model, query, path)
+    assert not caplog.messages
+    next(model.encoder.parameters()).data += 0.01
+    with pytest.raises(HybridError, match=rf"codes.npz has codes of other weights \(SHA-256 {own[:12]}...\) .*hybrid embed$"):
+        neighbours.find_in_codes(model, query, path)
+    next(model.encoder.parameters()).data -= 0.01
+    arrays = dict(np.load(path))
+    write_codes(path, **{name: arrays[name] for name in ("file", "class", "y")})  # as an earlier version did
+    tell.cache_clear()
+    assert neighbours.find_in_codes(model, query, path).files == found.files
+    assert caplog.messages == [
+        f"{path} does not say of which weights its codes are: whether they are of this model cannot be checked"
+    ]
 
 
 @pytest.mark.parametrize(
     ("images", "part", "count", "says"),
     [
         ("{}", "y", 0, "count = 0: give 1 or more"),
-        ("{}/../codes.npz", "w", 3, "lacks the arrays file and w"),
+        ("{}/../codes.npz", "w", 3, "codes.npz has no codes of w: give --part y, or write them with hybrid embed --part w$"),
+        ("{}/../none.npz", "w", 3, "none.npz has no codes of w: write them with hybrid embed --part w$"),
+        ("codes.csv", "y", 3, "^codes.csv cannot be searched: give images, or codes in an .npz from hybrid embed"),
+        ("codes.parquet", "y", 3, "^codes.parquet cannot be searched"),
         ("{}/../other.npz", "y", 3, "give codes of the same model"),
         ("{}/../none", "y", 3, "is not there"),
     ],
 )
 def test_what_cannot_be_searched_is_told(model, folder, tmp_path, images, part, count, says):
     for name, channels in (("codes", 3), ("other", 2)):
-        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:  # numpy's savez has an argument called file
-            for member, array in (("file", np.array(["a"])), ("y", np.zeros((1, channels, 16, 16), np.float32))):
-                with archive.open(f"{member}.npy", "w") as file:
-                    np.lib.format.write_array(file, array)
+        write_codes(tmp_path / f"{name}.npz", file=np.array(["a"]), y=np.zeros((1, channels, 16, 16), np.float32))
+    write_codes(tmp_path / "none.npz", file=np.array(["a"]))
     with pytest.raises(HybridError, match=says):
         neighbours.search(model, folder / "red" / "4.png", [images.format(folder)], part, count)
