@@ -34,8 +34,6 @@ from hybrid import __version__, paths
 from hybrid.errors import HybridError, TimeUp
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from hybrid.experiments.experiment import Experiment
 
 STOPPED = 75  # exit status of a run stopped by its time limit; the same command continues it (EX_TEMPFAIL in sysexits.h)
@@ -186,7 +184,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        out: a .png (a grid with eight columns) or an .npz (images, uint8, N x 32 x 32 x 3).
+        out: a .png (a grid with eight columns, each image enlarged to 128 x 128) or an .npz (images, uint8, N x 32 x 32 x 3).
         count: number of images.
         steps: number of steps of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
@@ -205,7 +203,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:
-        _save_png(out, pixels.tile(images, 8))
+        pixels.save_png(out, images, 8)
     print(f"samples: {out}")
 
 
@@ -220,7 +218,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         start: an image file, for t = 1; its middle square is used.
         end: an image file, for t = 0; its middle square is used.
-        out: a .png.
+        out: a .png: one row of images, each enlarged to 128 x 128.
         part: the part of the code that moves.
         frames: number of images on the path, with both ends.
     """
@@ -235,7 +233,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
         raise HybridError(f"frames = {frames}: give 2 or more, because they include both ends")
     x0, x1 = (pictures.read_image(path)[None] for path in (start, end))  # (1, 32, 32, 3)
     path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
-    _save_png(out, pixels.tile(pixels.to_uint8(path), frames))
+    pixels.save_png(out, pixels.to_uint8(path), frames)
     print(f"path: {out}")
 
 
@@ -761,14 +759,6 @@ def _print_progress(line: str) -> None:
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=1, default=float))
-
-
-def _save_png(path: Path, pixels: np.ndarray) -> None:
-    from PIL import Image
-
-    from hybrid.machine.files import write_atomically
-
-    write_atomically(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="png"))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def draw(data: dict) -> Figure:
             centres = _centres(frames)
             axis.set_xticks(centres, ["start", *(f"{t:.2g}" for t in data["t"]), "end"], fontsize=7)
             axis.set_xlabel("t", fontsize=8)
-            axis.set_ylabel("a row a pair of images", fontsize=8)
+            axis.set_ylabel("each row: one pair", fontsize=8)
             axis.set_yticks([])
             axis.tick_params(length=0)
             axis.spines[:].set_visible(False)

@@ -101,7 +101,7 @@ def test_figure_data_round_trips_and_draws_to_the_same_bytes(model, image_set, t
     assert pixels.std() > 0.1
     assert len(pixels) == pytest.approx(200 * (0.62 * 3 + 0.75) * 3, abs=2)  # 200 dots an inch
     drawn = figures.draw(read)
-    assert [axis.get_ylabel() for axis in drawn.axes] == 3 * ["a row a pair of images"]
+    assert [axis.get_ylabel() for axis in drawn.axes] == 3 * ["each row: one pair"]
     plt.close(drawn)
 
 
