@@ -235,7 +235,7 @@ def _from_folder(name: str, path: Path) -> ImageSet:
         for split, wanted in (("train", False), ("test", True)):
             parts[split] = [file for file, out in zip(found.files, held, strict=True) if out == wanted]
         labels = {"train": every[~held], "test": every[held]}
-        tell(f"{path} has no train/ and test/: {held.sum()} of its {len(held)} images, drawn by chance, are the test set")
+        tell(f"{path} has no train/ and test/: {held.sum()} of its {len(held)} images are the test set, a fixed random choice")
     if line := str(replace(found, left_out=left_out)):
         tell(line)
     if not names:

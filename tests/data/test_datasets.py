@@ -264,7 +264,7 @@ def test_folders_of_classes_without_splits_hold_out_a_fifth_of_each(tmp_path, ca
     every = torch.cat([images.train_images, images.test_images]).flatten(1).unique(dim=0)
     assert len(every) == 32  # none is lost, none in both
     assert datasets.load(str(tmp_path / "insects")).sha256 == images.sha256
-    assert caplog.messages[0].endswith("has no train/ and test/: 7 of its 32 images, drawn by chance, are the test set")
+    assert caplog.messages[0].endswith("has no train/ and test/: 7 of its 32 images are the test set, a fixed random choice")
     (tmp_path / "insects" / "cat" / "01.png").unlink()
     with pytest.raises(HybridError, match="cat holds 1 of the two images or more"):
         datasets.load(str(tmp_path / "insects"))
