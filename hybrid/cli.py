@@ -194,6 +194,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     from hybrid.machine.files import save_arrays
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
+    from hybrid.showing.figures import save_png
 
     if count < 1:
         raise HybridError(f"count = {count}: give 1 or more")
@@ -203,7 +204,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:
-        pixels.save_png(out, images, 8)
+        save_png(out, images, 8)
     print(f"samples: {out}")
 
 
@@ -227,13 +228,14 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     from hybrid.data import pictures, pixels
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
+    from hybrid.showing.figures import save_png
 
     _check_out(out, ".png")
     if frames < 2:
         raise HybridError(f"frames = {frames}: give 2 or more, because they include both ends")
     x0, x1 = (pictures.read_image(path)[None] for path in (start, end))  # (1, 32, 32, 3)
     path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
-    pixels.save_png(out, pixels.to_uint8(path), frames)
+    save_png(out, pixels.to_uint8(path), frames)
     print(f"path: {out}")
 
 

@@ -1,9 +1,8 @@
-"""Convert images between the usual formats, uint8 and floats, arrange them in a grid, and write the grid to a file."""
+"""Convert images between the usual formats, uint8 and floats, and arrange them in a grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -13,10 +12,8 @@ from torch import Tensor
 
 from hybrid.data.pictures import SIDE, from_pil
 from hybrid.errors import HybridError
-from hybrid.machine.files import write_atomically
 
 Images: TypeAlias = Tensor | np.ndarray | Image.Image | Sequence[Image.Image]  # what `as_images` takes
-ENLARGED = 4  # a pixel of an image is a square of so many pixels a side in a file: images of 32 x 32 are too small to see
 OVER = 1e-3  # tolerance for floats outside [0, 1], because interpolation and half precision may overshoot
 
 
@@ -100,9 +97,3 @@ def tile(images: np.ndarray | Tensor, columns: int) -> np.ndarray:
     cells[: len(images)] = images
     cells = cells.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
     return cells.reshape(rows * height, columns * width, 3)
-
-
-def save_png(path: str | Path, images: np.ndarray | Tensor, columns: int) -> None:
-    """Write images (N, 3, H, W) uint8 to a .png, as a grid with so many columns, each image enlarged 4 times."""
-    picture = Image.fromarray(tile(images, columns).repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
-    write_atomically(Path(path), lambda temporary: picture.save(temporary, format="png"))

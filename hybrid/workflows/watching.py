@@ -23,6 +23,7 @@ from hybrid.models.base import Trainable, in_batches
 from hybrid.models.hybrid import Representation
 from hybrid.models.latent_ddim import LatentDDIM
 from hybrid.profiles import schema
+from hybrid.showing.figures import save_png
 
 KINDS = ("pictures", "tensorboard")
 SHOWN = 8  # number of test images with reconstructions; twice as many samples are drawn
@@ -58,7 +59,7 @@ class Watch:
                 for module, training in was:
                     module.training = training
         for name, (sheet, columns) in sheets.items():
-            pixels.save_png(folder / "watched" / f"{step:08}-{name}.png", sheet, columns)
+            save_png(folder / "watched" / f"{step:08}-{name}.png", sheet, columns)
         if self.kind == "tensorboard" and not distributed.rank():
             writer = self._writer(folder)
             for name, value in scalars.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hybrid.data.pixels import as_float, as_images, save_png, tile, to_uint8
+from hybrid.data.pixels import as_float, as_images, to_uint8
 from hybrid.errors import HybridError
 
 
@@ -82,10 +82,3 @@ def test_black_is_0_and_white_is_1():
 def test_images_that_are_not_finite_are_not_drawn_as_black(broken):
     with pytest.raises(HybridError, match="not finite"):
         to_uint8(torch.full((1, 3, 2, 2), broken))
-
-
-def test_a_written_sheet_is_enlarged_and_otherwise_the_same(images, tmp_path):
-    save_png(tmp_path / "new" / "sheet.png", images, 3)
-    sheet = np.asarray(Image.open(tmp_path / "new" / "sheet.png"))
-    assert sheet.shape == (3 * 128, 3 * 128, 3)
-    assert all(np.array_equal(sheet[row::4, column::4], tile(images, 3)) for row in range(4) for column in range(4))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 matplotlib.use("Agg")
 
@@ -57,6 +58,13 @@ def test_a_sheet_shows_every_image():
     assert sheet.shape == (4, 6, 3)
     assert sheet[::2, ::2, 0].tolist() == sheet[1::2, 1::2, 2].tolist() == [[0, 1, 2], [3, 4, 255]]
     assert pixels.tile(images[:2].numpy(), 3).shape == (2, 4, 3) and pixels.tile(images[:1], 3).shape == (2, 2, 3)
+
+
+def test_a_written_sheet_is_enlarged_and_otherwise_the_same(images, tmp_path):
+    figures.save_png(tmp_path / "new" / "sheet.png", images, 3)
+    sheet = np.asarray(Image.open(tmp_path / "new" / "sheet.png"))
+    assert sheet.shape == (3 * 128, 3 * 128, 3)
+    assert all(np.array_equal(sheet[row::4, column::4], pixels.tile(images, 3)) for row in range(4) for column in range(4))
 
 
 def test_paths_are_the_papers(model, image_set):
