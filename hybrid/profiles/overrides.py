@@ -41,14 +41,14 @@ def profile(spec: str) -> Profile:
 def _changed(node, path: list[str], text: str, whole: str):
     names = [f.name for f in fields(node) if f.name not in ("name", "dataset")]
     if path[0] not in names:
-        raise HybridError(f"{whole!r} is no field of a profile: at {path[0]!r} choose one of {', '.join(names)}")
+        raise HybridError(f"{whole!r} is not a field of a profile: at {path[0]!r} choose one of {', '.join(names)}")
     old = getattr(node, path[0])
     if is_dataclass(old):
         if len(path) == 1:
-            raise HybridError(f"{whole!r} is a group, not a value: go on with one of {', '.join(f.name for f in fields(old))}")
+            raise HybridError(f"{whole!r} is a group, not a value: continue with one of {', '.join(f.name for f in fields(old))}")
         return replace(node, **{path[0]: _changed(old, path[1:], text, whole)})
     if len(path) > 1:
-        raise HybridError(f"{whole!r} goes on after {path[0]!r}, which is a value")
+        raise HybridError(f"{whole!r} continues after {path[0]!r}, which is a value: end it there")
     return replace(node, **{path[0]: _parsed(text, get_type_hints(type(node))[path[0]], old, whole)})
 
 
