@@ -6,7 +6,8 @@ hybrid --version prints the version.
 Exit status: 0 done; 2 wrong input, explained in one line; 75 stopped by the time limit; 130 and 143 stopped by Ctrl-C or
 SIGTERM. After 75, 130 or 143, the same command continues.
 
-Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh).
+Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh);
+make that folder first, with mkdir -p.
 """
 
 # Commands import what they need when they run, so that the help appears at once.
@@ -63,7 +64,7 @@ def reproduce(
         profile: demo, laptop, gpu, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
         dataset: digits, cifar10, cifar100, an .npz or a folder; if omitted: the profile's data set.
         seed: seed for weights, batches and samples.
-        methods: methods besides the hybrid: hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z; if omitted: all.
+        methods: any of hybrid (always included), hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z; if omitted: all.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         notebooks: also execute the notebooks.
         jobs: number of methods to train at the same time; if omitted: 2 on a CPU with two or more cores, else 1.
@@ -329,7 +330,7 @@ def neighbours(
         images: the images to search, see `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote.
         out: the figure, a .png.
         part: the part of the code to compare: y, for classification; w, the details; z, both.
-        count: number of images to find.
+        count: number of images to find; the figure shows up to 200 of them.
         json: print files and similarities as JSON.
     """
     from hybrid.machine.precision import best_device

@@ -17,7 +17,7 @@ from hybrid.data import datasets, pictures
 from hybrid.errors import HybridError, tell
 
 SPLITS = ("train", "test", "val", "valid", "validation")  # folders' and arrays' names
-KINDS = "a data set's name, an .npz, a folder, image files, a .txt with one file per line, or - to read such lines from standard input"
+KINDS = "a data set's name, an .npz, a folder, image files, a .txt with one file per line, or - for lines of standard input"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _of_npz(path: Path) -> Source:
         if not right:
             raise HybridError(f"{path}: {name} is {array.dtype} {array.shape}: expected uint8 (N, H, W) or (N, H, W, 1 or 3)")
         if labels is not None and (labels.size != len(array) or labels.dtype.kind not in "iu"):
-            tell(f"{path}: labels of {name} are {labels.dtype} {labels.shape}, not one whole number per image, and are left out")
+            tell(f"{path}: labels of {name} are {labels.dtype} {labels.shape}, not one whole number per image: left out")
             labels = None
         classes = dict(enumerate(kept["class_names"].tolist())) if "class_names" in kept else {}
         text = [""] * len(array) if labels is None else [str(classes.get(label, label)) for label in labels.ravel().tolist()]

@@ -234,7 +234,8 @@ class Experiment:
         found = interpolations.pairs(self.images, 2 * wanted, self.seed)
         if len(found) < 2 * wanted:
             gives = f"the test set has {len(found)} pairs of different images, but {2 * wanted} are wanted"
-            tell(f"{gives}: figures 2 to 5 have fewer rows{', and figure 5 has the same pairs' if len(found) <= wanted else ''}")
+            same = ", and figure 5 has the same pairs" if len(found) <= wanted else ""
+            tell(f"{gives}: figures 2 to 5 have fewer rows{same}")
         return found[:wanted], found[wanted:] if len(found) > wanted else found
 
     def _given(self) -> dict:

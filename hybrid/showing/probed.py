@@ -47,7 +47,7 @@ def neighbours(queries: np.ndarray, found: np.ndarray, titles: Sequence[Sequence
     sheet = np.full((len(queries) * rows * down, (columns + 1) * across, 3), 255, np.uint8)
     said = NUMBERS + (f"; the first {drawn:,} of {found.shape[1]:,} are drawn" if drawn < found.shape[1] else "")
     with plt.rc_context(figures.STYLE):
-        across_inches, down_inches = max(sheet.shape[1] / INCH, 2.4), sheet.shape[0] / INCH + HEAD
+        across_inches, down_inches = max(sheet.shape[1] / INCH, 2.8), sheet.shape[0] / INCH + HEAD
         figure = plt.figure(figsize=(across_inches, down_inches))
         axis = figure.add_axes((0, 0, sheet.shape[1] / INCH / across_inches, 1 - HEAD / down_inches))
         figure.text(0.05 / across_inches, 1 - 0.05 / down_inches, said, ha="left", va="top", fontsize=7, color="0.3")

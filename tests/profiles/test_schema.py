@@ -59,7 +59,7 @@ def test_any_text_is_a_value_or_told_in_a_line(leaf, text):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("hybrid.representation.training.lr=inf", "lr = inf: give a number above 0, to 10"),
+        ("hybrid.representation.training.lr=inf", "lr = inf: give a number above 0, at most 10"),
         ("hybrid.representation.training.lr=1e400", "lr = inf"),
         ("hybrid.prior.training.lr=1e30", "lr = 1e+30"),
         ("nvae.training.lr=nan", "lr = nan"),
