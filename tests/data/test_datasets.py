@@ -115,7 +115,7 @@ def test_labels_in_a_column_and_validation_arrays_of_any_kind(npz, tmp_path):
         ({"train_labels": np.zeros(12)}, "float64 .* whole numbers"),
         ({"train_labels": np.zeros(12, bool)}, "bool .* whole numbers"),
         ({"train_labels": np.array(3)}, "whole numbers"),
-        ({"train_labels": np.zeros((12, 14), np.uint8)}, r"\(12, 14\), several labels an image: expected one"),
+        ({"train_labels": np.zeros((12, 14), np.uint8)}, r"\(12, 14\), several labels per image: expected one"),
         ({"test_labels": np.array([0, 1, 0, 1, 0, 1])}, "test_labels and 0 to 2 differ in 2"),
         ({"test_labels": np.array([0, 1, 2, 3, 0, 1])}, "test_labels and 0 to 2 differ in 3"),
         ({"train_labels": np.arange(12) % 3 + 1}, "train_labels and 0 to 2 differ in 0, 3"),
