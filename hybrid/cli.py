@@ -364,7 +364,7 @@ def diagnose(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        dataset: its data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one in run's name.
+        dataset: the run's data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one that --run names.
         out: the figure, a .png; the tables are written to a .md with the same name.
         count: number of test images, and of samples.
         steps: number of steps of the DDIM sampler.

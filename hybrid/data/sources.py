@@ -114,7 +114,7 @@ def source(names: Sequence[str]) -> Source:
         else:
             raise HybridError(f"{name!r} is not there: expected {KINDS}")
     if not rows:
-        raise HybridError(f"{', '.join(names) or 'nothing'} holds no images: expected {KINDS}")
+        raise HybridError(f"{', '.join(names) or 'the list'} holds no images: expected {KINDS}")
     return Files(rows)
 
 
