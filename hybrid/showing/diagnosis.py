@@ -17,16 +17,18 @@ NOTES = {  # what stands under each table
     "and the largest share. White noise is only fine detail, of which a diffusion learns little.",
     "losses": "A prior's loss on test images, and the losses of two predictors fitted to train images: the best linear one "
     "(Gaussian), and the best one that ignores correlations. A prior below the Gaussian has learned more than covariances. "
-    "p(z), p(y) and p(w given y) are the parts of the prior; v and noise are what a diffusion can predict.",
+    "p(z), p(y) and p(w given y) are the parts of the prior; v and noise are what a diffusion can predict. A dash means that "
+    "this loss is not computed.",
     "power": "The power of sampled codes, divided by that of real codes, for frequencies i + j of the cosine transform, from "
     "coarse to fine. 1 is ideal; samples with less power look soft.",
-    "distances": "Distances to the train set, on the features of the named network; smaller is better. Mixed codes show "
-    "whether the sampled y or the sampled w makes samples worse than reconstructions. drawn: sampled by the prior.",
+    "distances": "Distances of decoded images to the train set, on the features of the named network; smaller is better. Codes "
+    "that are mixed from real and drawn (sampled) parts show which part makes samples worse than reconstructions. In the row "
+    "“w's fine part another's”, the high frequencies of w come from another image.",
 }
 
 
 def markdown(diagnosis: dict[str, pd.DataFrame]) -> str:
-    """Format the tables as Markdown, each under its name and above its explanation. A dash is a number that cannot exist."""
+    """Format the tables as Markdown, each under its name and above its explanation. A dash is a value that is not there."""
     return "\n\n".join(f"{name}\n\n{_table(frame)}\n\n{NOTES[name]}" for name, frame in diagnosis.items() if len(frame))
 
 
