@@ -39,7 +39,7 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,biggan.training.betas=1", "expected 2 numbers joined by '-', as in biggan.training.betas=0.0-0.999"),
         ("demo,hybrid.representation.contrast.on=x", "on = 'x': give y or z"),
         ("demo,hybrid.representation.noise=-0.1", "noise = -0.1: give a deviation above 0, or none"),
-        ("demo,hybrid.representation.augmentation.crop=0", "crop = 0.0: give a number above 0"),
+        ("demo,hybrid.representation.augmentation.crop=0", "crop = 0.0: give a share above 0"),
         ("demo,nvae.training.epochs=0", "epochs = 0: give a number above 0"),
         ("demo,nvae.training.batch=0", "batch = 0: give a number above 0"),
         ("demo,nvae.training.optimiser=sgd", "optimiser = 'sgd': give adamw or muon"),
