@@ -253,7 +253,7 @@ def _classes(files: list[Path], folder: Path) -> tuple[str, ...]:
     first = {file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files}
     if "" in first and len(first) > 1:
         beside = sum(file.parent == folder for file in files)
-        tell(f"{folder}: {beside} images lie beside folders of images, so the folders do not count as classes")
+        tell(f"{folder}: {beside} images lie beside the folders of others, so that the folders are not taken for classes")
     return tuple(sorted(first)) if "" not in first and len(first) > 1 else ()
 
 

@@ -233,9 +233,8 @@ class Experiment:
         wanted = self.profile.evaluation.pairs
         found = interpolations.pairs(self.images, 2 * wanted, self.seed)
         if len(found) < 2 * wanted:
-            gives = f"the test set has {len(found)} pairs of different images, but {2 * wanted} are wanted"
-            same = ", and figure 5 has the same pairs" if len(found) <= wanted else ""
-            tell(f"{gives}: figures 2 to 5 have fewer rows{same}")
+            gives = f"the test set gives {len(found)} pairs of unlike images, {2 * wanted} are wanted"
+            tell(f"{gives}: figures 2 to 5 have fewer rows{', figure 5 the same pairs' if len(found) <= wanted else ''}")
         return found[:wanted], found[wanted:] if len(found) > wanted else found
 
     def _given(self) -> dict:

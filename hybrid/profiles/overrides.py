@@ -45,10 +45,10 @@ def _changed(node, path: list[str], text: str, whole: str):
     old = getattr(node, path[0])
     if is_dataclass(old):
         if len(path) == 1:
-            raise HybridError(f"{whole!r} is a group, not a value: add one of {', '.join(f.name for f in fields(old))}")
+            raise HybridError(f"{whole!r} is a group, not a value: go on with one of {', '.join(f.name for f in fields(old))}")
         return replace(node, **{path[0]: _changed(old, path[1:], text, whole)})
     if len(path) > 1:
-        raise HybridError(f"{whole!r} continues after {path[0]!r}, which is a value: end it there")
+        raise HybridError(f"{whole!r} goes on after {path[0]!r}, which is a value")
     return replace(node, **{path[0]: _parsed(text, get_type_hints(type(node))[path[0]], old, whole)})
 
 

@@ -281,7 +281,7 @@ def test_a_folder_without_classes_has_no_labels(tmp_path, caplog, names):
     assert (len(images.train_images), len(images.test_images), images.labelled, images.classes) == (16, 4, False, 1)
     assert not images.train_labels.any() and repr(images).endswith("16 train and 4 test images without classes")
     assert any("has no classes: whatever needs labels" in line for line in caplog.messages)
-    assert any("lie beside folders" in line for line in caplog.messages) == (len(names) > 1)
+    assert any("lie beside the folders" in line for line in caplog.messages) == (len(names) > 1)
     assert datasets.describe(images)["classes"] == 1
 
 

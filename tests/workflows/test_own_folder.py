@@ -43,5 +43,5 @@ def test_a_small_folder_of_ones_own_goes_the_whole_way(home, tmp_path, kind, cap
         assert accuracy in page and "claim" in pictures and "baselines" not in pictures and "is bold" not in page
     told = "\n".join(caplog.messages)
     assert "a batch has 8 images instead of 512, because the train set has only 32" in told
-    assert "pairs of different images, but 10 are wanted: figures 2 to 5 have fewer rows" in told
+    assert "pairs of unlike images, 10 are wanted: figures 2 to 5 have fewer rows" in told
     assert ("whatever needs labels" in told) == (kind == "flat")
