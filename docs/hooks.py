@@ -1,4 +1,5 @@
-"""Hooks for mkdocs: README.md becomes the home page, logs and notebooks become pages, formulas become MathML.
+"""Hooks for mkdocs: README.md becomes the home page, logs and notebooks become pages, formulas become MathML, and the reference
+of Python has the whole docstrings.
 
 In the sources, links are relative to the file in the repository, so that they work on GitHub. The hooks convert them to links
 of the site, and copy every linked file. Then mkdocs checks all links.
@@ -26,6 +27,7 @@ PAGES = {
     "hybrid/weights/cifar10.md": "hybrid/weights/cifar10.md",
     **{f"notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))},
 }
+API = re.compile(r"<!-- api (\S+) -->.*?<!-- end -->", re.DOTALL)  # for readers of the file; mkdocstrings has more for the site
 LINK = re.compile(r"""(\]\(|\b(?:src|href)=")([^)"#\s]+)""")
 
 
@@ -60,7 +62,7 @@ def on_page_markdown(markdown, page, config, files):
             uri = files.get_file_from_path(uri).dest_uri
         return found[1] + os.path.relpath(uri, os.path.dirname(page.file.src_uri) or ".")
 
-    return LINK.sub(link, markdown)
+    return LINK.sub(link, API.sub(r"::: \1", markdown))
 
 
 def on_page_content(html_text, page, config, files):

@@ -6,7 +6,8 @@ hybrid --version prints the version.
 Exit status: 0 done; 2 wrong input, explained in one line; 75 stopped by the time limit; 130 and 143 stopped by Ctrl-C or
 SIGTERM. After 75, 130 or 143, the same command continues; one that keeps nothing on the way starts again.
 
-Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh).
+Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh);
+make that folder first, with mkdir -p.
 """
 
 # Commands import what they need when they run, so that the help appears at once.
@@ -34,8 +35,6 @@ from hybrid import __version__, paths
 from hybrid.errors import HybridError, TimeUp
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from hybrid.experiments.experiment import Experiment
 
 STOPPED = 75  # exit status of a run stopped by its time limit; the same command continues it (EX_TEMPFAIL in sysexits.h)
@@ -65,7 +64,7 @@ def reproduce(
         profile: demo, laptop, gpu, paper or smoke; change a field with a comma: laptop,hybrid.representation.training.epochs=6
         dataset: digits, cifar10, cifar100, an .npz or a folder; if omitted: the profile's data set.
         seed: seed for weights, batches and samples.
-        methods: methods besides the hybrid: hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z; if omitted: all.
+        methods: any of hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z, and always the hybrid; if omitted: all.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         notebooks: also execute the notebooks.
         jobs: number of methods to train at the same time; if omitted: 2 on a CPU with two or more cores, else 1.
@@ -190,7 +189,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     Args:
         run: released weights, such as cifar10, which sample by Hybrid+, or a run's folder: runs/demo/digits/hybrid/seed0
             samples by the DDIM on z, runs/demo/digits/hybridplus/seed0 by Hybrid+
-        out: a .png (a grid with eight columns) or an .npz (images, uint8, N x 32 x 32 x 3).
+        out: a .png (a grid with eight columns, each image enlarged to 128 x 128) or an .npz (images, uint8, N x 32 x 32 x 3).
         count: number of images.
         steps: number of steps of the DDIM sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
@@ -200,6 +199,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     from hybrid.machine.files import save_arrays
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
+    from hybrid.showing.figures import save_png
 
     if count < 1:
         raise HybridError(f"count = {count}: give 1 or more")
@@ -212,7 +212,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:
-        _save_png(out, pixels.tile(images, 8))
+        save_png(out, images, 8)
     print(f"samples: {out}")
 
 
@@ -227,7 +227,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
         start: an image file, for t = 1; its middle square is used.
         end: an image file, for t = 0; its middle square is used.
-        out: a .png.
+        out: a .png: one row of images, each enlarged to 128 x 128.
         part: the part of the code that moves.
         frames: number of images on the path, with both ends.
     """
@@ -236,13 +236,14 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     from hybrid.data import pictures, pixels
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
+    from hybrid.showing.figures import save_png
 
     _check_out(out, ".png")
     if frames < 2:
         raise HybridError(f"frames = {frames}: give 2 or more, because they include both ends")
     x0, x1 = (pictures.read_image(path)[None] for path in (start, end))  # (1, 32, 32, 3)
     path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
-    _save_png(out, pixels.tile(pixels.to_uint8(path), frames))
+    save_png(out, pixels.to_uint8(path), frames)
     print(f"path: {out}")
 
 
@@ -342,7 +343,7 @@ def neighbours(
             --run and this --part.
         out: the figure, a .png; a .pdf with the same name is written too.
         part: the part of the code to compare: y, for classification; w, the details; z, both.
-        count: number of images to find.
+        count: number of images to find; the figure shows up to 200 of them.
         json: print files and similarities as JSON.
     """
     from hybrid.machine.precision import best_device
@@ -376,7 +377,7 @@ def diagnose(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        dataset: its data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one in run's name.
+        dataset: the run's data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one that --run names.
         out: the figure, a .png; a .pdf and the tables, a .md, with the same name are written too.
         count: number of test images, and of samples.
         steps: number of steps of the DDIM sampler.
@@ -794,14 +795,6 @@ def _print_progress(line: str) -> None:
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=1, default=float))
-
-
-def _save_png(path: Path, pixels: np.ndarray) -> None:
-    from PIL import Image
-
-    from hybrid.machine.files import write_atomically
-
-    write_atomically(path, lambda temporary: Image.fromarray(pixels).save(temporary, format="png"))
 
 
 if __name__ == "__main__":

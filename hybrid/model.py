@@ -188,4 +188,4 @@ def _places(t: Tensor | Sequence[float]) -> Tensor:
 
 def _whole(value: int, name: str, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**63:
-        raise HybridError(f"{name} = {value!r}: expected a whole number from {least} on")
+        raise HybridError(f"{name} = {value!r}: expected a whole number, {least} or more")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 import hybrid
 from hybrid.cli import main
@@ -21,6 +22,7 @@ def test_command_line_tools(done, tmp_path, capsys):
     assert files.load_arrays(tmp_path / "s.npz")["images"].shape == (4, 32, 32, 3)
     ends = ["--start", str(tmp_path / "s.png"), "--end", str(tmp_path / "s.png")]
     assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--part", "w"]) == 0
+    assert Image.open(tmp_path / "s.png").size == (4 * 128, 128) and Image.open(tmp_path / "p.png").size == (9 * 128, 128)
     assert main(["embed", "--run", run, "--images", "digits", "--out", str(tmp_path / "z.npz"), "--part", "y", "w"]) == 0
     codes = files.load_arrays(tmp_path / "z.npz")
     assert codes["y"].shape[1:] == (3, 16, 16) and set(codes["split"]) == {"train", "test"}

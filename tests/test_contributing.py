@@ -41,4 +41,4 @@ def test_its_python_runs(page, home, images, registries, monkeypatch):
     elif page == "README.md":
         assert names["again"].shape == images.shape and names["new"].shape == (16, 3, 32, 32)
     else:
-        assert Image.open("paths.png").size == (9 * 32, 3 * 32)
+        assert Image.open("paths.png").size == (9 * 128, 3 * 128)  # enlarged

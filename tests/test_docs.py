@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import tables
 
+import hybrid
 from hybrid import paths
 
 ROOT = paths.REPOSITORY
@@ -76,6 +77,15 @@ def test_every_page_is_in_the_sites_navigation():
 def test_pages_are_as_the_code_and_the_results_have_them():
     stale = [str(path.relative_to(ROOT)) for path, text in generate.content().items() if path.read_text() != text]
     assert not stale, "run python docs/generate.py"
+
+
+def test_the_reference_of_python_is_readable_without_the_site():
+    text = (ROOT / "docs/reference/api.md").read_text()
+    assert "`split(z: Tensor) -> tuple[Tensor, Tensor]`: Split z into y and w." in text
+    assert "`class ImageSet(name: str, train_images: Tensor" in text and ":::" not in text
+    assert " at 0x" not in text and "ForwardRef" not in text  # nothing that another run or version would write otherwise
+    for name in hybrid.__all__:
+        assert f"`hybrid.{name}`" in text
 
 
 @pytest.mark.parametrize(("profile", "dataset"), [("laptop", "cifar10"), ("demo", "digits")])

@@ -255,7 +255,7 @@ def lightly_moco(setting: Setting) -> Iterator[Workload]:
             optimiser.step()
 
     note = (
-        f"{setting.counts.steps} steps a turn, batch {training.batch}; network, queue, optimiser, autocast the same. "
+        f"{setting.counts.steps} steps per turn, batch {training.batch}; network, queue, optimiser, autocast the same. "
         f"Theirs: {loader.num_workers} worker processes, keys normalised together (ours {contrast.key_batch} at a time), "
         "no clipping"
     )

@@ -109,5 +109,5 @@ def roofline(setting: Setting) -> Iterator[Workload]:
         for _ in range(steps):
             convolutions()
 
-    note = f"{steps} steps a turn, batch {batch}; the roofline share: {found.total()} calls, {flops / 1e9:.4g} GFLOP a step"
+    note = f"{steps} steps per turn, batch {batch}; the roofline share: {found.total()} calls, {flops / 1e9:.4g} GFLOP per step"
     yield Workload(training_steps(setting, model), peer, batch * steps, note)

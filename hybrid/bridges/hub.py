@@ -85,7 +85,7 @@ def push_to_hub(model: HybridModel, repository: str, private: bool | None = None
             api.create_repo(repository, private=private, exist_ok=True)
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A hybrid"))
         except Exception as error:  # as above
-            raise HybridError(f"{repository!r} could not be written ({_line(error)}): see to name, token and network") from None
+            raise HybridError(f"{repository!r} could not be written ({_line(error)}): check name, token, network") from None
 
 
 def _config(model: HybridModel) -> dict:

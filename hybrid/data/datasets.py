@@ -110,7 +110,7 @@ def load(name: str | Path, root: Path | None = None) -> ImageSet:
     if necessary. `root` is `paths.data()` by default. A folder has train/ and test/, or else a fifth of its images is held out
     as the test set. Two or more folders in them are the classes; otherwise the images have no labels. An .npz has train_images,
     train_labels, test_images, test_labels and optionally class_names: uint8 images (N, H, W), (N, H, W, 1) or (N, H, W, 3), and
-    integer labels (N,) or (N, 1) from 0 on. Raises HybridError for unusable data and for a failed download.
+    integer labels (N,) or (N, 1) that begin at 0. Raises HybridError for unusable data and for a failed download.
     """
     name, root = str(name), paths.data() if root is None else root
     if name in NAMED:
@@ -208,7 +208,7 @@ def read_npz(path: Path, wanted: tuple[str, ...] | None = None) -> dict[str, np.
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in wanted or archive.files if key in archive}
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise HybridError(f"{path} cannot be read ({_in_one_line(error)}): {expected}; get it anew") from None
+        raise HybridError(f"{path} cannot be read ({_in_one_line(error)}): {expected}; get it again") from None
 
 
 def _from_folder(name: str, path: Path) -> ImageSet:
@@ -226,7 +226,7 @@ def _from_folder(name: str, path: Path) -> ImageSet:
                 left_out[why] = left_out.get(why, 0) + 1
         for split, files in parts.items():
             if not files:
-                raise HybridError(f"{path / split} holds no image: expected some, in a folder per class or all without")
+                raise HybridError(f"{path / split} holds no image: expected images, with or without a folder per class")
         classes = {split: _classes(files, path / split) for split, files in parts.items()}
         if classes["train"] != classes["test"]:
             odd = ", ".join(sorted(set(classes["train"]) ^ set(classes["test"])))
@@ -241,7 +241,9 @@ def _from_folder(name: str, path: Path) -> ImageSet:
             parts[split] = [file for file, out in zip(found.files, held, strict=True) if out == wanted]
         labels = {"train": every[~held], "test": every[held]}
         verb = "is" if held.sum() == 1 else "are"
-        tell(f"{path} has no train/ and test/: {held.sum()} of its {len(held)} images, drawn by chance, {verb} the test set")
+        tell(
+            f"{path} has no train/ and test/: {held.sum()} of its {len(held)} images {verb} the test set, a fixed random choice"
+        )
     if line := str(replace(found, left_out=left_out)):
         tell(line)
     if not names:
@@ -276,7 +278,7 @@ def _held_out(labels: np.ndarray, classes: tuple[str, ...], path: Path) -> np.nd
         places = np.flatnonzero(labels == label)
         if len(places) < 2:
             where = path / name if name else path
-            raise HybridError(f"{where} holds {len(places)} of the two images or more that are needed, one of them for testing")
+            raise HybridError(f"{where} has too few images ({len(places)}): expected two or more, one of them for testing")
         held[places[split(len(places), HELD_OUT, 0)[0].numpy()]] = True
     return held
 
@@ -295,23 +297,23 @@ def _image_set(name: str, source: str, arrays: dict[str, np.ndarray], class_name
             raise HybridError(f"{where}: expected at least one image, of at least one pixel")
         where = f"{source}: {split}_labels is {labels.dtype} {labels.shape}"
         if labels.ndim == 2 and labels.shape[1] > 1:
-            raise HybridError(f"{where}, several labels an image: expected one label an image, (N,) or (N, 1)")
+            raise HybridError(f"{where}, several labels per image: expected one label per image, (N,) or (N, 1)")
         if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
             raise HybridError(f"{where}: expected whole numbers, (N,) or (N, 1)")
         if len(labels) != len(images):
-            raise HybridError(f"{where} for {counted(len(images), 'image')}: expected one label an image")
+            raise HybridError(f"{where} for {counted(len(images), 'image')}: expected one label per image")
         tensors[f"{split}_images"] = squared(images)
         tensors[f"{split}_labels"] = torch.from_numpy(labels.reshape(-1).astype(np.int64))
     if class_names is None:
         class_names = tuple(str(label) for label in range(len(tensors["train_labels"].unique())))
     if len(class_names) < 2 and class_names != UNLABELLED:
-        raise HybridError(f"{source} has {len(class_names)} class: expected at least two, or nothing is to be told apart")
+        raise HybridError(f"{source} has {len(class_names)} class: expected at least two")
     for split in ("train", "test"):
         odd = sorted(set(tensors[f"{split}_labels"].tolist()) ^ set(range(len(class_names))))
         if odd:
             raise HybridError(
                 f"{source}: {split}_labels and 0 to {len(class_names) - 1} differ in {', '.join(map(str, odd[:5]))}: "
-                "expected every class from 0 on, and no other, in train and in test"
+                "expected each of these numbers, and no other, in train and in test"
             )
     return ImageSet(name, **tensors, class_names=class_names)
 

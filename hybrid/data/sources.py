@@ -17,7 +17,7 @@ from hybrid.data import datasets, pictures
 from hybrid.errors import HybridError, tell
 
 SPLITS = ("train", "test", "val", "valid", "validation")  # folders' and arrays' names
-KINDS = "a data set's name, an .npz, a folder, picture files, a .txt with a file a line, or - for lines of standard input"
+KINDS = "a data set's name, an .npz, a folder, image files, a .txt with one file per line, or - for lines of standard input"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def source(names: Sequence[str]) -> Source:
         else:
             raise HybridError(f"{name!r} is not there: expected {KINDS}")
     if not rows:
-        raise HybridError(f"{', '.join(names) or 'nothing'} holds no images: expected {KINDS}")
+        raise HybridError(f"{', '.join(names) or 'the list'} holds no images: expected {KINDS}")
     return Files(rows)
 
 
@@ -130,7 +130,7 @@ def _listed(names: list[str]) -> list[str]:
             try:
                 listed += [line for line in Path(name).expanduser().read_text(encoding="utf-8").splitlines() if line]
             except (OSError, UnicodeDecodeError) as error:
-                raise HybridError(f"{name} cannot be read ({error}): expected a file's path a line, in UTF-8") from None
+                raise HybridError(f"{name} cannot be read ({error}): expected one path per line, in UTF-8") from None
         else:
             listed.append(name)
     return listed
@@ -173,7 +173,7 @@ def _of_npz(path: Path) -> Source:
         if not right:
             raise HybridError(f"{path}: {name} is {array.dtype} {array.shape}: expected uint8 (N, H, W) or (N, H, W, 1 or 3)")
         if labels is not None and (labels.size != len(array) or labels.dtype.kind not in "iu"):
-            tell(f"{path}: labels of {name} are {labels.dtype} {labels.shape}, not one whole number an image, and are left out")
+            tell(f"{path}: labels of {name} are {labels.dtype} {labels.shape}, not one whole number per image: left out")
             labels = None
         classes = dict(enumerate(kept["class_names"].tolist())) if "class_names" in kept else {}
         text = [""] * len(array) if labels is None else [str(classes.get(label, label)) for label in labels.ravel().tolist()]

@@ -161,7 +161,7 @@ class Experiment:
     def _judge(self, name: str) -> dict:
         model, judged = self.model(name), method(name)
         if distributed.on_rank_zero(lambda: self.clock.up):
-            raise TimeUp(f"{name} is trained and not judged yet; the same command goes on from there")
+            raise TimeUp(f"{name} is trained but not judged yet; the same command continues from there")
         # If the method uses the representation of another method, that one is judged first.
         known = self.metrics(judged.first)["metrics"] if judged.first else {}
         outcome = evaluate.evaluate(
@@ -296,7 +296,7 @@ class Experiment:
                 if kept is None or not keys[name].matches(kept["key"], parts):
                     continue
                 if kept["key"].get("seed") != seed:
-                    note(f"{path} does not count: it is of seed {kept['key'].get('seed')}")
+                    note(f"{path} does not count: it belongs to seed {kept['key'].get('seed')}")
                     continue
                 own = kept["provenance"].get("precision")  # None: of a version that did not note it
                 first = precisions.get(name) or own

@@ -29,7 +29,7 @@ def clipped(config: Config, images: int) -> Config:
     made, cut = _clipped(config, images, batch)
     if cut:
         were = " or ".join(str(size) for size in sorted(cut))
-        tell(f"batches are of {batch} images, not of {were}: the train set has {images}")
+        tell(f"a batch has {batch} images instead of {were}, because the train set has only {images}")
     return made
 
 

@@ -83,7 +83,7 @@ class Store:
                 return None
             if (part := key.difference(kept["key"])) is not None:
                 if part != "training":  # else it was trained again, as asked
-                    note(f"{path} does not count: {part} is another now")
+                    note(f"{path} does not count: its {part} has changed")
                 return None
             tell_difference(str(path), kept["provenance"])
             return kept

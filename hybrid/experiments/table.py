@@ -2,6 +2,7 @@
 
 `tidy` collects the metrics of the available runs, with one row per method and metric. It has no row for a metric that the
 method does not support, which is shown as a dash. A metric that was not measured has no value, and is shown as missing.
+Methods of which nothing was measured, and metrics that were measured for no method, are not shown (see `measured`).
 """
 
 from __future__ import annotations
@@ -73,24 +74,45 @@ def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.D
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def measured(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows to show: methods with any value, and metrics that one of them has a value of, here or in the paper."""
+    table = table[table["method"].isin(table.dropna(subset=["value"])["method"])]
+    return table[table["metric"].isin(table.dropna(subset=["value", "paper"], how="all")["metric"])]
+
+
 def best(table: pd.DataFrame, metric: str) -> list[str]:
-    """Return the methods whose value of a metric is the best. Return none if no method has one, or if a share is 0 for all."""
+    """Return the methods with the best value of a metric: none if fewer than two have a value, or if a share is 0 for all."""
     values = table[table["metric"] == metric].set_index("method")["value"].dropna().astype(float)
+    if len(values) < 2:
+        return []
     large = metric.split("_")[0] in LARGE_IS_GOOD
     winner = values.max() if large else values.min()
     return [] if large and winner == 0 else list(values.index[values == winner])
 
 
+def has(table: pd.DataFrame, metric: str) -> bool:
+    """Return whether any method has a value of a metric. Without labels there is no `acc`."""
+    return bool(table.loc[table["metric"] == metric, "value"].notna().any())
+
+
+def compares(table: pd.DataFrame) -> bool:
+    """Return whether any column has a best value."""
+    return any(best(table, metric) for metric in table["metric"].unique())
+
+
 def formatted(table: pd.DataFrame, mark: str = "") -> pd.DataFrame:
     """Lay out Table 1 as in the paper: a row per method, and for each metric our number and the paper's.
 
-    `mark` stands on both sides of the best of our numbers in each column; ** makes it bold in Markdown.
+    Only what was measured is shown. `mark` stands on both sides of the best of our numbers in each column; ** makes it bold in
+    Markdown.
     """
-    shown = pd.DataFrame(index=pd.Index([method.title for method in TABLE.values()], name="method"))
+    table = measured(table)
+    methods = [TABLE[name] for name in dict.fromkeys(table["method"])]
+    shown = pd.DataFrame(index=pd.Index([method.title for method in methods], name="method"))
     cells = table.set_index(["method", "metric"])
     for metric in table["metric"].unique():
         ours, paper, winners = [], [], best(table, metric)
-        for method in TABLE.values():
+        for method in methods:
             if (method.name, metric) not in cells.index:
                 ours.append(DASH)
                 paper.append(DASH)
@@ -99,7 +121,8 @@ def formatted(table: pd.DataFrame, mark: str = "") -> pd.DataFrame:
             around = mark if method.name in winners else ""
             ours.append(f"{around}{number(row['value'], row['std'])}{around}")
             paper.append(f"{row['paper']:g}" if pd.notna(row["paper"]) else "")
-        shown[label(metric)] = ours
+        if any(text not in (MISSING, DASH) for text in ours):
+            shown[label(metric)] = ours
         if any(text not in ("", DASH) for text in paper):
             shown[f"{label(metric)} (paper)"] = paper
     return shown
@@ -112,19 +135,29 @@ def markdown(table: pd.DataFrame, samples: int) -> str:
 
 
 def legend(table: pd.DataFrame, samples: int) -> str:
-    """Return the table's legend. `samples`: how many samples of each method are compared."""
-    return LEGEND.format(samples=samples) + (SHARES if "precision" in set(table["metric"]) else "")
+    """Return a legend of what the table has. `samples`: how many samples of each method are compared."""
+    table, cells = measured(table), set(formatted(table).to_numpy().ravel())
+    known = set(table.dropna(subset=["value"])["metric"])
+    sentences = {
+        "Numbers are means over seeds, ± the standard deviation.": table["std"].notna().any(),
+        "The best value of a column is bold.": compares(table),
+        "A dash means that the method cannot have this number.": DASH in cells,
+        "“missing” means that this number was not measured.": MISSING in cells,
+        "The MSE is per dimension, on [0, 1].": "mse" in known,
+        STAND_IN: any(metric.startswith(("fd_", "kd_")) for metric in known),
+        f"Each distance uses {samples:,} samples.": any(metric.startswith(("fid", *STAND_INS)) for metric in known),
+        SHARES: "precision" in known,
+    }
+    return " ".join(sentence for sentence, applies in sentences.items() if applies)
 
 
-LEGEND = (
-    "Means over seeds, ± the standard deviation for several. The best value of a column is bold. A dash means that the "
-    "method cannot have this number, and “missing” that it was not measured. The MSE is per dimension, on [0, 1]. `fd_…` and "
-    "`kd_…` are distances on the features of the named network, not Inception's: they are not FID and KID, and are comparable "
-    "only within a column. Each distance uses {samples:,} samples."
+STAND_IN = (
+    "`fd_…` and `kd_…` are distances on the features of the named network, not Inception's: they are not FID and KID, and are "
+    "comparable only within a column."
 )
 
 SHARES = (
-    " Precision is the share of samples that are as near to train images as these are to each other. Recall is the share of "
+    "Precision is the share of samples that are as near to train images as these are to each other. Recall is the share of "
     "train images that are as near to samples (Kynkäänniemi et al. 2019, k = 3, features of EfficientNet-lite0)."
 )
 
@@ -174,11 +207,10 @@ def decimals(spread: float) -> int:
 
 
 def parts(metrics: dict[str, float]) -> pd.DataFrame:
-    """Return the hybrid's metrics of y, w and z, one row each. Without labels there are no accuracies."""
+    """Return the hybrid's metrics of y, w and z, one row each. Without labels there is no column of accuracies."""
     columns = {"linear acc., %": "acc", "image moves by, 1e-3": "moved"}
-    return pd.DataFrame(
-        {title: {part: metrics.get(f"{name}_{part}", float("nan")) for part in "ywz"} for title, name in columns.items()}
-    ).round(2)
+    found = {title: {part: metrics.get(f"{name}_{part}", float("nan")) for part in "ywz"} for title, name in columns.items()}
+    return pd.DataFrame(found).dropna(axis="columns", how="all").round(2)
 
 
 def unconverged(outcome: dict) -> str:

@@ -48,7 +48,7 @@ def read_kept(path: Path, read: Callable[[BinaryIO], T]) -> T | None:
         # A reader may seek to an invalid place in a damaged archive. If memory is short, torch raises a RuntimeError.
         of_machine = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
         if of_machine or isinstance(error, MemoryError) or "allocate memory" in str(error):
-            raise HybridError(f"{path} cannot be read ({error}): it is left as it is; mend that and run again") from error
+            raise HybridError(f"{path} cannot be read ({error}): it was not changed; solve this and run again") from error
         set_aside(path, error)
         return None
 
@@ -148,7 +148,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         raise HybridError(
-            f"{path} could not be written ({error}): what was there is intact; see to room and rights there, and run again"
+            f"{path} could not be written ({error}): what was there is intact; check free space and permissions, and run again"
         ) from error
     finally:
         with contextlib.suppress(OSError):  # there may be no folder

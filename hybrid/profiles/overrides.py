@@ -41,7 +41,7 @@ def profile(spec: str) -> Profile:
 def _changed(node, path: list[str], text: str, whole: str):
     names = [f.name for f in fields(node) if f.name not in ("name", "dataset")]
     if path[0] not in names:
-        raise HybridError(f"{whole!r} is no field of a profile: at {path[0]!r} choose one of {', '.join(names)}")
+        raise HybridError(f"{whole!r} is not a field of a profile: at {path[0]!r} choose one of {', '.join(names)}")
     old = getattr(node, path[0])
     if is_dataclass(old):
         if len(path) == 1:

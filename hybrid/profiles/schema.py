@@ -39,17 +39,17 @@ Weights = Annotated[tuple[float, ...], Range(0, 1e12, "one or more numbers above
 Positive = Annotated[float, Range(0, 1e12, "a number above 0", above=True)]
 NotNegative = Annotated[float, Range(0, 1e12, "0 or more")]
 Share = Annotated[float, Range(0, 1, "a share from 0 to 1")]
-BelowOne = Annotated[float, Range(0, 1, "a share from 0 to below 1", below=True)]
-Crop = Annotated[float, Range(0, 1, "a number above 0, to 1", above=True)]
+BelowOne = Annotated[float, Range(0, 1, "a share of at least 0 and below 1", below=True)]
+Crop = Annotated[float, Range(0, 1, "a share above 0, at most 1", above=True)]
 Turns = Annotated[float, Range(0, 0.5, "turns from 0 to 0.5")]
 Blur = Annotated[float, Range(0.1, 100, "pixels above 0.1", above=True)]
-Rate = Annotated[float, Range(0, 10, "a number above 0, to 10", above=True)]
-Betas = Annotated[tuple[float, float], Range(0, 1, "two values from 0 to below 1", below=True, fewest=2)]
-Width = Annotated[float, Range(0, 0.25, "a share above 0, to 0.25", above=True)]
+Rate = Annotated[float, Range(0, 10, "a number above 0, at most 10", above=True)]
+Betas = Annotated[tuple[float, float], Range(0, 1, "two values of at least 0 and below 1", below=True, fewest=2)]
+Width = Annotated[float, Range(0, 0.25, "a share above 0, at most 0.25", above=True)]
 YChannels = Annotated[int, Range(1, 5, "1 to 5 of z's six channels")]
 Deviation = Annotated[float, Range(0, 100, "a deviation above 0", above=True)]
 Resolutions = Annotated[tuple[int, ...], Range(1, 32, "resolutions from 1 to 32", fewest=0)]
-Between = Annotated[float, Range(0, 1, "a share above 0, below 1", above=True, below=True)]
+Between = Annotated[float, Range(0, 1, "a share above 0 and below 1", above=True, below=True)]
 Eta = Annotated[float, Range(0, 1, "a value from 0 (DDIM) to 1 (DDPM)")]
 
 
@@ -137,7 +137,7 @@ class Training(Checked):
         super().__post_init__()
         _demand(self.optimiser in ("adamw", "muon"), "optimiser", self.optimiser, "adamw or muon")
         _demand(self.average is None or not self.ema, "ema", self.ema, f"0 beside average = {self.average}")
-        _demand(len(self.betas) == 2, "betas", self.betas, "two values from 0 to below 1")
+        _demand(len(self.betas) == 2, "betas", self.betas, "two values of at least 0 and below 1")
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,35 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from hybrid.experiments import table
 from hybrid.showing import figures
+
+NOTES = {  # what stands under each table
+    "facts": "The error is that of reconstructions. A picture that hardly moves when noise replaces y does not depend on y.",
+    "spectra": "The share of a channel's variance that is left in means of k x k blocks, for the channels with the smallest "
+    "and the largest share. White noise is only fine detail, of which a diffusion learns little.",
+    "losses": "A prior's loss on test images, and the losses of two predictors fitted to train images: the best linear one "
+    "(Gaussian), and the best one that ignores correlations. A prior below the Gaussian has learned more than covariances. "
+    "p(z), p(y) and p(w given y) are the parts of the prior; v and noise are what a diffusion can predict. A dash means that "
+    "this loss is not computed.",
+    "power": "The power of sampled codes, divided by that of real codes, for frequencies i + j of the cosine transform, from "
+    "coarse to fine. 1 is ideal; samples with less power look soft.",
+    "distances": "Distances of decoded images to the train set, on the features of the named network; smaller is better. Codes "
+    "that are mixed from real and drawn (sampled) parts show which part makes samples worse than reconstructions. In the row "
+    "“w's fine part another's”, the high frequencies of w come from another image.",
+}
 
 
 def markdown(diagnosis: dict[str, pd.DataFrame]) -> str:
-    """Format the tables as Markdown, each under its name."""
-    return "\n\n".join(f"{name}\n\n{frame.round(3).to_markdown()}" for name, frame in diagnosis.items() if len(frame))
+    """Format the tables as Markdown, each under its name and above its explanation. A dash is a value that is not there."""
+    return "\n\n".join(f"{name}\n\n{_table(frame)}\n\n{NOTES[name]}" for name, frame in diagnosis.items() if len(frame))
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """Format a table as Markdown. A bar in a name would end its cell."""
+    named = frame.rename(index=lambda name: name.replace(" | ", " given "))
+    texts = named.map(lambda cell: cell if isinstance(cell, str) else table.DASH if pd.isna(cell) else f"{round(cell, 3):g}")
+    return texts.to_markdown(disable_numparse=True, colalign=("left", *["right"] * texts.shape[1]))
 
 
 def as_json(diagnosis: dict[str, pd.DataFrame]) -> dict:

@@ -40,7 +40,7 @@ def draw(data: dict) -> Figure:
             start, others = (_tiled(images) for images in (data["start"][:, None], data[part]))
             gap = np.full((len(start), GAP, 3), 255, np.uint8)
             axis.imshow(np.concatenate([start, gap, others], axis=1), interpolation="nearest")
-            axis.set_title(f"a row: a test image, then {title}", fontsize=9)
+            axis.set_title(f"each row: a test image, then {title}", fontsize=9)
             axis.axis("off")
     return figure
 

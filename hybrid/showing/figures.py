@@ -24,6 +24,7 @@ from hybrid.data.pixels import tile
 
 TITLES = {"z": "z: the whole code moves", "y": "y moves, w stays", "w": "w moves, y stays"}
 
+ENLARGED = 4  # sides of a pixel in a .png of plain images, which are too small to see at 32 x 32
 COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")  # seaborn's "colorblind"
 STYLE = {"savefig.dpi": 200, "figure.dpi": 100, "font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.hashsalt": "hybrid"}
 
@@ -48,8 +49,7 @@ def draw(data: dict) -> Figure:
             centres = _centres(frames)
             axis.set_xticks(centres, ["start", *(f"{t:.2g}" for t in data["t"]), "end"], fontsize=7)
             axis.set_xlabel("t", fontsize=8)
-            if rows > 1:  # the label is longer than one row
-                axis.set_ylabel("a row a pair of images", fontsize=8)
+            axis.set_ylabel("each row: one pair" if rows > 1 else "", fontsize=8)
             axis.set_yticks([])
             axis.tick_params(length=0)
             axis.spines[:].set_visible(False)
@@ -87,6 +87,14 @@ def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
     axis.imshow(grid, interpolation="nearest")
     axis.axis("off")
     return figure
+
+
+def save_png(path: str | Path, images: np.ndarray | Tensor, columns: int) -> None:
+    """Write images (N, 3, H, W) uint8 to a .png, as a grid with so many columns, each image enlarged 4 times."""
+    from PIL import Image
+
+    picture = Image.fromarray(tile(images, columns).repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
+    write_atomically(Path(path), lambda temporary: picture.save(temporary, format="png"))
 
 
 def draw_gallery(data: dict) -> Figure:

@@ -19,6 +19,6 @@ def draw(gallery: dict) -> Figure:
             shown = gallery[name][:rows]
             columns = 1 if name == "samples" else shown.shape[1]
             axis.imshow(pixels.tile(shown.reshape(-1, *shown.shape[-3:]), columns), interpolation="nearest")
-            axis.set_title("a sample a row" if columns == 1 else name.replace("_", " "), fontsize=8)
+            axis.set_title("sample" if columns == 1 else name.replace("_", " "), fontsize=8)
             axis.axis("off")
     return figure

@@ -10,6 +10,11 @@ from matplotlib.figure import Figure
 
 from hybrid.showing import figures
 
+WIDTH, MOST = 10, 200  # largest number of nearest images in a row, and in a figure
+ABOVE, GAP = 8, 6  # white pixels above an image, for its title, and between two images
+INCH, HEAD = 38, 0.18  # pixels of images per inch; inches for the line at the top
+NUMBERS = "number: cosine similarity of the codes (1: equal)"
+
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw counts (C, C), a row per true class, shaded by their share of the row. Up to 15 classes also get the numbers."""
@@ -31,15 +36,28 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def neighbours(queries: np.ndarray, found: np.ndarray, titles: Sequence[Sequence[str]], name: str = "query") -> Figure:
-    """Draw queries, uint8 (n, 3, H, W), left of their nearest images (n, k, 3, H, W) with titles. `name` heads the queries."""
-    rows, columns = found.shape[:2]
+    """Draw queries, uint8 (n, 3, H, W), left of their nearest images (n, k, 3, H, W). Titles begin with a cosine similarity.
+
+    A row has up to WIDTH nearest images; more of them go on below. Those after the first MOST are not drawn. `name` heads the
+    queries.
+    """
+    drawn = min(found.shape[1], MOST)
+    columns, (height, width) = min(drawn, WIDTH), found.shape[-2:]
+    rows, down, across = -(-drawn // columns), height + ABOVE, width + GAP  # rows of a query; the distances of images
+    sheet = np.full((len(queries) * rows * down, (columns + 1) * across, 3), 255, np.uint8)
+    said = NUMBERS + (f"; the first {drawn:,} of {found.shape[1]:,} are drawn" if drawn < found.shape[1] else "")
     with plt.rc_context(figures.STYLE):
-        figure, axes = plt.subplots(
-            rows, columns + 1, figsize=(1.0 * (columns + 1), 1.16 * rows + 0.2), squeeze=False, layout="constrained"
-        )
-        for row, (query, nearest, texts) in enumerate(zip(queries, found, titles, strict=True)):
-            for axis, image, title in zip(axes[row], (query, *nearest), (name if not row else "", *texts), strict=True):
-                axis.imshow(image.transpose(1, 2, 0), interpolation="nearest")
-                axis.set_title(title, fontsize=7)
-                axis.axis("off")
+        across_inches, down_inches = max(sheet.shape[1] / INCH, 2.8), sheet.shape[0] / INCH + HEAD
+        figure = plt.figure(figsize=(across_inches, down_inches))
+        axis = figure.add_axes((0, 0, sheet.shape[1] / INCH / across_inches, 1 - HEAD / down_inches))
+        figure.text(0.05 / across_inches, 1 - 0.05 / down_inches, said, ha="left", va="top", fontsize=7, color="0.3")
+        for number, (query, nearest, texts) in enumerate(zip(queries, found, titles, strict=True)):
+            places = [(0, 0), *((place // columns, 1 + place % columns) for place in range(drawn))]
+            images = (query, *nearest[:drawn])
+            for (row, column), image, text in zip(places, images, ("" if number else name, *texts[:drawn]), strict=True):
+                top, left = (number * rows + row) * down + ABOVE, column * across + GAP // 2
+                sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+                axis.text(left + width / 2, top - 1, text, ha="center", va="bottom", fontsize=7)
+        axis.imshow(sheet, interpolation="nearest")
+        axis.axis("off")
     return figure

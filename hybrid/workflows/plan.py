@@ -39,7 +39,7 @@ SHORT = 5e9  # images times parameters: less work than this takes under a minute
 DRAWING_SECONDS = 20.0
 NOTEBOOK_SECONDS = 8.0  # for each of several notebooks; most of it is imports
 KINDS = ("training", "judging")  # of work on a method
-DRAWING, NOTEBOOKS = ("figures, table and report", "drawing"), ("notebooks", "executing")
+DRAWING, NOTEBOOKS = ("figures, table and report", "drawing"), ("notebooks", "execution")
 
 
 @dataclass

@@ -71,7 +71,7 @@ FIGURES = {  # title, caption, alternative text
         "Eight samples, each beside its four nearest train images by features and by pixels.",
     ),
     "baselines": (
-        "All methods",
+        "All methods, side by side",
         "Samples of each method, and the same test images above its reconstructions.",
         "For each method a grid of samples and, if it can reconstruct, test images above their reconstructions.",
     ),
@@ -99,15 +99,17 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         f"Trained in {in_words(sum(times.values()))}: {', '.join(each)}.",
         claim=claim(rows),
         numbers=main_numbers(rows, compared),
+        numbers_caption=numbers_caption(rows, compared),
         all_numbers=all_numbers(rows, compared),
         legend=table.legend(rows, experiment.profile.evaluation.samples).replace("`", ""),
         comparison=expected.verdict(compared) if compared else None,
         unconverged=" ".join(f"{METHODS[n].title}: {words}" for n, o in outcomes.items() if (words := table.unconverged(o))),
         work=_cells(work.formatted(worked)),
-        work_legend=work.LEGEND,
+        work_legend=work.legend(worked),
         finer=table.finer(outcomes["ddim"]["metrics"]) if "ddim" in outcomes else "",
         parts=_cells(table.parts(outcomes["hybrid"]["metrics"]).rename_axis("part").reset_index()),
-        figures=_figures(experiment),
+        labelled=table.has(rows, "acc"),
+        figures=_figures(experiment, rows),
         verdict=table.verdict(*(outcomes[name]["metrics"] for name in ablation)) if outcomes.keys() >= set(ablation) else None,
         calibration=_cells(table.calibration(outcomes).reset_index()),
         links=_links(experiment, notebooks),
@@ -126,7 +128,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
 
 
 def claim(rows: pd.DataFrame) -> str:
-    """State the paper's claim and the hybrid's numbers for it, from the rows of `table.tidy`."""
+    """State the paper's claim, as far as there are labels, and the hybrid's numbers for it, from the rows of `table.tidy`."""
     known = rows[rows["method"] == "hybrid"].dropna(subset=["value"]).set_index("metric")["value"]
     distance = next((metric for metric in ("fid", *sorted(known.index)) if metric in known and metric.startswith("f")), None)
     parts = [
@@ -135,7 +137,19 @@ def claim(rows: pd.DataFrame) -> str:
         f"the distance of samples to the train set is {table.number(known[distance])} ({distance})" if distance else "",
     ]
     measured = ", ".join(part for part in parts if part)
+    if measured and "acc" not in known:
+        return (
+            f"One code z = [y, w] reconstructs and generates. Here: {measured}. Without labels, no classification is measured."
+        )
     return f"One code z = [y, w] classifies, reconstructs and generates. Here: {measured or 'nothing is measured yet'}."
+
+
+def numbers_caption(rows: pd.DataFrame, compared: list[expected.Comparison]) -> str:
+    """Return the caption of the table of numbers: what it compares, and whether a best value is bold."""
+    paper = table.measured(rows)["paper"].notna().any()
+    compares = ["This run", *["the committed run"] * bool(compared), *["the paper"] * bool(paper)]
+    said = f"{', '.join(compares[:-1])} and {compares[-1]}" if len(compares) > 1 else compares[0]
+    return said + ("; the best value of this run is bold" if table.compares(rows) else "")
 
 
 def main_numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
@@ -143,14 +157,16 @@ def main_numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dic
 
     The distance is FID if any method has it, else the first stand-in. The best of our values is marked.
     """
-    measured = set(rows.dropna(subset=["value"])["metric"])
-    distance = "fid" if "fid" in measured else min((m for m in measured if m.startswith("fd_")), default="fid")
-    return _table(rows[rows["metric"].isin(["mse", distance, "acc"])], compared)
+    known = set(rows.dropna(subset=["value"])["metric"])
+    distance = "fid" if "fid" in known else min((m for m in known if m.startswith("fd_")), default="fid")
+    shown = table.measured(rows)
+    return _table(shown[shown["metric"].isin(["mse", distance, "acc"])], compared)
 
 
 def all_numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
     """Return the same table with every measured number, and the expected ranges."""
-    return _table(rows[rows["metric"].isin(rows.dropna(subset=["value"])["metric"])], compared, ranges=True)
+    shown = table.measured(rows)
+    return _table(shown[shown["metric"].isin(shown.dropna(subset=["value"])["metric"])], compared, ranges=True)
 
 
 def _table(rows: pd.DataFrame, compared: list[expected.Comparison], ranges: bool = False) -> dict:
@@ -161,7 +177,9 @@ def _table(rows: pd.DataFrame, compared: list[expected.Comparison], ranges: bool
         cells = rows[rows["metric"] == metric].set_index("method")
         title = table.label(metric)
         found = {
-            title: {name: table.number(row["value"], row["std"]) for name, row in cells.iterrows()},
+            title: {
+                name: table.number(row["value"], row["std"]) for name, row in cells.iterrows() if cells["value"].notna().any()
+            },
             f"{title}, committed": {
                 name: table.number(known[name, metric].committed) for name in methods if (name, metric) in known
             },
@@ -189,9 +207,14 @@ def _cells(frame: pd.DataFrame, best: dict[str, list[int]] | None = None) -> dic
     }
 
 
-def _figures(experiment: Experiment) -> list[dict]:
+def _figures(experiment: Experiment, rows: pd.DataFrame) -> list[dict]:
+    """Return the figures that exist, without a `claim` that has no labels to be about and `baselines` that show one method."""
+    drawing = table.measured(rows[rows["metric"] != "acc"])["method"].nunique()
+    empty = ["claim"] * (not table.has(rows, "acc")) + ["baselines"] * (drawing < 2)
     found, rough = [], experiment.profile.name.partition(",")[0] in ("smoke", "demo")
     for stem, (title, caption, alt) in FIGURES.items():
+        if stem in empty:
+            continue
         for path in (experiment.outcomes / f"{stem}.png", experiment.results / f"{stem}.png"):
             if path.exists():
                 with Image.open(path) as image:

@@ -77,5 +77,6 @@ def write_table(experiment: Experiment) -> None:
     sources = [str(path.relative_to(experiment.results)) for path in experiment.comparable_outcomes()]
     origin = {"made from": ", ".join(sources), "more": f"hybrid explain {stem.name}.json"}
     figures.save_figure(tables.draw(rows), stem, origin)
-    figures.save_figure(claim.draw(rows), experiment.results / "claim", origin)
+    if table.has(rows, "acc"):  # without labels the figure would be empty
+        figures.save_figure(claim.draw(rows), experiment.results / "claim", origin)
     write_json(stem.with_suffix(".json"), {"computed from": sources})

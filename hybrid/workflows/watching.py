@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from hybrid import released
@@ -19,12 +18,12 @@ from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
 from hybrid.judging import knn
 from hybrid.machine import distributed
-from hybrid.machine.files import write_atomically
 from hybrid.model import EncoderModel, HybridModel
 from hybrid.models.base import Trainable, in_batches
 from hybrid.models.hybrid import Representation
 from hybrid.models.latent_ddim import LatentDDIM
 from hybrid.profiles import schema
+from hybrid.showing.figures import save_png
 
 KINDS = ("pictures", "tensorboard")
 SHOWN = 8  # number of test images with reconstructions; twice as many samples are drawn
@@ -60,9 +59,7 @@ class Watch:
                 for module, training in was:
                     module.training = training
         for name, (sheet, columns) in sheets.items():
-            picture = Image.fromarray(pixels.tile(sheet, columns))
-            path = folder / "watched" / f"{step:08}-{name}.png"
-            write_atomically(path, lambda temporary, picture=picture: picture.save(temporary, format="png"))
+            save_png(folder / "watched" / f"{step:08}-{name}.png", sheet, columns)
         if self.kind == "tensorboard" and not distributed.rank():
             writer = self._writer(folder)
             for name, value in scalars.items():

@@ -81,14 +81,20 @@ def formatted(rows: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(rows: pd.DataFrame) -> str:
     """The table as Markdown, with a legend."""
-    return f"{formatted(rows).to_markdown(index=False, disable_numparse=True)}\n\n{LEGEND}\n"
+    return f"{formatted(rows).to_markdown(index=False, disable_numparse=True)}\n\n{legend(rows)}\n"
+
+
+def legend(rows: pd.DataFrame) -> str:
+    """The table's legend."""
+    return LEGEND + (PLUS if METHODS["hybridplus"].title in set(rows["method"]) else "")
 
 
 LEGEND = (
-    "The work of training each method. Images seen: steps times images a step, over all stages. Operations: of convolutions, "
-    "matrix products and attention, forward and backward. Minutes are those of the device named, and compare on one device "
-    "alone. Hybrid+ counts the hybrid's first stage, which is trained once for both."
+    "The work of training each method. Images seen are steps times images per step, over all stages. Operations are those of "
+    "convolutions, matrix products and attention, forward and backward. Minutes are those of the named device: compare only "
+    "minutes of the same device."
 )
+PLUS = " The work of Hybrid+ includes the hybrid's first stage, which is trained once for both."
 
 
 def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:

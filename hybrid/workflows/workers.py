@@ -133,7 +133,7 @@ def _answer(worker: Worker, name: str) -> Exception | None:
         how = signal.Signals(-code).name if code < 0 else f"status {code}"
         return HybridError(
             f"the process that trained or judged {METHODS[name].title} ended with {how}: the last checkpoint is kept, and the "
-            "same command goes on from there; if memory was short, add --jobs 1"
+            "same command continues from there; if memory was short, add --jobs 1"
         )
 
 

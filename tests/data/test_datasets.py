@@ -115,7 +115,7 @@ def test_labels_in_a_column_and_validation_arrays_of_any_kind(npz, tmp_path):
         ({"train_labels": np.zeros(12)}, "float64 .* whole numbers"),
         ({"train_labels": np.zeros(12, bool)}, "bool .* whole numbers"),
         ({"train_labels": np.array(3)}, "whole numbers"),
-        ({"train_labels": np.zeros((12, 14), np.uint8)}, r"\(12, 14\), several labels an image: expected one"),
+        ({"train_labels": np.zeros((12, 14), np.uint8)}, r"\(12, 14\), several labels per image: expected one"),
         ({"test_labels": np.array([0, 1, 0, 1, 0, 1])}, "test_labels and 0 to 2 differ in 2"),
         ({"test_labels": np.array([0, 1, 2, 3, 0, 1])}, "test_labels and 0 to 2 differ in 3"),
         ({"train_labels": np.arange(12) % 3 + 1}, "train_labels and 0 to 2 differ in 0, 3"),
@@ -211,7 +211,7 @@ def remove(path):
 @pytest.mark.parametrize(
     "harm, expected",
     [
-        (lambda root: remove(root / "test"), "test holds no image: expected some"),
+        (lambda root: remove(root / "test"), "test holds no image: expected images"),
         (lambda root: remove(root / "test" / "bee"), "differ in bee"),
         (lambda root: (root / "test" / "bee").rename(root / "test" / "fly"), "differ in bee, fly"),
         (lambda root: [file.unlink() for file in (root / "train" / "bee").iterdir()], "differ in bee"),
@@ -264,9 +264,9 @@ def test_folders_of_classes_without_splits_hold_out_a_fifth_of_each(tmp_path, ca
     every = torch.cat([images.train_images, images.test_images]).flatten(1).unique(dim=0)
     assert len(every) == 32  # none is lost, none in both
     assert datasets.load(str(tmp_path / "insects")).sha256 == images.sha256
-    assert caplog.messages[0].endswith("has no train/ and test/: 7 of its 32 images, drawn by chance, are the test set")
+    assert caplog.messages[0].endswith("has no train/ and test/: 7 of its 32 images are the test set, a fixed random choice")
     (tmp_path / "insects" / "cat" / "01.png").unlink()
-    with pytest.raises(HybridError, match="cat holds 1 of the two images or more"):
+    with pytest.raises(HybridError, match=r"cat has too few images \(1\): expected two or more"):
         datasets.load(str(tmp_path / "insects"))
 
 
@@ -295,12 +295,12 @@ def test_counts_of_one_are_in_the_singular(tmp_path, caplog):
         Image.new("RGB", (32, 32)).save(path)
     assert repr(datasets.load(tmp_path / "two")) == "ImageSet 'two': 1 train and 1 test image without classes"
     told = "\n".join(caplog.messages)
-    assert "1 image lies beside the folders" in told and "1 of its 2 images, drawn by chance, is the test set" in told
+    assert "1 image lies beside the folders" in told and "1 of its 2 images is the test set, a fixed random choice" in told
 
 
 def test_an_empty_folder_is_told(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(HybridError, match="empty holds 0 of the two images"):
+    with pytest.raises(HybridError, match=r"empty has too few images \(0\)"):
         datasets.load(str(tmp_path / "empty"))
 
 

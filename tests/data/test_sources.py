@@ -90,7 +90,7 @@ def test_identity_is_that_of_the_images(tmp_path):
         (["nowhere"], "'nowhere' is not there: expected a data set's name, an .npz, a folder"),
         (["nowhere.npz"], "nowhere.npz is not there"),
         (["nowhere.txt"], "nowhere.txt cannot be read"),
-        ([], "nothing holds no images"),
+        ([], "the list holds no images"),
         (["{}"], "holds no images: expected"),
         (["{}/codes.npz"], "holds no images: expected an array called images"),
         (["{}/codes.npz", "{}/floats.npz"], "codes.npz. is one of several names: give an .npz alone"),

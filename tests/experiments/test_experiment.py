@@ -55,7 +55,7 @@ def test_time_that_is_up_before_judging_stops_with_the_training_kept(done):
     target = done / "results/smoke/digits/seed0/mocov2.json"
     kept = target.read_bytes()
     target.unlink()
-    with pytest.raises(TimeUp, match="mocov2 is trained and not judged yet"):
+    with pytest.raises(TimeUp, match="mocov2 is trained but not judged yet"):
         Experiment("smoke", clock=Clock(0.0)).metrics("mocov2")
     target.write_bytes(kept)
 

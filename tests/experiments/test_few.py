@@ -37,7 +37,7 @@ def test_batches_fit_and_a_line_says_so(caplog, images):
     for place, batch in after.items():
         assert batch == (max(images // 4, 2) if before[place] > images else before[place])
     assert len(caplog.records) == 1
-    assert caplog.messages[0].endswith(f"not of 512: the train set has {images}")
+    assert caplog.messages[0].endswith(f"instead of 512, because the train set has only {images}")
 
 
 def test_one_image_is_refused():

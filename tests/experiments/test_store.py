@@ -84,7 +84,7 @@ def test_a_copied_seed_is_no_second_seed(kept, caplog):
     experiment, path = kept()
     shutil.copytree(path.parent, path.parent.with_name("seed5"))
     assert experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc"), "seeds"] == "0"
-    assert "it is of seed 0" in caplog.text
+    assert "it belongs to seed 0" in caplog.text
     assert Experiment("smoke", seed=5).kept_outcome("mocov2") is None
 
 

@@ -36,12 +36,26 @@ def test_every_committed_number_has_a_unit():
 
 
 def test_missing_is_not_a_dash():
-    shown = table.formatted(table.tidy("cifar10", MEASURED))
+    shown = table.formatted(table.tidy("cifar10", MEASURED | {"ddim": {0: {"fid": 3.0}}}))
     assert shown.loc["Hybrid", "FID"] == table.MISSING
     assert shown.loc["Hybrid", "FID (paper)"] == "34.6"
     assert shown.loc["Hybrid", "linear acc., %"] == "61.0 ± 1.4"
     one = table.formatted(table.tidy("cifar10", {"hybrid": {0: {"mse": 2.0}}}))
     assert one.loc["Hybrid", "MSE, 1e-3"] == "2.00"
+
+
+def test_only_what_was_measured_is_shown():
+    """A folder without labels, with one method: no column or row of nothing but "missing", and nothing to compare."""
+    rows = table.tidy("mine", {"hybrid": {0: {"mse": 112.3, "fd_net": 1153.7, "recall": 0.0}}})
+    shown = table.formatted(rows, "**")
+    assert shown.to_dict("index") == {"Hybrid": {"MSE, 1e-3": "112.3", "fd_net": "1153.7", "recall": "0.00"}}
+    legend = table.legend(rows, 64)
+    assert "64 samples" in legend
+    assert not any(word in legend for word in ("bold", "missing", "dash", "deviation", "Precision"))
+    full = table.legend(table.tidy("mine", MEASURED | {"ddim": {0: {"acc": 20.0}}, "mocov2": {0: {"acc": 1.0}}}), 64)
+    assert all(word in full for word in ("bold", "missing", "dash", "deviation"))
+    theirs = table.formatted(table.tidy("cifar10", MEASURED))  # FID is only in the paper
+    assert "FID" not in theirs and theirs.loc["Hybrid", "FID (paper)"] == "34.6" and list(theirs.index) == ["Hybrid"]
 
 
 def test_digits_are_those_that_the_spread_allows():
@@ -53,13 +67,13 @@ def test_the_best_of_a_column_is_marked():
     measured = MEASURED | {"ddim": {0: {"mse": 1.5, "acc": 20.0, "fd_net": 50.0}}}
     shown = table.formatted(table.tidy("digits", measured), "**")
     marked = {column: [name for name, text in cells.items() if text.startswith("**")] for column, cells in shown.items()}
-    assert marked == {"MSE, 1e-3": ["Hybrid", "DDIM"], "FID": [], "linear acc., %": ["Hybrid"], "fd_net": ["DDIM"]}
+    assert marked == {"MSE, 1e-3": ["Hybrid", "DDIM"], "linear acc., %": ["Hybrid"], "fd_net": ["DDIM"]}
     shares = table.tidy("digits", {name: {0: {"recall": 0.0}} for name in ("hybrid", "ddim")})
     assert table.best(shares, "recall") == []
 
 
 def test_precision_and_recall_are_missing_where_an_outcome_is_older():
-    both = {"hybrid": {0: {"mse": 1.0, "precision": 0.5, "recall": 0.25}}, "ddim": {0: {"mse": 1.0}}}
+    both = {name: {0: {"mse": 1.0}} for name in table.TABLE} | {"hybrid": {0: {"mse": 1.0, "precision": 0.5, "recall": 0.25}}}
     shown = table.formatted(table.tidy("cifar10", both))
     assert shown["precision"].to_dict() == {
         method.title: "0.50" if method.name == "hybrid" else table.MISSING if "fid" in method.metrics else table.DASH
@@ -116,5 +130,5 @@ def test_the_ablation_agrees_where_the_error_gets_larger(on_z, says):
 
 def test_a_new_metric_with_a_heading_has_a_column(monkeypatch):
     monkeypatch.setitem(table.UNITS, "sharpness", "sharpness")
-    shown = table.formatted(table.tidy("digits", {"nvae": {0: {"mse": 2.0, "sharpness": 0.5}}}))
+    shown = table.formatted(table.tidy("digits", {"nvae": {0: {"mse": 2.0, "sharpness": 0.5}}, "mocov2": {0: {"acc": 9.0}}}))
     assert shown.loc["NVAE-lite", "sharpness"] == "0.50" and shown.loc["MoCo-v2", "sharpness"] == table.DASH

@@ -118,7 +118,12 @@ def test_the_whole_of_it(kind, image_set, tmp_path, monkeypatch):
     assert len(found["power"]) == (5 if kind else 0)
     assert found["spectra"].loc["white noise"].tolist() == [1 / 4, 1 / 16, 1 / 64]
     assert len(diagnosis.draw(found).axes) == 4
-    assert "white noise" in diagnosis.markdown(found)
+    text = diagnosis.markdown(found)
+    assert "white noise" in text and "nan" not in text
+    assert all((diagnosis.NOTES[name] in text) == bool(len(frame)) for name, frame in found.items())
+    tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n")]
+    assert all(len({line.count("|") for line in lines}) == 1 for lines in tables if lines)  # no name ends a cell
+    assert ("p(w given y): loss" in text) == (kind == "plus")
 
 
 def test_the_command_takes_the_data_set_from_the_runs_name(image_set, tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_an_archive_with_other_members_or_compression_is_set_aside(tmp_path):
 def test_a_file_that_cannot_be_read_now_is_left_as_it_is(tmp_path):
     (tmp_path / "folder.json").mkdir()
     for read in (files.read_json, files.load_arrays):
-        with pytest.raises(HybridError, match=r"folder\.json cannot be read .*: it is left as it is"):
+        with pytest.raises(HybridError, match=r"folder\.json cannot be read .*: it was not changed"):
             read(tmp_path / "folder.json")
 
 

@@ -59,12 +59,12 @@ def test_any_text_is_a_value_or_told_in_a_line(leaf, text):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("hybrid.representation.training.lr=inf", "lr = inf: give a number above 0, to 10"),
+        ("hybrid.representation.training.lr=inf", "lr = inf: give a number above 0, at most 10"),
         ("hybrid.representation.training.lr=1e400", "lr = inf"),
         ("hybrid.prior.training.lr=1e30", "lr = 1e+30"),
         ("nvae.training.lr=nan", "lr = nan"),
         ("hybrid.representation.contrast.key_batch=7", "key_batch = 7: give a divisor of the batch's 512 images"),
-        ("ddim.beta_max=2", "beta_max = 2.0: give a share above 0, below 1"),
+        ("ddim.beta_max=2", "beta_max = 2.0: give a share above 0 and below 1"),
         ("ddim.beta_min=0.5", "beta_min = 0.5: give no more than beta_max"),
         ("evaluation.samples=" + "9" * 30, "give 2 or more"),
     ],

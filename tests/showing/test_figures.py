@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 matplotlib.use("Agg")
 
@@ -59,6 +60,13 @@ def test_a_sheet_shows_every_image():
     assert pixels.tile(images[:2].numpy(), 3).shape == (2, 4, 3) and pixels.tile(images[:1], 3).shape == (2, 2, 3)
 
 
+def test_a_written_sheet_is_enlarged_and_otherwise_the_same(images, tmp_path):
+    figures.save_png(tmp_path / "new" / "sheet.png", images, 3)
+    sheet = np.asarray(Image.open(tmp_path / "new" / "sheet.png"))
+    assert sheet.shape == (3 * 128, 3 * 128, 3)
+    assert all(np.array_equal(sheet[row::4, column::4], pixels.tile(images, 3)) for row in range(4) for column in range(4))
+
+
 def test_paths_are_the_papers(model, image_set):
     """z1 = t z0 + (1 - t) z1; z2 = [t y0 + (1 - t) y1, w0]; z3 = [y0, t w0 + (1 - t) w1]."""
     x0, x1 = image_set.test_images[:2], image_set.test_images[2:4]
@@ -101,7 +109,7 @@ def test_figure_data_round_trips_and_draws_to_the_same_bytes(model, image_set, t
     assert pixels.std() > 0.1
     assert len(pixels) == pytest.approx(200 * (0.62 * 3 + 0.75) * 3, abs=2)  # 200 dots an inch
     drawn = figures.draw(read)
-    assert [axis.get_ylabel() for axis in drawn.axes] == 3 * ["a row a pair of images"]
+    assert [axis.get_ylabel() for axis in drawn.axes] == 3 * ["each row: one pair"]
     plt.close(drawn)
 
 

@@ -100,7 +100,7 @@ def test_what_says_nothing_of_the_file_leaves_it(tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(torch, "load", fails)
-    with pytest.raises(HybridError, match="it is left as it is"):
+    with pytest.raises(HybridError, match="it was not changed"):
         checkpoint.load(path)
     monkeypatch.undo()
     assert checkpoint.load(path)["step"] == 0
@@ -108,7 +108,7 @@ def test_what_says_nothing_of_the_file_leaves_it(tmp_path, monkeypatch, error):
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(HybridError, match="see to room and rights there"):
+    with pytest.raises(HybridError, match="check free space and permissions"):
         checkpoint.save(tmp_path / "file" / "checkpoint.pt", {"step": 0})
 
 

@@ -1,6 +1,7 @@
 """A small folder of one's own goes the whole way, with classes and without."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from hybrid import paths
 from hybrid.cli import main
 from hybrid.errors import tell
+from hybrid.experiments import table
 
 
 @pytest.mark.slow
@@ -28,10 +30,18 @@ def test_a_small_folder_of_ones_own_goes_the_whole_way(home, tmp_path, kind, cap
     (results,) = paths.results("smoke,evaluation.pairs=5", "mine").parent.glob("mine*")  # its digest is in its name
     metrics = json.loads((results / "seed0" / "hybrid.json").read_text())["metrics"]
     assert ("acc_y" in metrics) == (kind == "classes") and metrics["mse"] > 0 and metrics["moved_w"] > 0
-    shown = ["report.html", "table1.md", "claim.png", "seed0/figure5.png", "seed0/samples.png", "seed0/baselines.png"]
-    for name in shown + ["seed0/figure6.png"] * (kind == "flat"):
+    shown = ["report.html", "table1.md", "seed0/figure5.png", "seed0/samples.png", "seed0/baselines.png"]
+    for name in [*shown, "seed0/figure6.png" if kind == "flat" else "claim.png"]:
         assert (results / name).stat().st_size > 0, name
+    page, accuracy = (results / "report.html").read_text(encoding="utf-8"), table.label("acc")
+    assert "missing" not in page and "NVAE" not in page and "NVAE" not in (results / "table1.md").read_text(encoding="utf-8")
+    pictures = set(re.findall(r'id="figure-([\w-]+)"', page))
+    if kind == "flat":
+        assert accuracy not in page and "linear probe" not in page and not (results / "claim.png").exists()
+        assert "baselines" in pictures and "claim" not in pictures and "bold" in page
+    else:
+        assert accuracy in page and "claim" in pictures and "baselines" not in pictures and "is bold" not in page
     told = "\n".join(caplog.messages)
-    assert "batches are of 8 images, not of 512: the train set has 32" in told
+    assert "a batch has 8 images instead of 512, because the train set has only 32" in told
     assert "pairs of unlike images, 10 are wanted: figures 2 to 5 have fewer rows" in told
     assert ("whatever needs labels" in told) == (kind == "flat")

@@ -83,3 +83,11 @@ def test_what_is_left_follows_the_pace(monkeypatch, capsys):
         "[1/2] Hybrid, training; at least 2.7 min left in all",
         "[2/2] MoCo-v2, training; at least 2.0 min left in all",
     ]
+
+
+def test_what_is_done_is_named(home):
+    """Nothing is left to train, to judge or to execute; drawing is always done again."""
+    parts = {("hybrid", "training"): 0, ("hybrid", "judging"): 0, DRAWING: 20.0, plan.NOTEBOOKS: 0}
+    text = plan.describe(Experiment("smoke"), Work(("hybrid",), True, parts))
+    lines = [" ".join(line.split()) for line in text.splitlines()[1:]]
+    assert lines[0] == "Hybrid training done, judging done" and lines[2] == "notebooks execution done"

@@ -61,7 +61,7 @@ def test_claim_then_numbers_then_figures_and_provenance_is_folded(page):
     headings = [attributes["id"] for attributes in page.all("h2")]
     assert headings == ["claim", "numbers", "figures", "parts", "files", "provenance"]
     assert "One code z = [y, w] classifies, reconstructs and generates. Here: " in page.shown
-    assert page.text.index("One code z") < page.text.index("This run and the paper; the best value of this run is bold")
+    assert page.text.index("One code z") < page.text.index("This run; the best value of this run is bold")
     assert '"commit"' in page.text and '"commit"' not in page.shown
     assert len(page.shown) < 0.6 * len(page.text)
 
@@ -100,6 +100,7 @@ def texts(cells):
 
 def test_one_table_of_yours_committed_and_the_papers():
     measured = {"hybrid": {0: {"acc": 78.84, "mse": 0.62}}, "mocov2": {0: {"acc": 79.0}, 1: {"acc": 80.0}}}
+    measured |= {"nvae": {0: {"acc": 57.0}}, "ddim": {0: {"acc": 42.0, "mse": 6.18}}}
     rows = table.tidy("cifar10", measured)
     compared = [Comparison("hybrid", "acc", 78.84, 77.0, 78.9, 80.0)]
     shown = texts(report.main_numbers(rows, compared))
@@ -107,11 +108,14 @@ def test_one_table_of_yours_committed_and_the_papers():
     assert [shown["Hybrid", f"{acc}{of}"] for of in ("", ", committed", ", paper")] == ["78.8", "77.0", "77.6"]
     assert shown["MoCo-v2", acc] == "79.5 ± 0.7*" and shown["MoCo-v2", f"{acc}, committed"] == "–"
     assert shown["Hybrid", table.label("mse")] == "0.62*" and shown["NVAE-lite", table.label("mse")] == "missing"
-    assert shown["BigGAN", table.label("mse")] == "–"
+    assert shown["MoCo-v2", table.label("mse")] == "–" and ("BigGAN", acc) not in shown  # nobody ran BigGAN
+    assert report.numbers_caption(rows, compared) == (
+        "This run, the committed run and the paper; the best value of this run is bold"
+    )
     assert texts(report.all_numbers(rows, compared))["Hybrid", f"{acc}, expected"] == "78.9 to 80.0, outside"
     assert not [key for key in texts(report.all_numbers(rows, compared)) if "FID" in key[1]]  # nobody has it
     plain = report.main_numbers(table.tidy("mine", measured), [])
-    assert plain["columns"] == ["method", table.label("mse"), "FID", acc]
+    assert plain["columns"] == ["method", table.label("mse"), acc]
 
 
 def test_without_labels_the_claim_says_what_is_known():
@@ -119,7 +123,13 @@ def test_without_labels_the_claim_says_what_is_known():
     said = report.claim(rows)
     assert "3.21e-3" in said and "120.0" in said and "%" not in said
     assert "nothing is measured yet" in report.claim(table.tidy("mine", {}))
-    assert math.isnan(table.parts({"moved_y": 1.0})["linear acc., %"]["y"])
+    assert "Without labels" in said and "classifies" not in said
+    assert list(table.parts({"moved_y": 1.0})) == ["image moves by, 1e-3"]
+    assert report.numbers_caption(rows, []) == "This run"
+    for shown in (report.main_numbers(rows, []), report.all_numbers(rows, [])):
+        assert shown["columns"] == ["method", table.label("mse"), "fd_efficientnet_lite0"]
+        assert [[cell["text"] for cell in row] for row in shown["rows"]] == [["Hybrid", "3.21", "120.0"]]
+        assert not any(cell["best"] for row in shown["rows"] for cell in row)
     cells = report._cells(pd.DataFrame({"a": [1.0, math.nan]}))
     assert [row[0]["text"] for row in cells["rows"]] == ["1.0", ""]
 

@@ -35,7 +35,7 @@ def test_watching_shows_and_changes_nothing(tmp_path, monkeypatch):
     }
     folder = runs / "hybrid/seed0/representation"
     sheet = np.asarray(Image.open(folder / "watched/00000002-reconstructions.png"))
-    assert sheet.shape == (64, 256, 3)  # eight test images above their reconstructions
+    assert sheet.shape == (4 * 64, 4 * 256, 3)  # eight test images above their reconstructions, enlarged
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
     assert {"loss", "i_ba", "i_cpc", "mse", "knn"} <= set(events.Tags()["scalars"]) and events.Tags()["images"]
     history = read_history(folder / "history.jsonl")

@@ -43,7 +43,8 @@ def test_every_method_has_its_work(home):
     operations = rows["operations"]
     assert operations.min() > 0 and operations["MoCo-v2"] < operations["Contrast on z"]  # it decodes nothing
     text = work.markdown(table)
-    assert "| Hybrid+ " in text and "a machine" in text
+    assert "| Hybrid+ " in text and "a machine" in text and "The work of Hybrid+ includes" in text
+    assert "Hybrid+" not in work.markdown(table[table["method"] == "Hybrid"])
     assert not (home / "runs").exists()
 
 
