@@ -169,8 +169,12 @@ def given(profile: str) -> str:
     """The numbers of figure 6: the class and the looks of images with one y, and with one w."""
     with np.load(ROOT / "results" / profile / DATASETS[profile] / "seed0" / "figure6.npz") as data:
         found = figure6.numbers(dict(data))
-    cells = found.map(lambda value: NONE if math.isnan(value) else f"{value:.2f}" if value < 10 else f"{value:.0f}")
-    return markdown(["images", *found.columns], [[name, *row] for name, row in zip(cells.index, cells.values, strict=True)])
+    digits = {column: 0 if column.endswith("%") else 2 for column in found}
+    cells = [
+        [NONE if math.isnan(value) else f"{value:.{digits[column]}f}" for column, value in row.items()]
+        for _, row in found.iterrows()
+    ]
+    return markdown(["images", *found.columns], [[name, *row] for name, row in zip(found.index, cells, strict=True)])
 
 
 def work(profile: str) -> str:
