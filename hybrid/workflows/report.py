@@ -112,6 +112,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         figures=_figures(experiment, rows),
         verdict=table.verdict(*(outcomes[name]["metrics"] for name in ablation)) if outcomes.keys() >= set(ablation) else None,
         calibration=_cells(table.calibration(outcomes).reset_index()),
+        files_title="Notebooks and raw data" if notebooks else "Raw data",
         links=_links(experiment, notebooks),
         provenance=[
             {

@@ -35,6 +35,7 @@ def test_a_small_folder_of_ones_own_goes_the_whole_way(home, tmp_path, kind, cap
         assert (results / name).stat().st_size > 0, name
     page, accuracy = (results / "report.html").read_text(encoding="utf-8"), table.label("acc")
     assert "missing" not in page and "NVAE" not in page and "NVAE" not in (results / "table1.md").read_text(encoding="utf-8")
+    assert "Raw data" in page and "Notebooks" not in page
     pictures = set(re.findall(r'id="figure-([\w-]+)"', page))
     if kind == "flat":
         assert accuracy not in page and "linear probe" not in page and not (results / "claim.png").exists()
