@@ -1,6 +1,9 @@
 """The precision of each computation on each device; Muon's iteration against timm's in float64."""
 
 import math
+import runpy
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -163,3 +166,24 @@ def test_the_released_weights_do_the_same_in_both_precisions(monkeypatch):
         a, b = found.values()
         assert 0 < (a - b).square().mean() < 1e-3 * b.var()
     assert math.isfinite(errors["bf16"])
+
+
+def test_emulated_bf16_computes_as_torch_does():
+    path = Path(__file__).parents[2] / "results" / "bench" / "emulated_bf16.py"
+    emulated = runpy.run_path(str(path))["Emulated"]
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 4))
+    images, found = torch.randn(8, 3, 8, 8), []
+    for context in (nullcontext(), emulated()):
+        net.zero_grad()
+        with context:
+            with torch.autocast("cpu", torch.bfloat16):
+                out = net(images)
+            out.float().square().mean().backward()
+        found.append((out, net[0].weight.grad.clone()))
+    (native, gradient), (emulated_out, emulated_gradient) = found
+    assert emulated_out.dtype == torch.bfloat16
+    torch.testing.assert_close(emulated_out, native, rtol=0.02, atol=0.02)
+    assert (emulated_gradient - gradient).norm() < 0.02 * gradient.norm()
+    exact = net.float()(images)
+    assert (emulated_out.float() - exact).abs().max() > 1e-4  # it rounds
