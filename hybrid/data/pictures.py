@@ -39,7 +39,7 @@ def read_image(file: str | Path | BinaryIO) -> np.ndarray:
         raise HybridError(f"{file} {what}: expected an image file") from None
     except Exception as error:  # Pillow's forty readers raise many kinds of errors for damaged files
         said = " ".join(str(error).split()) or type(error).__name__
-        raise HybridError(f"{file} cannot be read as an image ({said}): mend or remove it") from None
+        raise HybridError(f"{file} cannot be read as an image ({said}): repair or remove it") from None
 
 
 def from_pil(image: Image.Image, name: str = "the image") -> np.ndarray:

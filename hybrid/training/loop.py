@@ -147,7 +147,7 @@ def train(
                 state.save()
                 saved = time.monotonic()
                 if up and not last:
-                    raise TimeUp(f"{folder}: stopped at step {state.step} of {steps}; the same command goes on from there")
+                    raise TimeUp(f"{folder}: stopped at step {state.step} of {steps}; the same command continues from there")
     return state.usable.eval()
 
 

@@ -378,7 +378,7 @@ def torchrun(home, *arguments):
 def test_the_command_line_under_torchrun(home):
     stopped = torchrun(home, "train", "--profile", "smoke", "--methods", "mocov2", "--time-limit", "0")
     assert stopped.returncode == 1, stopped.stderr  # torchrun's own; the processes' is 75
-    assert stopped.stderr.count("the same command goes on from there") == 1
+    assert stopped.stderr.count("the same command continues from there") == 1
     assert "exitcode  : 75" in stopped.stderr
     done = torchrun(home, "evaluate", "--profile", "smoke", "--methods", "mocov2")
     assert done.returncode == 0, done.stderr

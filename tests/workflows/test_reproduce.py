@@ -85,7 +85,7 @@ def test_wrong_values_end_with_one_line(home, capsys, command, arguments, says):
 def test_a_time_limit_stops_at_a_checkpoint_and_the_same_command_goes_on(home, capsys):
     profile = "smoke,hybrid.representation.training.epochs=2"
     assert main(["train", "--profile", profile, "--time-limit", "0"]) == STOPPED
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     folder = paths.runs(profile, "digits") / "hybrid/seed0/representation"
     assert 0 < checkpoint.load(folder / "checkpoint.pt")["step"] < checkpoint.load(folder / "checkpoint.pt")["steps"]
     assert main(["train", "--profile", profile]) == 0
