@@ -148,6 +148,6 @@ def test_more_than_8_bits_are_refused(tmp_path, mode):
 def test_a_damaged_file_is_told_in_a_line(tmp_path, damage):
     file = save(tmp_path / "a.png", gradient())
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(HybridError, match=r"a\.png cannot be read as an image \(.+\): mend or remove it") as caught:
+    with pytest.raises(HybridError, match=r"a\.png cannot be read as an image \(.+\): repair or remove it") as caught:
         pictures.read_image(file)
     assert "\n" not in str(caught.value)
