@@ -101,16 +101,20 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("hybrid 0.")
 
 
+@pytest.fixture
+def heard():
+    """SIGINT, also where these tests are a shell's background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_training_with_one_line(home, number, status):
+def test_a_signal_ends_a_training_with_one_line(home, heard, number, status):
     """And the same command continues from the checkpoint."""
     profile = "smoke,hybrid.representation.training.epochs=10000"
     command = [sys.executable, "-m", "hybrid.cli", "train", "--profile", profile, "--methods", "hybrid"]
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job would hand on that it is ignored
     running = subprocess.Popen(command, cwd=paths.REPOSITORY, stderr=subprocess.PIPE, text=True, env=os.environ)
-    signal.signal(signal.SIGINT, before)
     history = paths.runs(profile, "digits") / "hybrid/seed0/representation/history.jsonl"
     while not history.exists() and running.poll() is None:
         time.sleep(0.1)
@@ -122,7 +126,7 @@ def test_a_signal_ends_a_training_with_one_line(home, number, status):
     assert number.name in told and "the same command continues" in told and str(home) in told
 
 
-def test_a_signal_ends_embed_with_what_it_keeps_and_other_commands_with_what_they_do(home, monkeypatch, capsys):
+def test_a_signal_ends_embed_with_what_it_keeps_and_other_commands_with_what_they_do(home, heard, monkeypatch, capsys):
     """Nothing of them is a training."""
     monkeypatch.chdir(home)
     for i in range(3):

@@ -41,5 +41,5 @@ def test_batches_fit_and_a_line_says_so(caplog, images):
 
 
 def test_one_image_is_refused():
-    with pytest.raises(HybridError, match="1 train images: expected 2 or more"):
+    with pytest.raises(HybridError, match="1 train image: expected 2 or more"):
         few.clipped(profile("smoke"), 1)

@@ -97,7 +97,7 @@ def test_one_average_is_asked_for():
     assert average_of(nn.Linear(1, 1), Training(epochs=1)) is None
     with pytest.raises(HybridError, match=r"ema = 0\.9: give 0 beside average = 0\.1"):
         Training(epochs=1, ema=0.9, average=0.1)
-    with pytest.raises(HybridError, match=r"average = 0\.5: give a share above 0, to 0\.25, or none"):
+    with pytest.raises(HybridError, match=r"average = 0\.5: give a share above 0, at most 0\.25, or none"):
         Training(epochs=1, average=0.5)
 
 

@@ -17,7 +17,7 @@ import torch
 from hybrid.cli import main
 from hybrid.errors import HybridError, TimeUp
 from hybrid.experiments.experiment import Experiment
-from hybrid.workflows import workers
+from hybrid.workflows import reproduce, workers
 from hybrid.workflows.plan import KINDS, Work
 
 SHORT = ["reproduce", "--profile", "smoke", "--methods", "hybridplus", "mocov2", "--no-notebooks"]
@@ -26,6 +26,7 @@ SHORT = ["reproduce", "--profile", "smoke", "--methods", "hybridplus", "mocov2",
 @pytest.mark.slow
 def test_workers_give_the_same_numbers_as_one_process(done, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
+    monkeypatch.setattr(reproduce, "_show", lambda *_: tmp_path)  # no figures
     before = torch.get_num_threads()
     torch.set_num_threads(2)  # one for each worker; `done` was made with one too, as all tests
     try:
