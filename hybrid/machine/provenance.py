@@ -48,7 +48,8 @@ def summary(origin: dict, key: dict, source: str) -> dict:
         "date": origin.get("date"),
         "data": f"{origin.get('dataset')}, SHA-256 {origin.get('sha256')}",
         "seed": origin.get("seed"),
-        "weights": key.get("training") and f"of the training whose histories have SHA-256 {key['training']}",
+        "weights": origin.get("weights")
+        or (key.get("training") and f"of the training whose histories have SHA-256 {key['training']}"),
         "trained": "; ".join(f"{n}: {o.get('command')}, {o.get('device')}" for n, o in trained.items()) or None,
         "precision": origin.get("precision"),
         "device": origin.get("device"),
@@ -75,6 +76,10 @@ def again(origin: dict, source: str, *commands: str) -> str | None:
         elif not Path(found).expanduser().is_absolute():
             where = f"  # in the folder that {found} is relative to"
         dataset = found or "PATH"
+    if origin.get("weights"):  # released ones; `hybrid reproduce` would train others
+        values = {"profile": name, "dataset": dataset, "seed": str(origin.get("seed"))}
+        parameters = [word for key, value in values.items() for word in ("-p", key, value)]
+        return shlex.join(["papermill", f"notebooks/{Path(source).stem}.ipynb", "out.ipynb", *parameters])
     options = ["--profile", name, "--dataset", dataset, "--seed", str(origin.get("seed"))]
     if Path(source).suffix in (".npz", ".json", ".jsonl"):
         stem = Path(source).stem

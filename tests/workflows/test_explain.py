@@ -146,3 +146,9 @@ def test_files_of_another_origin_stay_as_they_are(tmp_path, name, content):
     with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete|is explained by mine.json"):
         explain(path)
     assert [each.name for each in tmp_path.iterdir()] == [name] and path.read_bytes() == before
+
+
+def test_a_figure_of_released_weights_is_drawn_again_by_its_notebook():
+    text = explain(paths.REPOSITORY / "results" / "laptop" / "cifar10" / "seed0" / "figure6.npz")
+    assert re.search(r"weights +released cifar10, in half precision\n", text)
+    assert "papermill notebooks/figure6.ipynb out.ipynb -p profile laptop -p dataset cifar10 -p seed 0" in text
