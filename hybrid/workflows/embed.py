@@ -7,7 +7,6 @@ same command continues after an interruption.
 from __future__ import annotations
 
 import csv
-import hashlib
 import shutil
 import sys
 import time
@@ -26,6 +25,7 @@ from hybrid.data.sources import Row, Source
 from hybrid.errors import HybridError, counted
 from hybrid.machine import files
 from hybrid.model import HybridModel
+from hybrid.training import checkpoint
 from hybrid.training.progress import LINE_SECONDS, in_words
 
 CHUNK = 500  # images to read and encode at once
@@ -67,11 +67,11 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
     """Write a row for each image of `source`: its file, its split and class if known, and these parts of z.
 
     Each part is float32 (N, C, 16, 16) in an .npz, a list of C * 256 numbers in Parquet, and C * 256 columns in CSV. An .npz
-    also has the `encoder`, the SHA-256 of the weights (see `digest`); in Parquet it is in the schema's metadata. Images that
-    cannot be read are left out and reported. Raises HybridError if no image can be read.
+    also has the `encoder`, the digest of its weights (`checkpoint.digest`); Parquet has it in the schema's metadata. Images
+    that cannot be read are left out and reported. Raises HybridError if no image can be read.
     """
     check(out)
-    folder, encoder = kept_in(out), digest(model)
+    folder, encoder = kept_in(out), checkpoint.digest(model.encoder.state_dict())
     with files.sole_use(folder):
         about = {"model": encoder, "images": source.identity, "parts": list(parts), "chunk": chunk}
         if files.read_json(folder / "about.json") != about:
@@ -102,15 +102,6 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
 def kept_in(out: Path) -> Path:
     """Return the folder with the finished codes of a command that has not ended. It is removed at the end."""
     return out.with_name(f".{out.name}.parts")
-
-
-def digest(model: HybridModel) -> str:
-    """Return the SHA-256 of the encoder's weights, which determine the codes."""
-    found = hashlib.sha256()
-    for key, value in model.encoder.state_dict().items():
-        found.update(key.encode())
-        found.update(value.detach().cpu().contiguous().numpy())
-    return found.hexdigest()
 
 
 def parts_of(model: HybridModel, images: Tensor, parts: tuple[str, ...]) -> dict[str, np.ndarray]:

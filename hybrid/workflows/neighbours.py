@@ -14,6 +14,7 @@ from hybrid.errors import HybridError, counted, tell
 from hybrid.judging import knn
 from hybrid.model import PARTS, HybridModel
 from hybrid.showing import figures, probed
+from hybrid.training import checkpoint
 from hybrid.workflows import embed
 
 
@@ -89,9 +90,9 @@ def find_in_codes(model: HybridModel, query: Path, codes: Path, part: str = "y",
         raise HybridError(f"{codes} has no codes of {part}: {instead}write them with hybrid embed --part {part}")
     if "encoder" not in arrays:
         tell(f"{codes} does not say of which weights its codes are: whether they are of this model cannot be checked")
-    elif (kept := str(arrays["encoder"])) != (own := embed.digest(model)):
+    elif (kept := str(arrays["encoder"])) != (own := checkpoint.digest(model.encoder.state_dict())):
         raise HybridError(
-            f"{codes} has codes of other weights (SHA-256 {kept[:12]}...) than this model's ({own[:12]}...): "
+            f"{codes} has codes of other weights (digest {kept}) than this model's ({own}): "
             "give the run that wrote them, or write them again with hybrid embed"
         )
     labels = arrays.get("class", np.full(len(arrays["file"]), ""))
