@@ -121,8 +121,10 @@ def mutants() -> list[Mutant]:
         ("return -cpc, {", "return cpc, {", "sign of MoCo's loss"),
         ("seen = query_view[", "seen = key_views[0][", "another view is reconstructed than was encoded"),
         ("z[:, : self.channels]", "z[:, -self.channels :]", "the contrast sees w, not y"),
-        ("LATENT_CHANNELS\n        self.head", "self.encoder.y_channels\n        self.head", "the contrast on z is one on y"),
-        ("[augment(batch, self.key_augmentation) for _", "[query_view for _", "a key's view is the query's own"),
+        ("LATENT_CHANNELS\n        self.side", "self.encoder.y_channels\n        self.side", "the contrast on z is one on y"),
+        ("self.progress < self.early", "self.progress >= self.early", "late views are small, not early ones"),
+        ("F.pixel_unshuffle(z[:, :y_channels], scale)", "z[:, :y_channels].repeat(1, scale**2, 1, 1)", "y interpolated at w's resolution"),
+        ("[augment(batch, for_keys) for _", "[query_view for _", "a key's view is the query's own"),
         ("grey=0.0, ", "", "weak views are grey at times"),
         ("noise * variance.sqrt()", "noise * variance", "a variance for a deviation in the code's noise", "tests/training/test_loop.py -k noise"),
         ("self.moco.momentum_update(self.query_network)", "pass", "the key network stands still"),
@@ -241,6 +243,8 @@ def mutants() -> list[Mutant]:
         ("not 0 <= self.limit < math.inf", "self.limit < 0", "a time limit of nan is taken", "", 6),
         ("state.usable.finish(data)", "pass", "statistics are not taken anew at the end"),
         ("trainable.progress = state.step / steps", "trainable.progress = 1.0", "no warm-up of the KL"),
+        ("if state.graphed and phase != (phase := trainable.phase)", "if state.graphed and phase is None and (phase := 1)",
+         "one graph for phases of different steps"),
     )
     of(
         "training/optimisers.py",

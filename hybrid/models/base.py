@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,18 @@ class Trainable(nn.Module):
     # processes get the same seed, and several draw the same numbers as one. Otherwise each process has its own seed.
     draws_for_all: bool = False
     leaves_out: bool = False  # whether the loss of a step may not depend on some of the player's parameters
-    repeats: bool = False  # whether every step runs the same operations on tensors only, so that a GPU can replay a CUDA graph
+    # Whether every step of a phase runs the same operations on tensors only, so that a GPU can replay a CUDA graph.
+    repeats: bool = False
+
+    @property
+    def phases(self) -> Sequence[tuple[float, float]]:
+        """Return the phases of the training as (start, end) in units of `progress`. Within each, all steps are alike."""
+        return [(0.0, 1.0)]
+
+    @property
+    def phase(self) -> int:
+        """Return the number of the phase that `progress` is in."""
+        return sum(end <= self.progress for _, end in self.phases)
 
     def networks(self) -> list[nn.Module]:
         """Return the submodules that do most of the work of a step; `compilation` compiles them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -29,13 +30,25 @@ class QueryNetwork(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.channels = encoder.y_channels if config.contrast.on == "y" else LATENT_CHANNELS
-        self.head = head(self.channels * (config.augmentation.size // 2) ** 2, config.contrast)
+        self.side = config.augmentation.size // 2  # of the codes that the head sees
+        self.head = head(self.channels * self.side**2, config.contrast)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.encoder(x) if self.channels > self.encoder.y_channels else self.encoder.y(x))
 
     def project(self, z: Tensor) -> Tensor:
-        return self.head(z[:, : self.channels])
+        """Codes (N, 6, s, s), or only their y -> (N, dim). Codes of another side than the head's are interpolated first."""
+        z = z[:, : self.channels]
+        return self.head(z if z.shape[-1] == self.side else self._resized(z))
+
+    def _resized(self, z: Tensor) -> Tensor:
+        """Interpolate y at its own resolution, and w at its own."""
+        y_channels, scale = self.encoder.y_channels, self.encoder.scale
+        y = F.pixel_unshuffle(z[:, :y_channels], scale)
+        y = F.pixel_shuffle(F.interpolate(y, (self.side // scale,) * 2, mode="bilinear"), scale)
+        if self.channels == y_channels:
+            return y
+        return torch.cat([y, F.interpolate(z[:, y_channels:], (self.side,) * 2, mode="bilinear")], dim=1)
 
 
 class Representation(Trainable):
@@ -45,11 +58,17 @@ class Representation(Trainable):
 
     def __init__(self, config: schema.Representation):
         super().__init__()
-        size, stride = config.augmentation.size, 2 ** len(config.autoencoder.widths)
-        if size < stride or size % stride:
-            raise HybridError(f"augmentation.size = {size}: give a multiple of the encoder's stride, {stride} pixels")
+        stride = 2 ** len(config.autoencoder.widths)
+        for name, size in (("augmentation.size", config.augmentation.size), ("early_size", config.early_size)):
+            if size is not None and (size < stride or size % stride):
+                raise HybridError(f"{name} = {size}: give a multiple of the encoder's stride, {stride} pixels")
+        if config.early is not None and config.early_size is None:
+            raise HybridError(f"early = {config.early} without early_size: give that too, or leave out both")
         self.config = config
-        self.key_augmentation = weak(config.augmentation) if config.key_weak else config.augmentation
+        self.early, self.early_views = 0.0, config.augmentation
+        if config.early_size is not None:
+            self.early = 0.5 if config.early is None else config.early
+            self.early_views = replace(config.augmentation, size=config.early_size)
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None
         self.moco = MoCo(self.query_network, config.contrast)
@@ -59,13 +78,19 @@ class Representation(Trainable):
     def encoder(self) -> Encoder:
         return self.query_network.encoder
 
+    @property
+    def phases(self) -> Sequence[tuple[float, float]]:
+        return [(start, end) for start, end in ((0.0, self.early), (self.early, 1.0)) if start < end]
+
     def networks(self) -> list[nn.Module]:
         return [net for net in (self.encoder, self.decoder, self.moco.key_network) if net is not None]
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return minus equation (4) for images (N, 3, 32, 32) uint8. The decoder reconstructs query views, not key views."""
-        query_view = augment(batch, self.config.augmentation)
-        key_views = [augment(batch, self.key_augmentation) for _ in range(self.config.contrast.keys or 1)]
+        views = self.early_views if self.progress < self.early else self.config.augmentation
+        for_keys = weak(views) if self.config.key_weak else views
+        query_view = augment(batch, views)
+        key_views = [augment(batch, for_keys) for _ in range(self.config.contrast.keys or 1)]
         z = self.encoder(query_view)
         places = self.moco.enqueue(self.moco.keys(*key_views))
         cpc = self.moco.bound(self.predictor(self.query_network.project(z)), places)

@@ -196,6 +196,10 @@ class Representation(Checked):
     # Whether to compute the encoder's batch norm statistics again after training, on whole images. Those from training are for
     # views, and for other weights if weights are averaged. None: no.
     reestimate: bool | None = None
+    # Side in pixels of all views in the first part of the training, a multiple of the encoder's total stride. Small views take
+    # less time (progressive resizing: Tan & Le 2021). The head sees their y interpolated. None: augmentation.size throughout.
+    early_size: Count | None = None
+    early: Share | None = None  # share of the training with views of `early_size`; None: half
     equivariance: NotNegative | None = None  # weight of I_BA for halved views, decoded from halved codes; None: 0
     decode_every: Count = 1  # decode one of this many views; I_BA is a mean, which fewer views estimate in less time
     sigma: Positive = 0.04  # standard deviation of q(x|z), on [0, 1]; it is best for an MSE of 1.6e-3

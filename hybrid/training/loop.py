@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from hybrid.errors import HybridError, TimeUp
 from hybrid.machine import distributed
-from hybrid.machine.compilation import GraphedStep, compiled, graphs
+from hybrid.machine.compilation import GraphedStep, Step, compiled, graphs
 from hybrid.machine.files import write_atomically
 from hybrid.machine.fingerprint import modules, tell_difference
 from hybrid.machine.memory import keep_freed
@@ -97,7 +97,8 @@ def train(
     trainable.prepare(data)
     state = State(trainable, config, steps, folder, about, device)
     state.restore(kind)
-    step_all = GraphedStep(partial(_step, state)) if state.graphed else partial(_step, state)
+    step_all: Step = partial(_step, state)
+    phase = None
     schedules = [schedule_for(optimiser, steps, config) for optimiser in state.optimisers.values() if steps > 1]
     rates = [(group, torch.zeros((), device=device)) for o in state.optimisers.values() for group in o.param_groups]
     own_stream = (distributed.rank(),) if distributed.rank() and not trainable.draws_for_all else ()
@@ -121,6 +122,8 @@ def train(
                 for group, rate in rates:
                     group["lr"] = rate.fill_(group["lr"])
             trainable.progress = state.step / steps
+            if state.graphed and phase != (phase := trainable.phase):  # a graph holds the operations of one phase
+                step_all = GraphedStep(partial(_step, state))
             state.add(step_all(data[chosen], labels[chosen]))
             count = (state.step - 1) % log_every + 1
             progress.update(state.step, state.sums, count, clock.after)

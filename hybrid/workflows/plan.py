@@ -197,11 +197,10 @@ def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path
 
 
 def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
-    """Measure the seconds of a step on one device, with a few steps that should take at most `limit` seconds in all."""
+    """Measure the mean seconds of a step on one device, with a few steps that should take at most `limit` seconds in all."""
     module, config, data = stage.trainable.train(), stage.config, stage.data()
     module.to(memory_format=torch.channels_last)
     module.prepare(data)
-    module.progress = 0.5
     optimisers = {name: optimiser_for(module.player(name), config) for name in dict.fromkeys(module.players)}
 
     def gradients(count: int) -> None:
@@ -216,15 +215,22 @@ def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
             optimisers[name].step()
         module.after_step()
 
-    # Steps on a GPU are short, and take the same time for few images as for many.
-    counts, started = (config.batch,) * 3 if data.is_cuda else TIMED_IMAGES, time.monotonic()
-    images, stepping = [], []  # seconds per image, and of the optimisers
-    for count in (min(count, config.batch, len(data)) for count in counts):
-        images.append(_timed(lambda count=count: gradients(count), data.device) / count)
-        stepping.append(_timed(steps, data.device))
-        if time.monotonic() - started + 2 * (images[-1] * count + stepping[-1]) > limit:
-            break
-    return min(images) * config.batch + min(stepping)  # the minimum, because the first steps are slow: they set things up
+    def measured(limit: float) -> float:
+        # Steps on a GPU are short, and take the same time for few images as for many.
+        counts, started = (config.batch,) * 3 if data.is_cuda else TIMED_IMAGES, time.monotonic()
+        images, stepping = [], []  # seconds per image, and of the optimisers
+        for count in (min(count, config.batch, len(data)) for count in counts):
+            images.append(_timed(lambda count=count: gradients(count), data.device) / count)
+            stepping.append(_timed(steps, data.device))
+            if time.monotonic() - started + 2 * (images[-1] * count + stepping[-1]) > limit:
+                break
+        return min(images) * config.batch + min(stepping)  # the minimum, because the first steps are slow: they set things up
+
+    mean = 0.0
+    for start, end in module.phases:
+        module.progress = (start + end) / 2
+        mean += (end - start) * measured((end - start) * limit)
+    return mean
 
 
 def _timed(function: Callable[[], None], device: torch.device) -> float:

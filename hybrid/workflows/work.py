@@ -108,14 +108,17 @@ def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
 
 
 def operations(module: Trainable, images: int) -> int:
-    """The operations of one training step of so many images."""
+    """The mean operations of a training step of so many images."""
     module = copy.deepcopy(module).train()
-    module.progress = 0.999  # past every warm-up
     shape = (2, 6, 16, 16) if isinstance(module, OF_CODES) else (3, 32, 32)
     device = next(module.parameters()).device
     batch = torch.zeros(images, *shape, dtype=torch.float32 if len(shape) == 4 else torch.uint8, device=device)
     labels = torch.zeros(images, dtype=torch.int64, device=device)
-    with FlopCounterMode(display=False) as counter:
-        for player in module.players:
-            module.loss(player, batch, labels)[0].backward()
-    return counter.get_total_flops()
+    total = 0.0
+    for start, end in module.phases:
+        module.progress = (start + end) / 2
+        with FlopCounterMode(display=False) as counter:
+            for player in module.players:
+                module.loss(player, batch, labels)[0].backward()
+        total += (end - start) * counter.get_total_flops()
+    return round(total)

@@ -16,6 +16,8 @@ from hybrid.profiles.overrides import profile
     ("change", "says"),
     [
         ("hybrid.representation.augmentation.size=25", "size = 25: give a multiple of the encoder's stride, 8 pixels"),
+        ("hybrid.representation.early_size=12", "early_size = 12: give a multiple of the encoder's stride, 8 pixels"),
+        ("hybrid.representation.early=.5", r"early = 0\.5 without early_size: give that too, or leave out both"),
         ("hybrid.representation.decode_every=0", "decode_every = 0: give 1 to the 512 images of a batch"),
         ("hybrid.representation.decode_every=513", "decode_every = 513: give 1 to the 512 images of a batch"),
         ("hybrid.prior.channels=7", "channels is 7; the time embedding needs an even number"),

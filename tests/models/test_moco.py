@@ -160,6 +160,22 @@ def test_a_weak_view_keeps_only_crops_and_flips():
     assert not {"jitter", "grey", "blur", "solarise", "sharpness"} & kept.keys()
 
 
+def test_early_views_of_keys_and_queries_are_smaller(monkeypatch):
+    made, seen = first_stage(early_size=16), []
+    keys, encoder = made.moco.keys, made.encoder.forward
+    monkeypatch.setattr(made.moco, "keys", lambda *views: seen.append(views[0].shape[-1]) or keys(*views))
+    monkeypatch.setattr(made.encoder, "forward", lambda x: seen.append(x.shape[-1]) or encoder(x))
+    assert made.phases == [(0, 0.5), (0.5, 1)]
+    for progress, phase, side in ((0.0, 0, 16), (0.49, 0, 16), (0.5, 1, 32), (0.99, 1, 32)):
+        made.progress = progress
+        assert made.phase == phase
+        assert math.isfinite(loss_of(made)[1]["mse"])
+        assert seen == [side, side]
+        seen.clear()
+    assert first_stage().phases == [(0, 1)]
+    assert first_stage(early_size=16, early=1.0).phases == [(0, 1)]
+
+
 def unit8(count):
     return F.normalize(torch.randn(count, 8), dim=1)
 

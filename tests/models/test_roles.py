@@ -57,6 +57,25 @@ def test_the_contrast_sees_y_alone_or_all_of_z():
         assert not torch.equal(network.project(z), network.project(other_y))
 
 
+@pytest.mark.parametrize("on", ["y", "z"])
+def test_codes_of_smaller_views_are_interpolated_for_the_head(on):
+    """What does not vary over a code's positions is the same on any side, and each side gives y its own place."""
+    contrast = Contrast(8, hidden=16, dim=8, on=on)
+    network = Representation(schema.Representation(TRAINING, AUTOENCODER, contrast)).query_network
+    y, w = torch.randn(3, 2 * 16, 1, 1), torch.randn(3, 4, 1, 1)
+
+    def code(side):
+        y_there = torch.pixel_shuffle(y.expand(-1, -1, side // 4, side // 4), 4)
+        return torch.cat([y_there, w.expand(-1, -1, side, side)], dim=1)
+
+    for side in (8, 12, 20):
+        torch.testing.assert_close(network.project(code(side)), network.project(code(16)))
+    left, right = code(8), code(8)
+    left[:, :2, :, :4] += 1
+    right[:, :2, :, 4:] += 1
+    assert not torch.allclose(network.project(left), network.project(right))
+
+
 def test_the_loss_is_minus_equation_4_of_the_querys_view(views, monkeypatch):
     model = Representation(CONFIG)
     keys, real = [], model.moco.keys

@@ -19,7 +19,7 @@ from hybrid.models.hybrid import Representation
 from hybrid.profiles import schema
 from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import Training
-from hybrid.training import checkpoint
+from hybrid.training import checkpoint, loop
 from hybrid.training.averaging import average_of
 from hybrid.training.history import lines_until, read_history
 from hybrid.training.loop import Clock, TimeUp, finished, train
@@ -76,6 +76,29 @@ def test_resumed_ends_as_uninterrupted_to_the_last_bit(tmp_path, options):
     assert [step for step, _ in lines[0]] == list(range(1, 17))
     other = train(Regression(), numbers(), LABELS, config, tmp_path / "other", seed=4, about={})
     assert not same(whole, other)
+
+
+def test_every_phase_has_a_graph_of_its_own(tmp_path, monkeypatch):
+    class InPhases(Regression):
+        repeats, phases = True, ((0.0, 0.5), (0.5, 1.0))
+
+    made, seen = [], []
+
+    class Recorder:
+        def __init__(self, step):
+            self.step = step
+            made.append(self)
+
+        def __call__(self, *inputs):
+            seen.append((len(made), module.phase))
+            return self.step(*inputs)
+
+    module = InPhases()
+    monkeypatch.setattr(loop, "GraphedStep", Recorder)
+    monkeypatch.setattr(loop, "graphs", lambda device: True)
+    monkeypatch.setattr(loop, "optimiser_for", lambda module, config, graphed: optimiser_for(module, config))
+    train(module, numbers(), LABELS, Training(epochs=4, batch=16), tmp_path, seed=3, about={})
+    assert seen == [(1, 0)] * 8 + [(2, 1)] * 8
 
 
 def test_an_average_has_the_width_it_is_asked_for_whatever_the_training_s_length():

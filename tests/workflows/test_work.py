@@ -27,6 +27,20 @@ def test_operations_are_those_counted_by_hand():
     assert work.operations(Layers(), 7) == 7 * 2 * forward + 3 * 2 * 5**3
 
 
+class Growing(Layers):
+    """A quarter of the steps see a quarter of each image."""
+
+    phases = ((0.0, 0.25), (0.25, 1.0))
+
+    def loss(self, player, batch, labels):
+        return super().loss(player, batch if self.phase else batch[..., :16, :16], labels)
+
+
+def test_phases_count_by_their_shares():
+    forward = 2 * 3 * 4 * 9 * 32 * 32
+    assert work.operations(Growing(), 7) == pytest.approx(7 * 2 * forward * (0.75 + 0.25 / 4) + 3 * 2 * 5**3)
+
+
 def test_every_method_has_its_work(home):
     """Steps are the loop's: one epoch of two batches of 512 for each stage of smoke."""
     experiment = Experiment("smoke")
