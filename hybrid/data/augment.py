@@ -149,8 +149,8 @@ def _box(chance: Tensor, size: tuple[int, int], smallest: float) -> tuple[Tensor
 def _crop_and_flip(images: Tensor, draw: Draw, size: int) -> Tensor:
     """Crop, flip and resize to `size` x `size` in one bilinear resampling; uint8 becomes [0, 1].
 
-    A crop that is larger than the view is not smoothed first, unlike torchvision's antialiasing. At the sizes used here, a view
-    has at least three pixels for every four of the crop.
+    A crop that is larger than the view is not smoothed first, unlike torchvision's antialiasing. Views of 24 pixels have at
+    least three for every four of a crop; those of 16 have one for at most two, of which bilinear sampling takes the mean.
     """
     pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
     if images.dtype == torch.uint8:
