@@ -56,6 +56,14 @@ class Trainable(nn.Module):
         """Return the number of the phase that `progress` is in."""
         return sum(end <= self.progress for _, end in self.phases)
 
+    def mean_over_phases(self, measure: Callable[[float], float]) -> float:
+        """Call `measure` with the share of each phase, near its end and so past all warm-ups; return the weighted mean."""
+        mean = 0.0
+        for start, end in self.phases:
+            self.progress = start + 0.999 * (end - start)
+            mean += (end - start) * measure(end - start)
+        return mean
+
     def networks(self) -> list[nn.Module]:
         """Return the submodules that do most of the work of a step; `compilation` compiles them."""
         return []

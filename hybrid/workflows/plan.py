@@ -215,22 +215,18 @@ def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
             optimisers[name].step()
         module.after_step()
 
-    def measured(limit: float) -> float:
+    def measured(share: float) -> float:
         # Steps on a GPU are short, and take the same time for few images as for many.
         counts, started = (config.batch,) * 3 if data.is_cuda else TIMED_IMAGES, time.monotonic()
         images, stepping = [], []  # seconds per image, and of the optimisers
         for count in (min(count, config.batch, len(data)) for count in counts):
             images.append(_timed(lambda count=count: gradients(count), data.device) / count)
             stepping.append(_timed(steps, data.device))
-            if time.monotonic() - started + 2 * (images[-1] * count + stepping[-1]) > limit:
+            if time.monotonic() - started + 2 * (images[-1] * count + stepping[-1]) > share * limit:
                 break
         return min(images) * config.batch + min(stepping)  # the minimum, because the first steps are slow: they set things up
 
-    mean = 0.0
-    for start, end in module.phases:
-        module.progress = (start + end) / 2
-        mean += (end - start) * measured((end - start) * limit)
-    return mean
+    return module.mean_over_phases(measured)
 
 
 def _timed(function: Callable[[], None], device: torch.device) -> float:

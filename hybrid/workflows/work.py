@@ -114,11 +114,11 @@ def operations(module: Trainable, images: int) -> int:
     device = next(module.parameters()).device
     batch = torch.zeros(images, *shape, dtype=torch.float32 if len(shape) == 4 else torch.uint8, device=device)
     labels = torch.zeros(images, dtype=torch.int64, device=device)
-    total = 0.0
-    for start, end in module.phases:
-        module.progress = (start + end) / 2
+
+    def counted(_: float) -> int:
         with FlopCounterMode(display=False) as counter:
             for player in module.players:
                 module.loss(player, batch, labels)[0].backward()
-        total += (end - start) * counter.get_total_flops()
-    return round(total)
+        return counter.get_total_flops()
+
+    return round(module.mean_over_phases(counted))
