@@ -57,7 +57,7 @@ def test_help_names_every_method(capsys):
     with pytest.raises(SystemExit):
         cli.main(["reproduce", "--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert ", ".join(METHODS) in shown, "name the new method in the help of `reproduce` in hybrid/cli.py"
+    assert ", ".join(METHODS) in shown, "name the new method in the help of `reproduce` in hybrid/commands/running.py"
 
 
 def test_help_names_every_data_set():
@@ -67,7 +67,7 @@ def test_help_names_every_data_set():
     ]
     assert len(lines) >= 4
     for line in lines:
-        assert ", ".join(NAMED) in line, "name the new data set in the help of hybrid/cli.py"
+        assert ", ".join(NAMED) in line, "name the new data set in the help of hybrid/commands/"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ LAYERS = (
     "showing",
     "workflows",
     "benchmark",
+    "commands",
     "cli",
 )
 

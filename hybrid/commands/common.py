@@ -1,0 +1,48 @@
+"""What several commands share: checks of their arguments before any work, and ways to print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from hybrid.errors import HybridError
+
+
+def checked_methods(methods: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the methods, by default all. Raises HybridError for a wrong name, before anything is trained."""
+    from hybrid.experiments.methods import METHODS, method
+
+    if methods is not None and not methods:
+        raise HybridError(f"methods is empty: choose among {', '.join(METHODS)}, or omit the option for all")
+    return tuple(METHODS) if methods is None else tuple(method(name).name for name in methods)
+
+
+def set_strict(strict: bool) -> None:
+    from hybrid.machine import fingerprint
+
+    fingerprint.strict.set(strict)
+
+
+def check_out(out: Path, *endings: str) -> None:
+    """Raise HybridError if the result cannot be written to `out`, before anything is computed."""
+    if out.suffix not in endings:
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected {' or '.join(endings)}")
+    if out.is_dir():
+        raise HybridError(f"out = {str(out)!r} is a folder: give the name of a file in it")
+
+
+def check_sampling(seed: int, eta: float) -> None:
+    from hybrid.profiles.schema import whole_seed
+
+    whole_seed(seed)
+    if not 0 <= eta <= 1:
+        raise HybridError(f"eta = {eta}: give a value from 0 (DDIM) to 1 (DDPM)")
+
+
+def print_progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=1, default=float))
