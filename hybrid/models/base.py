@@ -64,6 +64,10 @@ class Trainable(nn.Module):
             mean += (end - start) * measure(end - start)
         return mean
 
+    def time_share(self, progress: float) -> float:
+        """Return, roughly, the share of the training's time that has passed at this `progress`. By default they are equal."""
+        return progress
+
     def networks(self) -> list[nn.Module]:
         """Return the submodules that do most of the work of a step; `compilation` compiles them."""
         return []

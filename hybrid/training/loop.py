@@ -104,7 +104,8 @@ def train(
     own_stream = (distributed.rank(),) if distributed.rank() and not trainable.draws_for_all else ()
     saved, epoch, order = time.monotonic(), -1, torch.empty(0)
 
-    with compiled(trainable.networks(), device), Progress(folder, state.step, steps, per_epoch, config.batch) as progress:
+    shown = Progress(folder, state.step, steps, per_epoch, config.batch, trainable.time_share)
+    with compiled(trainable.networks(), device), shown as progress:
         while state.step < steps:
             # Draw a batch
             if epoch != state.step // per_epoch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -18,17 +19,33 @@ LINE_SECONDS = 60.0  # between plain lines
 line_seconds: ContextVar[float | None] = ContextVar("line_seconds", default=None)
 
 
-class Progress:
-    """The progress of a training with `steps` steps of `images` images, after `step` steps. Only rank 0 shows it."""
+class Bar(tqdm):
+    """A bar with a time left that is not the one of tqdm, which expects all steps to take the same time."""
 
-    def __init__(self, folder: Path, step: int, steps: int, per_epoch: int, images: int):
+    left = 0.0  # seconds
+
+    @property
+    def format_dict(self) -> dict:
+        return super().format_dict | {"left": self.format_interval(self.left)}
+
+
+class Progress:
+    """The progress of a training with `steps` steps of `images` images, after `step` steps. Only rank 0 shows it.
+
+    `time_share`: see `Trainable.time_share`.
+    """
+
+    def __init__(self, folder: Path, step: int, steps: int, per_epoch: int, images: int, time_share: Callable[[float], float]):
         self.name, self.steps, self.per_epoch, self.images = "/".join(folder.parts[-3:]), steps, per_epoch, images
-        self.first, self.began = step, time.monotonic()
+        self.first, self.began, self.time_share = step, time.monotonic(), time_share
         self.last_line = self.began
         silent, self.apart = distributed.rank() > 0, line_seconds.get() or LINE_SECONDS
         hidden = silent or line_seconds.get() is not None or None  # None: hide the bar if standard error is no terminal
         done, total = step * images, steps * images
-        self.bar = tqdm(desc=folder.name, initial=done, total=total, unit=" images", unit_scale=True, disable=hidden)
+        shape = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]"
+        self.bar = Bar(
+            desc=folder.name, initial=done, total=total, unit=" images", unit_scale=True, disable=hidden, bar_format=shape
+        )
         self.plain = self.bar.disable and not silent
 
     def __enter__(self) -> Progress:
@@ -39,12 +56,13 @@ class Progress:
 
     def update(self, step: int, sums: dict[str, Tensor], count: int, after: float | None) -> None:
         """Show that `step` steps are done. `sums`: of scalars over the last `count` steps; `after`: seconds of later work."""
-        self.bar.update(self.images)
         now = time.monotonic()
+        first, done = (self.time_share(count / self.steps) for count in (self.first, step))
+        self.bar.left = left = (now - self.began) / (done - first) * (1 - done)
+        self.bar.update(self.images)
         if not self.plain or now - self.last_line < self.apart:
             return
         self.last_line = now
-        left = (now - self.began) / (step - self.first) * (self.steps - step)
         scalars = [f"{key} {value.item() / count:.3g}" for key, value in sums.items()]
         words = [f"epoch {step / self.per_epoch:.2f} of {self.steps // self.per_epoch}", *scalars, f"{in_words(left)} left"]
         if after:

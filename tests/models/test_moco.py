@@ -172,7 +172,8 @@ def test_early_views_of_keys_and_queries_are_smaller(monkeypatch):
         assert math.isfinite(loss_of(made)[1]["mse"])
         assert seen == [side, side]
         seen.clear()
-    assert first_stage().phases == [(0, 1)]
+    assert [made.time_share(progress) for progress in (0, 0.5, 0.75, 1)] == [0, 0.2, 0.6, 1]  # a fourth of the pixels at first
+    assert first_stage().phases == [(0, 1)] and first_stage().time_share(0.3) == 0.3
     assert first_stage(early_size=16, early=1.0).phases == [(0, 1)]
 
 

@@ -16,9 +16,9 @@ def clock(monkeypatch):
     return now
 
 
-def run(clock, tmp_path, after=None, seconds=10.0):
+def run(clock, tmp_path, after=None, seconds=10.0, time_share=float):
     """Forty of eighty steps after the first twenty, of so many seconds each; an epoch is of forty."""
-    with Progress(tmp_path / "hybrid/seed0/prior", 20, 80, 40, 128) as shown:
+    with Progress(tmp_path / "hybrid/seed0/prior", 20, 80, 40, 128, time_share) as shown:
         for step in range(21, 61):
             clock[0] += seconds
             shown.update(step, {"loss": torch.tensor(6.0)}, 2, after)
@@ -49,6 +49,14 @@ def test_on_a_terminal_there_is_a_bar(clock, tmp_path, capsys, monkeypatch):
     run(clock, tmp_path)
     shown = capsys.readouterr().err
     assert "prior:" in shown and "images/s" in shown and "epoch" not in shown
+
+
+@pytest.mark.parametrize(("terminal", "says"), [(True, "<05:50,"), (False, "epoch 1.40 of 2, loss 3, 7.2 min left")])
+def test_steps_that_take_longer_later(terminal, says, clock, tmp_path, capsys, monkeypatch):
+    """The time is as the square of the steps: 400 s took half of it, from (1/4)^2 to (3/4)^2, so 7/16 take 350 s more."""
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: terminal, raising=False)
+    run(clock, tmp_path, time_share=lambda done: done**2)
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
