@@ -133,7 +133,7 @@ def cli() -> str:
 
 def profile_fields() -> str:
     """Write a section per dataclass of the schema, with the type, default and comment of each field."""
-    from hybrid.profiles import schema
+    from hybrid.profiles import checked, schema
 
     source = SCHEMA.read_text()
     comments = _comments(source)
@@ -143,7 +143,7 @@ def profile_fields() -> str:
         if not isinstance(node, ast.ClassDef) or not node.bases:
             continue
         parents = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != "Checked"]
-        ranges = schema.ranges(getattr(schema, node.name))
+        ranges = checked.ranges(getattr(schema, node.name))
         also = f" It also has the fields of [{parents[0]}](#{parents[0].lower()})." if parents else ""
         lines += [f"## {node.name}", "", " ".join((ast.get_docstring(node) or "").split()) + also, ""]
         rows = [_field(field, source, comments, ranges) for field in node.body if isinstance(field, ast.AnnAssign)]

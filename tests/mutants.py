@@ -74,7 +74,7 @@ TESTS = {
     "machine/files.py": "tests/machine/test_files.py",
     "machine/fingerprint.py": "tests/machine/test_fingerprint.py",
     "machine/distributed.py": "tests/machine/test_distributed.py -k two_processes_end",
-    "profiles/schema.py": "tests/profiles/test_schema.py",
+    "profiles/checked.py": "tests/profiles/test_checked.py",
 }
 
 
@@ -242,7 +242,7 @@ def mutants() -> list[Mutant]:
         ("if other:\n", "if False:\n", "a checkpoint of another training is taken up"),
         ("not 0 <= self.limit < math.inf", "self.limit < 0", "a time limit of nan is taken", "", 6),
         ("state.usable.finish(data)", "pass", "statistics are not taken anew at the end"),
-        ("trainable.progress = state.step / steps", "trainable.progress = 1.0", "no warm-up of the KL"),
+        ("trainable.set_progress(state.step / steps)", "trainable.set_progress(1.0)", "no warm-up of the KL"),
         ("if state.graphed and phase != (phase := trainable.phase)", "if state.graphed and phase is None and (phase := 1)",
          "one graph for phases of different steps"),
     )
@@ -456,7 +456,7 @@ def mutants() -> list[Mutant]:
     )
     of("machine/distributed.py", ("return total / world()", "return total", "sums over processes for means"))
     of(
-        "profiles/schema.py",
+        "profiles/checked.py",
         ("not 0 <= seed < 2**63", "not 0 <= seed", "a seed of 2**64 is taken", "", 6),
         ("(value < self.high if self.below else value <= self.high)", "True", "lr=1e30 is taken", "", 6),
     )

@@ -33,7 +33,7 @@ def check_out(out: Path, *endings: str) -> None:
 
 
 def check_sampling(seed: int, eta: float) -> None:
-    from hybrid.profiles.schema import whole_seed
+    from hybrid.profiles.checked import whole_seed
 
     whole_seed(seed)
     if not 0 <= eta <= 1:

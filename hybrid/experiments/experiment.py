@@ -28,8 +28,9 @@ from hybrid.machine.fingerprint import modules, note, tell_once
 from hybrid.machine.precision import best_device
 from hybrid.machine.provenance import code, machine, peak_memory, provenance
 from hybrid.models.base import stream
+from hybrid.profiles.checked import whole_seed
 from hybrid.profiles.overrides import profile
-from hybrid.profiles.schema import Profile, describe, whole_seed
+from hybrid.profiles.schema import Profile, describe
 from hybrid.training import checkpoint
 from hybrid.training.loop import Clock, TimeUp
 

@@ -12,7 +12,8 @@ from typing import get_args, get_origin, get_type_hints
 
 from hybrid.errors import HybridError
 from hybrid.profiles import demo, gpu, laptop, paper, smoke
-from hybrid.profiles.schema import Profile, ranges
+from hybrid.profiles.checked import ranges
+from hybrid.profiles.schema import Profile
 
 PROFILES = {module.PROFILE.name: module.PROFILE for module in (smoke, demo, laptop, gpu, paper)}
 

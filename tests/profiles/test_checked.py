@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from hybrid.errors import HybridError
 from hybrid.experiments.methods import check
-from hybrid.profiles import schema
+from hybrid.profiles.checked import ranges, whole_seed
 from hybrid.profiles.overrides import PROFILES, profile
 
 
@@ -28,7 +28,7 @@ LEAVES = list(leaves(PROFILES["smoke"]))
 
 def test_every_number_has_a_range():
     for _, kind, name in LEAVES:
-        hint, (plain, _, range_) = get_type_hints(kind)[name], schema.ranges(kind)[name]
+        hint, (plain, _, range_) = get_type_hints(kind)[name], ranges(kind)[name]
         assert range_ is not None or plain in (bool, str), f"{kind.__name__}.{name}: {hint}"
 
 
@@ -51,7 +51,7 @@ def test_any_text_is_a_value_or_told_in_a_line(leaf, text):
     value = changed
     for part in path.split("."):
         value = getattr(value, part)
-    range_ = schema.ranges(kind)[name][2]
+    range_ = ranges(kind)[name][2]
     if value is not None and range_ is not None:
         assert all(range_.low <= each <= range_.high for each in (value if isinstance(value, tuple) else (value,)))
 
@@ -83,7 +83,7 @@ def test_seeds_are_those_that_torch_takes(seed):
     import torch
 
     try:
-        assert schema.whole_seed(seed) == seed
+        assert whole_seed(seed) == seed
         torch.Generator().manual_seed(seed)
     except HybridError:
         assert isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63
