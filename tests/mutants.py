@@ -242,7 +242,7 @@ def mutants() -> list[Mutant]:
         ("if other:\n", "if False:\n", "a checkpoint of another training is taken up"),
         ("not 0 <= self.limit < math.inf", "self.limit < 0", "a time limit of nan is taken", "", 6),
         ("state.usable.finish(data)", "pass", "statistics are not taken anew at the end"),
-        ("trainable.set_progress(state.step / steps)", "trainable.set_progress(1.0)", "no warm-up of the KL"),
+        ("trainable.progress = state.step / steps", "trainable.progress = 1.0", "no warm-up of the KL"),
         ("if state.graphed and phase != (phase := trainable.phase)", "if state.graphed and phase is None and (phase := 1)",
          "one graph for phases of different steps"),
     )

@@ -38,7 +38,7 @@ class Trainable(nn.Module):
     """A module that the loop can train: it has a loss, and may have several players that take turns (two in a GAN)."""
 
     players: tuple[str, ...] = ("model",)  # each takes one optimiser step per training step, in this order; names may repeat
-    progress: float = 0.0  # fraction of the training that is done, in [0, 1)
+    progress: float = 0.0  # fraction of the training that is done, in [0, 1); the loop sets it before every step
     # Whether `loss` draws random numbers for the images of all processes and uses its own shard, as `augment` does. If so, all
     # processes get the same seed, and several draw the same numbers as one. Otherwise each process has its own seed.
     draws_for_all: bool = False
@@ -60,13 +60,9 @@ class Trainable(nn.Module):
         """Call `measure` with the share of each phase, near its end and so past all warm-ups; return the weighted mean."""
         mean = 0.0
         for start, end in self.phases:
-            self.set_progress(start + 0.999 * (end - start))
+            self.progress = start + 0.999 * (end - start)
             mean += (end - start) * measure(end - start)
         return mean
-
-    def set_progress(self, progress: float) -> None:
-        """Called before every step. A CUDA graph replays the step alone, so it reads only from tensors what this changes."""
-        self.progress = progress
 
     def time_share(self, progress: float) -> float:
         """Return, roughly, the share of the training's time that has passed at this `progress`. By default they are equal."""

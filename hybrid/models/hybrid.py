@@ -82,10 +82,6 @@ class Representation(Trainable):
     def phases(self) -> Sequence[tuple[float, float]]:
         return [(start, end) for start, end in ((0.0, self.early), (self.early, 1.0)) if start < end]
 
-    def set_progress(self, progress: float) -> None:
-        super().set_progress(progress)
-        self.moco.set_momentum(progress)
-
     def time_share(self, progress: float) -> float:
         pace = (self.early_views.size / self.config.augmentation.size) ** 2  # time of an early step, if that of a late one is 1
         return (pace * min(progress, self.early) + max(progress - self.early, 0)) / (pace * self.early + 1 - self.early)

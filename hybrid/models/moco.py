@@ -11,7 +11,6 @@ same in each.
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +62,6 @@ class MoCo(nn.Module):
             norm.shared = False
         self.register_buffer("queue", F.normalize(torch.randn(config.queue, config.dim), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("momentum", torch.tensor(config.momentum), persistent=False)
 
     @torch.no_grad()
     def keys(self, *views: Tensor) -> Tensor:
@@ -98,18 +96,7 @@ class MoCo(nn.Module):
         queries = F.normalize(queries.float(), dim=1) / self.config.temperature
         return i_cpc(queries @ self.queue.T, places)
 
-    def set_momentum(self, progress: float) -> None:
-        """Set the momentum of later updates, which rises along a cosine (Grill et al. 2020). `progress`: from 0 to 1."""
-        if self.config.momentum_end is not None:
-            rest = (self.config.momentum_end - self.config.momentum) * (1 + math.cos(math.pi * progress)) / 2
-            self.momentum.fill_(self.config.momentum_end - rest)
-
     @torch.no_grad()
     def momentum_update(self, query_network: nn.Module) -> None:
         """Move the key network's weights towards the query network's by a fraction 1 - momentum."""
-        keys, queries = list(self.key_network.parameters()), list(query_network.parameters())
-        if self.config.momentum_end is None:
-            torch._foreach_lerp_(keys, queries, 1 - self.config.momentum)
-        else:  # a CUDA graph reads the momentum from its tensor
-            torch._foreach_mul_(keys, self.momentum)
-            torch._foreach_add_(keys, torch._foreach_mul(queries, 1 - self.momentum))
+        torch._foreach_lerp_(list(self.key_network.parameters()), list(query_network.parameters()), 1 - self.config.momentum)

@@ -105,7 +105,6 @@ class Contrast(Checked):
     queue: Count = 4096  # number of keys in the queue: m in equation (3)
     temperature: Positive = 0.1  # in the critic g = exp(q . k / temperature)
     momentum: Share = 0.99  # momentum of the key encoder
-    momentum_end: Share | None = None  # at the end of the training, reached along a cosine; None: `momentum`, throughout
     key_batch: Count = 32  # keys that share batch norm's statistics; a batch is split into groups, so that they leak less
     hidden: Count = 512  # width of the head
     layers: Several | None = None  # number of the head's layers; None: 2, as in MoCo-v2

@@ -122,7 +122,7 @@ def train(
             if state.graphed:  # a graph reads its rates from tensors
                 for group, rate in rates:
                     group["lr"] = rate.fill_(group["lr"])
-            trainable.set_progress(state.step / steps)
+            trainable.progress = state.step / steps
             if state.graphed and phase != (phase := trainable.phase):  # a graph holds the operations of one phase
                 step_all = GraphedStep(partial(_step, state))
             state.add(step_all(data[chosen], labels[chosen]))

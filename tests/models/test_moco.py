@@ -121,30 +121,6 @@ def test_key_network_follows_and_gets_no_gradient():
     assert all(p.grad is None and not p.requires_grad for p in moco.key_network.parameters())
 
 
-def test_a_rising_momentum_reaches_its_end_along_a_cosine():
-    """(1 - .9) * (1 + cos(pi t)) / 2 is left to 1: all of it at first, a half in the middle, nothing in the end."""
-    network = query_network()
-    moco = MoCo(network, replace(CONFIG, momentum_end=1.0))
-    for progress, momentum in ((0.0, 0.9), (0.25, 0.9146447), (0.5, 0.95), (1.0, 1.0)):
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.add_(1)
-        before = [value.clone() for value in moco.key_network.parameters()]
-        moco.set_momentum(progress)
-        moco.momentum_update(network)
-        for found, old, new in zip(moco.key_network.parameters(), before, network.parameters(), strict=True):
-            torch.testing.assert_close(found, momentum * old + (1 - momentum) * new)
-    constant = MoCo(network, CONFIG)
-    constant.set_momentum(0.7)
-    assert constant.momentum == pytest.approx(0.9)
-
-
-def test_the_momentum_follows_the_training_s_progress():
-    made = first_stage(contrast=replace(CONFIG, momentum=0.9, momentum_end=1.0))
-    made.set_progress(0.5)
-    assert made.moco.momentum == pytest.approx(0.95)
-
-
 def test_queue_pointer_and_key_network_are_in_the_state():
     state = MoCo(query_network(), CONFIG).state_dict()
     assert {"queue", "pointer", "key_network.0.weight", "key_network.1.running_var"} <= set(state)
