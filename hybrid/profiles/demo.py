@@ -23,11 +23,12 @@ PROFILE = Profile(
     dataset="digits",
     hybrid=Hybrid(
         representation=Representation(
-            training=Training(epochs=5, batch=128, optimiser="muon", lr=3e-3, weight_decay=1.0),
+            training=Training(epochs=7, batch=128, optimiser="muon", lr=3e-3, weight_decay=0.7),
             autoencoder=Autoencoder(widths=(32, 64, 128), cells=(1, 1, 1), decoder_width=32, decoder_cells=2),
             contrast=Contrast(queue=2048, hidden=256, dim=64),
             # The class of a digit depends on its orientation but not on colour, and a crop of a fifth does not show the digit.
             augmentation=Augmentation(crop=0.5, flip=0.0, jitter=1.0, saturation=0.8, hue=0.5, grey=0.3, size=24),
+            early_size=16,
             alpha=1e-4,
             noise=0.3,
         ),
