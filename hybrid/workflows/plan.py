@@ -226,6 +226,8 @@ def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
                 break
         return min(images) * config.batch + min(stepping)  # the minimum, because the first steps are slow: they set things up
 
+    gradients(min(TIMED_IMAGES[0], config.batch, len(data)))  # imports, among others, which can take longer than `limit`
+    steps()
     return module.mean_over_phases(measured)
 
 

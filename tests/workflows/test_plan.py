@@ -78,6 +78,22 @@ def test_steps_of_each_phase_are_timed_and_count_by_its_share(home, monkeypatch)
     assert plan.seconds_per_step(stage, experiment.images.train_labels, 0.0) == pytest.approx(expected)
 
 
+def test_a_slow_first_step_is_not_timed(home, monkeypatch):
+    """Such as one that imports: for four images of a batch of 512, half a second would make a minute."""
+    experiment, called = Experiment("smoke"), []
+    stage = next(iter(plan.unfinished(experiment, "mocov2", experiment.images).values()))
+    loss = stage.trainable.loss
+
+    def slow_at_first(*inputs):
+        if not called:
+            time.sleep(0.5)
+        called.append(1)
+        return loss(*inputs)
+
+    monkeypatch.setattr(stage.trainable, "loss", slow_at_first)
+    assert plan.seconds_per_step(stage, experiment.images.train_labels, 0.0) < 0.5 / 4 * stage.config.batch
+
+
 def test_what_is_left_follows_the_pace(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr(plan.time, "monotonic", lambda: now[0])
