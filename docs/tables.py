@@ -1,7 +1,7 @@
 """The numbers of README.md and docs/, read from results/: whole tables, and single numbers in the text.
 
     <!-- table summary laptop -->     the lines up to <!-- end --> come from the function of that name below
-    78.8<!--laptop hybrid acc-->      the number before the comment: a profile (or "paper"), a method, a metric
+    78.8<!--laptop hybrid acc-->      the number before the comment: a name in FOLDERS, or paper or paper100, a method, a metric
     50.7<!--ladder guided fd-->       the same of a step of results/bench/generation.jsonl, see LADDER
     96.5<!--tradeoff digits alpha=0 acc_y-->   a sweep's data set, a setting, a column; "sd" after it: the deviation over seeds
     7.07<!--bounds estimate correlated Gaussians, 10 nats/trained both-->   a column, a case, an estimator, perhaps /m=64
@@ -30,7 +30,9 @@ from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
 
 ROOT = Path(__file__).resolve().parents[1]
-DATASETS = {"demo": "digits", "laptop": "cifar10", "gpu": "cifar10"}  # of the profiles with committed results
+# Committed results, by the names that pages call them by.
+FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100", "gpu": "gpu/cifar10"}
+BOTH = {"laptop": "CIFAR-10", "laptop100": "CIFAR-100"}  # the data sets of the paper's Table 1
 FIRST = {"hybridplus": "hybrid"}  # methods that take another's first stage, whose training they cost too
 NONE = "–"
 FD, WITNESS = "fd_efficientnet_lite0", "fd_efficientnet_lite1"
@@ -86,7 +88,7 @@ def values(profile: str, method: str, metric: str) -> list[float]:
 @cache
 def outcomes(profile: str, method: str) -> list[dict]:
     """The committed outcomes of a method, one a seed."""
-    pattern = f"results/{profile}/{DATASETS[profile]}/seed*/{method}.json"
+    pattern = f"results/{FOLDERS[profile]}/seed*/{method}.json"
     listed = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True)
     paths = [ROOT / line for line in listed.stdout.splitlines()] if listed.returncode == 0 else ROOT.glob(pattern)
     return [json.loads(path.read_text()) for path in sorted(paths)]
@@ -111,17 +113,22 @@ def cost(profile: str, method: str) -> str:
     return f"{seconds / 60:.0f} min, {device}" if seconds < 5400 else f"{seconds / 3600:.1f} h, {device}"
 
 
-def summary(profile: str) -> str:
-    """The front page's table: accuracy, error and distance beside the paper's, and what the training cost."""
-    has_fid = any(values(profile, method, "fid") for method in TABLE)
-    head = ["method", "accuracy, %", "paper", "error, 1e-3", "paper"]
+def summary(_: str) -> str:
+    """The front page's table, of both data sets: accuracy, error and distance beside the paper's, and the training's cost."""
+    runs = {run: title for run, title in BOTH.items() if any(outcomes(run, method) for method in TABLE)}
+    has_fid = any(values(run, method, "fid") for run in runs for method in TABLE)
+    head = ["data set", "method", "accuracy, %", "paper", "error, 1e-3", "paper"]
     head += ["FID"] * has_fid + ["FD (EfficientNet, not FID)", "FID in the paper", "training"]
     rows = []
-    for name, method in TABLE.items():
-        row = [method.title, _ours(profile, name, "acc"), _paper(name, "acc"), _ours(profile, name, "mse"), _paper(name, "mse")]
-        row += [_ours(profile, name, "fid")] * has_fid + [_ours(profile, name, FD), _paper(name, "fid")]
-        rows.append([*row, cost(profile, name)])
-    return markdown(head, rows)
+    for run, title in runs.items():
+        for name, method in TABLE.items():
+            row = [title, method.title]
+            for metric in ("acc", "mse"):
+                row += [_ours(run, name, metric), _paper(run, name, metric)]
+            row += [_ours(run, name, "fid")] * has_fid + [_ours(run, name, FD), _paper(run, name, "fid")]
+            rows.append([*row, cost(run, name)])
+    first = 0 if len(runs) > 1 else 1  # one data set needs no name
+    return markdown(head[first:], [row[first:] for row in rows])
 
 
 def detail(profile: str) -> str:
@@ -167,7 +174,7 @@ def calibration(profile: str) -> str:
 
 def given(profile: str) -> str:
     """The numbers of figure 6: the class and the looks of images with one y, and with one w."""
-    with np.load(ROOT / "results" / profile / DATASETS[profile] / "seed0" / "figure6.npz") as data:
+    with np.load(ROOT / "results" / FOLDERS[profile] / "seed0" / "figure6.npz") as data:
         found = figure6.numbers(dict(data))
     digits = {column: 0 if column.endswith("%") else 2 for column in found}
     cells = [
@@ -179,7 +186,7 @@ def given(profile: str) -> str:
 
 def work(profile: str) -> str:
     """The work of training each method, as the first seed's run has it."""
-    text = (ROOT / "results" / profile / DATASETS[profile] / "seed0" / "work.md").read_text(encoding="utf-8")
+    text = (ROOT / "results" / FOLDERS[profile] / "seed0" / "work.md").read_text(encoding="utf-8")
     return text.partition("\n\n")[0]
 
 
@@ -305,7 +312,7 @@ def factors(profile: str) -> str:
 @cache
 def _studies(profile: str) -> list[dict]:
     """The committed measurements of what y, w and z keep, one per seed."""
-    folder = ROOT / "results" / profile / DATASETS[profile] / "factors"
+    folder = ROOT / "results" / FOLDERS[profile] / "factors"
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed*.json"))]
 
 
@@ -320,6 +327,7 @@ def _of_factors(profile: str, metric: str) -> float:
 
 READERS = {
     "paper": lambda method, metric: PAPER["cifar10"][method][metric],
+    "paper100": lambda method, metric: PAPER["cifar100"][method][metric],
     "ladder": lambda step, metric: _ladder()[step][metric],
     "tradeoff": _of_sweep,
     "bounds": lambda column, metric: _estimate(*metric.split("/"))[column],
@@ -357,8 +365,8 @@ def _ours(profile: str, method: str, metric: str) -> str:
     return f"**{text}**" if method in best(pd.DataFrame(means, columns=["method", "metric", "value"]), metric) else text
 
 
-def _paper(method: str, metric: str) -> str:
-    return f"{PAPER['cifar10'].get(method, {}).get(metric, NONE)}"
+def _paper(profile: str, method: str, metric: str) -> str:
+    return f"{PAPER[FOLDERS[profile].partition('/')[2]].get(method, {}).get(metric, NONE)}"
 
 
 def _as_written(text: str, found: float) -> str:
