@@ -108,11 +108,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     sample. runs/demo/digits/hybridplus/seed0 is the same hybrid, from the folder beside it, and samples by Hybrid+. Raises
     HybridError if there is no hybrid or no Hybrid+, or if a prior was trained on the codes of other weights.
     """
-    if not Path(path).is_dir():
-        raise _no_folder(path)
-    path, device = Path(path).resolve(), torch.device(device)
-    plus = path.parent.name == "hybridplus"
-    first = path.parents[1] / "hybrid" / path.name if plus else path
+    first, device = first_stage(path), torch.device(device)
+    path = Path(path).resolve()
     representation, config = load_stage(first / "representation", schema.Representation, Representation, device)
     if representation is None and (path / "config.json").exists():
         raise HybridError(f"{path} holds what hybrid.save_pretrained writes, not a run: hybrid.from_pretrained loads it")
@@ -126,7 +123,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     def prior(folder: Path, kind: type, build: Callable) -> Any:
         return load_stage(folder, kind, lambda found: build(found, config.autoencoder), device, encoder)[0]
 
-    if not plus:
+    if path == first:
         latent = prior(path / "prior", schema.LatentDiffusion, LatentDDIM)
         return HybridModel(representation.encoder, representation.decoder, latent)
     semantic = prior(path / "semantic", schema.Semantic, SemanticPrior)
@@ -134,6 +131,17 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     if semantic is None or texture is None:
         raise HybridError(f"{path} holds no trained Hybrid+: train it to its end (--methods hybridplus), or give {first}")
     return HybridModel(representation.encoder, representation.decoder, PlusPrior(semantic, texture))
+
+
+def first_stage(path: str | Path) -> Path:
+    """Return the folder that holds the first stage of a run: its own, or for Hybrid+ the hybrid's beside it.
+
+    Raises HybridError if `path` is not a folder.
+    """
+    if not Path(path).is_dir():
+        raise _no_folder(path)
+    path = Path(path).resolve()
+    return path.parents[1] / "hybrid" / path.name if path.parent.name == "hybridplus" else path
 
 
 def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:

@@ -82,13 +82,14 @@ class ImageSet:
 
     def spread(self, count: int) -> ImageSet:
         """Return `count` evenly spaced images of each split, or all if there are fewer. So sorted classes are all there."""
+        sources = None if self.train_sources is None else spread(self.train_sources, count)
+        return replace(self, **{name: spread(getattr(self, name), count) for name in ARRAYS}, train_sources=sources)
 
-        def chosen(values: Tensor) -> Tensor:
-            few = min(count, len(values))
-            return values[torch.arange(few, device=values.device) * len(values) // max(few, 1)]
 
-        sources = None if self.train_sources is None else chosen(self.train_sources)
-        return replace(self, **{name: chosen(getattr(self, name)) for name in ARRAYS}, train_sources=sources)
+def spread(values: Tensor, count: int) -> Tensor:
+    """Return `count` evenly spaced rows of (N, ...), or all if there are fewer."""
+    few = min(count, len(values))
+    return values[torch.arange(few, device=values.device) * len(values) // max(few, 1)]
 
 
 def split(count: int, share: float, seed: int, sources: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -108,9 +108,10 @@ class Experiment:
 
     def run(self, name: str) -> Run:
         """Return the run of a method: its profile, data, seed and folder."""
-        return Run(self.profile, self.images, self.seed, self._run_folder(name), self.clock, self.watch)
+        return Run(self.profile, self.images, self.seed, self.run_folder(name), self.clock, self.watch)
 
-    def _run_folder(self, name: str) -> Path:
+    def run_folder(self, name: str) -> Path:
+        """Return the folder of a method's run, which has a folder for each stage."""
         return self.runs / name / f"seed{self.seed}"
 
     def model(self, name: str = "hybrid") -> nn.Module:
@@ -120,6 +121,8 @@ class Experiment:
             self._pairs  # noqa: B018 - report too few images before training
             self._models[name] = wanted.train(run, wanted.config(self.profile))
             self.store.keep_histories(name, wanted.stages, run.folder)
+            if wanted.first:  # an outcome of that method does not count if its first stage has been trained again
+                self.store.keep_histories(wanted.first, ("representation",), self.run_folder(wanted.first))
         return self._models[name]
 
     def make(self, name: str, begin: Callable[[str], None] = lambda kind: None) -> None:
@@ -186,7 +189,7 @@ class Experiment:
 
     def is_trained(self, name: str) -> bool:
         """Return whether each of a method's own stages has a checkpoint here."""
-        return all((self._run_folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
+        return all((self.run_folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
 
     def gallery(self, name: str = "hybrid") -> dict:
         """Return those of a method's samples, test images and reconstructions that it can have, for `figures`.
@@ -313,7 +316,7 @@ class Experiment:
         stages = {stage: self.store.history(name, stage) for stage in method(name).stages}
         judging = modules("hybrid.judging.evaluate", "hybrid.judging.interpolations")
         if name not in self._trained:  # large files, read once
-            kept = {stage: checkpoint.load(self._run_folder(name) / stage / "checkpoint.pt") for stage in stages}
+            kept = {stage: checkpoint.load(self.run_folder(name) / stage / "checkpoint.pt") for stage in stages}
             self._trained[name] = {stage: state["provenance"] for stage, state in kept.items() if state is not None}
         trained = self._trained[name]
         return provenance(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybrid.data.datasets import ImageSet, split
+from hybrid.data.datasets import ImageSet, split, spread
 from hybrid.data.digits import load_digit_factors
 from hybrid.data.pixels import as_float
 from hybrid.judging.probe import VALIDATION, linear_probe, second_moments, standardise
@@ -63,9 +63,9 @@ def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             "place": "shift",
             "size": "scale",
         }
-        counts = len(images.train_images), len(images.test_images)  # a profile may use only the first images
+        counts = len(images.train_images), len(images.test_images)  # fewer if the profile uses only some
         known = zip(load_digit_factors(), counts, strict=True)
-        train, test = ({name: values[key][:count] for name, key in names.items()} for values, count in known)
+        train, test = ({name: spread(values[key], count) for name, key in names.items()} for values, count in known)
         return train, test
     train, test = (
         {"class": labels.cpu(), **statistics(x)}

@@ -25,21 +25,23 @@ JUDGING = 1  # increase it when a change of the judging code changes the numbers
 def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFrame:
     """Return `judging.factors.study` of the experiment's first stage: the saved result, or else train, measure and save it.
 
-    `run`: released weights or a run's folder to measure instead of training. They must have the experiment's profile and data
-    set; HybridError is raised if released weights have another profile.
+    `run`: released weights or a run's folder to measure instead of training. A saved result of other weights is made again.
+    Raises HybridError if the weights are of another profile or data set.
     """
     config, images = experiment.profile.hybrid.representation, experiment.slug
     values = {"dataset": images, "seed": experiment.seed, "method": describe(config), "most": MOST, "judging": JUDGING}
     if experiment.profile.images is not None:
         values["images"] = experiment.profile.images
-    if experiment.sha256 is not None:
-        values["sha256"] = experiment.sha256
+    values["sha256"] = experiment.sha256
     key = Key(as_json(values), schema.Representation)
     store, name = Store(folder(experiment)), f"seed{experiment.seed}"
-    kept = store.outcome(name, key)
+    kept, origin = store.outcome(name, key), _origin(experiment, run)
+    if kept is not None and origin not in (None, kept["provenance"].get("trained")):
+        kept = None
     if kept is None:
-        model, origin = _trained(experiment, config) if run is None else _given(experiment, run)
+        model = _model(experiment, run)
         rows = distributed.on_rank_zero(lambda: study(model, experiment.images, experiment.seed).to_dict("records"))
+        origin = _origin(experiment, run)
         about = provenance(**machine(experiment.device), seed=experiment.seed, sha256=experiment.images.sha256, trained=origin)
         metrics = {f"{row['factor']}, {row['part']}": row["score"] for row in rows}
         kept = store.keep_outcome(name, key, {"metrics": metrics, "calibration": [], "rows": rows, "provenance": about})
@@ -60,21 +62,36 @@ def committed(profile: str, dataset: str, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(kept["rows"])
 
 
-def _trained(experiment: Experiment, config: schema.Representation) -> tuple[HybridModel, dict]:
-    run = experiment.run("hybrid")
-    model = train_representation(run, config)
-    return model, checkpoint.origin(run.folder / "representation" / "checkpoint.pt")
+def _model(experiment: Experiment, run: str | Path | None) -> HybridModel:
+    if run is not None:
+        return released.open_model(run, experiment.device)
+    return train_representation(experiment.run("hybrid"), experiment.profile.hybrid.representation)
 
 
-def _given(experiment: Experiment, run: str | Path) -> tuple[HybridModel, dict]:
-    model = released.open_model(run, experiment.device)
-    if str(run) not in released.names():
-        return model, {"run": str(run)}
-    known, wanted = released.about(str(run)), as_json(describe(experiment.profile.hybrid.representation))
-    found = as_json(describe(schema.restore(schema.Representation, known["config"]["representation"])))
-    if (str(run), found) != (experiment.slug, wanted):
-        raise HybridError(
-            f"the released {run} was not trained by profile {experiment.profile.name} on {experiment.slug}: "
-            "give the profile and data set that its model card names"
-        )
-    return model, {"released": str(run), **known["provenance"]["trained"]["representation"]}
+def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
+    """Return the provenance of the weights' training, as JSON stores it; None if they must be trained first.
+
+    Raises HybridError if `run` is of another profile or data set.
+    """
+    wanted = describe(experiment.profile.hybrid.representation)
+    if run is not None and str(run) in released.names():
+        known = released.about(str(run))
+        found = describe(schema.restore(schema.Representation, known["config"]["representation"]))
+        if (str(run), found) != (experiment.slug, wanted):
+            raise HybridError(
+                f"the released {run} was not trained by profile {experiment.profile.name} on {experiment.slug}: "
+                "give the profile and data set that its model card names"
+            )
+        return as_json({"released": str(run), **known["provenance"]["trained"]["representation"]})
+    first = experiment.run_folder("hybrid") if run is None else released.first_stage(run)
+    state = checkpoint.load(first / "representation" / "checkpoint.pt")
+    if state is None or state["step"] < state["steps"]:
+        return None
+    if run is not None:
+        found = describe(schema.restore(schema.Representation, state["about"]["config"]))
+        if (state["about"]["sha256"], found) != (experiment.images.sha256, wanted):
+            raise HybridError(
+                f"{run} was not trained by profile {experiment.profile.name} on this {experiment.slug}: "
+                "give the profile and data set of that run"
+            )
+    return as_json(state["provenance"])

@@ -1,5 +1,7 @@
 """What an outcome's key depends on, and what the table's methods have in common and apart."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,6 +44,20 @@ def test_a_key_has_the_trainings_that_it_is_of(home, history, of):
     files.write_text(home / f"results/smoke/digits/seed0/{history}.jsonl", '{"step": 1}\n')
     changed = {name for name in methods.TABLE if before[name].difference(Experiment("smoke").key(name).values)}
     assert changed == of
+
+
+def test_no_outcome_counts_whose_first_stage_another_method_has_trained_again(home, monkeypatch):
+    """Hybrid+ takes over the hybrid's error and accuracy: they must be those of the training that it continues."""
+    experiment = Experiment("smoke")
+    files.write_text(experiment.store.history_path("hybrid", "representation"), '{"step": 1}\n')
+    before = experiment.key("hybrid")
+
+    def train(run, config):
+        files.write_text(experiment.run_folder("hybrid") / "representation" / "history.jsonl", '{"step": 2}\n')
+
+    monkeypatch.setitem(methods.METHODS, "hybridplus", replace(methods.METHODS["hybridplus"], train=train))
+    experiment.model("hybridplus")
+    assert before.difference(experiment.key("hybrid").values) == "training"
 
 
 def test_seeds_of_other_data_are_not_in_one_mean(home):

@@ -10,13 +10,33 @@ from hybrid.showing import factors as showing
 from hybrid.workflows import factors as workflow
 
 
-def test_made_once(home, monkeypatch):
-    rows = [{"factor": "class", "part": part, "score": 0.5, "accuracy": 60.0} for part in "ywz"]
-    monkeypatch.setattr(workflow, "_trained", lambda *_: (None, {}))
-    monkeypatch.setattr(workflow, "study", lambda *_: pd.DataFrame(rows))
+def rows(score):
+    return pd.DataFrame([{"factor": "class", "part": part, "score": score, "accuracy": 60.0} for part in "ywz"])
+
+
+def test_made_once_for_the_same_weights(home, monkeypatch):
+    origin = {"date": "now"}
+    monkeypatch.setattr(workflow, "_model", lambda *_: None)
+    monkeypatch.setattr(workflow, "_origin", lambda *_: origin)
+    monkeypatch.setattr(workflow, "study", lambda *_: rows(0.5))
     made = workflow.factors(Experiment("smoke"))
-    monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("it is kept"))
+    monkeypatch.setattr(workflow, "study", lambda *_: rows(0.7))
     pd.testing.assert_frame_equal(workflow.factors(Experiment("smoke")), made)
+    origin = None  # no weights are here
+    pd.testing.assert_frame_equal(workflow.factors(Experiment("smoke")), made)
+    origin = {"date": "later"}  # trained again, or other weights
+    pd.testing.assert_frame_equal(workflow.factors(Experiment("smoke")), rows(0.7))
+
+
+@pytest.mark.slow
+def test_weights_of_a_run_are_those_of_its_profile_and_data(home):
+    experiment = Experiment("smoke")
+    assert workflow._origin(experiment, None) is None
+    experiment.model("hybrid")
+    folder = experiment.run_folder("hybrid")
+    assert workflow._origin(experiment, folder) == workflow._origin(experiment, None)
+    with pytest.raises(HybridError, match="was not trained by profile demo on this digits"):
+        workflow._origin(Experiment("demo"), folder)
 
 
 def test_released_weights_of_another_profile_are_refused(home):
@@ -38,7 +58,7 @@ COMMITTED = sorted((path.parts[-4], path.parts[-3]) for path in paths.REPOSITORY
 @pytest.fixture(params=COMMITTED, ids="-".join)
 def committed(request, monkeypatch):
     monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("it is not committed"))
-    monkeypatch.setattr(workflow, "_trained", lambda *_: pytest.fail("it is not committed"))
+    monkeypatch.setattr(workflow, "_model", lambda *_: pytest.fail("it is not committed"))
     return showing.table(workflow.factors(Experiment(*request.param)))
 
 
