@@ -8,8 +8,8 @@ There is one difference: the jitter has a constant order (brightness, contrast, 
 random. The order has an effect only through clamping to [0, 1] and through the effect of hue on grey: on CIFAR-10 the jitter
 changes a pixel by .115 on average, and another order of the same factors by .006.
 
-`draw` draws all random numbers, from the device's global generator, and `apply` does all arithmetic. The optional operations
-(blur, solarisation, sharpness) come afterwards, with their own random numbers. Nothing waits for the device.
+`draw` draws all random numbers, from the device's global generator, and `apply` does all arithmetic. Nothing waits for the
+device.
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ def augment(images: Tensor, config: Augmentation) -> Tensor:
             "point in [0, 1]; pass a batch of colour images"
         )
     height, width = images.shape[-2:]
-    views = apply(images, draw(len(images), (height, width), config, images.device), config.size)
-    return _strengthen(views, config) if config.blur or config.solarise or config.sharpness else views
+    return apply(images, draw(len(images), (height, width), config, images.device), config.size)
 
 
 def draw(n: int, size: tuple[int, int], config: Augmentation, device: torch.device | str) -> Draw:
@@ -92,37 +91,6 @@ def apply(images: Tensor, draw: Draw, size: int) -> Tensor:
     return views.lerp_(_grey(views), _each(draw.grey.float()))
 
 
-def _strengthen(views: Tensor, config: Augmentation) -> Tensor:
-    """Apply sharpness, solarisation and blur, in this order, each to randomly chosen views (N, 3, S, S)."""
-    n = len(views)
-    chance = distributed.shard(torch.rand(5, n * distributed.world(), device=views.device), dim=1)
-    u_sharpness, u_solarise, u_blur, factor, sigma = chance
-    if config.sharpness:
-        views = sharpen(views, torch.where(u_sharpness < config.sharpness, 0.1 + 1.8 * factor, 1.0))
-    if config.solarise:
-        views = torch.where(_each(u_solarise < config.solarise) & (views >= 0.5), 1 - views, views)
-    if config.blur:
-        largest = (1.0 if config.blur_sigma is None else config.blur_sigma) * config.size / 24
-        views = blur(views, torch.where(u_blur < config.blur, 0.1 + (largest - 0.1) * sigma, 0.01))
-    return views
-
-
-def sharpen(views: Tensor, factor: Tensor) -> Tensor:
-    """Apply torchvision's `adjust_sharpness` with factors (N,). The outer pixels do not change."""
-    soft = (9 * F.avg_pool2d(views, 3, 1) + 4 * views[:, :, 1:-1, 1:-1]) / 13
-    soft = F.pad(soft - views[:, :, 1:-1, 1:-1], (1, 1, 1, 1))
-    return (views + (1 - _each(factor)) * soft).clamp_(0, 1)
-
-
-def blur(views: Tensor, sigma: Tensor) -> Tensor:
-    """Apply a Gaussian blur with standard deviations (N,) in pixels. At the edges, the weights of the inner pixels sum to 1."""
-    place = torch.arange(views.shape[-1], device=views.device)
-    weights = torch.exp(-((place - place[:, None]) ** 2) / (2 * sigma[:, None, None] ** 2))  # N x S x S
-    weights = (weights / weights.sum(2, keepdim=True)).unsqueeze(1)
-    with torch.autocast("cuda" if views.is_cuda else "cpu", enabled=False):
-        return weights @ views @ weights.mT
-
-
 def _box(chance: Tensor, size: tuple[int, int], smallest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return (top, left, height, width) by the rule of torchvision's RandomResizedCrop, from uniform numbers (2 TRIES + 2, N).
 
@@ -149,8 +117,8 @@ def _box(chance: Tensor, size: tuple[int, int], smallest: float) -> tuple[Tensor
 def _crop_and_flip(images: Tensor, draw: Draw, size: int) -> Tensor:
     """Crop, flip and resize to `size` x `size` in one bilinear resampling; uint8 becomes [0, 1].
 
-    A crop that is larger than the view is not smoothed first, unlike torchvision's antialiasing. Views of 24 pixels have at
-    least three for every four of a crop; those of 16 have one for at most two, of which bilinear sampling takes the mean.
+    A crop that is larger than the view is not smoothed first, unlike torchvision's antialiasing: a view of 24 pixels has at
+    least three for every four of a crop's, one of 16 at least one for every two, whose mean bilinear sampling takes.
     """
     pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
     if images.dtype == torch.uint8:

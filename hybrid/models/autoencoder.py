@@ -44,13 +44,9 @@ class Encoder(nn.Module):
             below += [EncoderCell(wide) for _ in range(count)]
         self.below = nn.Sequential(*below)
         self.scale = scale = 2 ** (len(widths) - 1)  # y is computed at 16 / scale
-        to_y, deep = [norm_swish(widths[-1])], widths[-1]
-        if config.y_hidden is not None:
-            to_y += [nn.Conv2d(deep, config.y_hidden, 3, padding=1), norm_swish(config.y_hidden)]
-            deep = config.y_hidden
         self.to_y = nn.Sequential(
-            *to_y,
-            nn.Conv2d(deep, config.y_channels * scale**2, 1),
+            norm_swish(widths[-1]),
+            nn.Conv2d(widths[-1], config.y_channels * scale**2, 1),
             nn.PixelShuffle(scale),  # back to 16 x 16
         )
         self.to_w = nn.Sequential(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
@@ -15,20 +13,6 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     dims = (0, 2, 3)
     mean = distributed.mean(x.float().mean(dims, keepdim=True))
     return mean, distributed.mean((x.float() - mean).square().mean(dims, keepdim=True))
-
-
-@torch.no_grad()
-def reestimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Recompute the running statistics of `network` as the mean over `batches` (N, ...). Its mode does not change."""
-    training, momenta = network.training, [norm.momentum for norm in norms(network)]
-    network.train()
-    for i, batch in enumerate(batches):
-        for norm in norms(network):
-            norm.momentum = 1 / (i + 1)
-        network.forward(batch)  # not the compiled call: that would recompile for each momentum
-    for norm, momentum in zip(norms(network), momenta, strict=True):
-        norm.momentum = momentum
-    network.train(training)
 
 
 def norms(network: nn.Module) -> list[BatchNorm]:

@@ -10,17 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybrid.data.augment import augment
-from hybrid.data.pixels import as_float
 from hybrid.errors import HybridError
 from hybrid.machine import distributed
 from hybrid.models.autoencoder import LATENT_CHANNELS, Decoder, Encoder
 from hybrid.models.base import Trainable
-from hybrid.models.batchnorm import moments, reestimate
-from hybrid.models.moco import MoCo, head, predictor
+from hybrid.models.batchnorm import moments
+from hybrid.models.moco import MoCo, head
 from hybrid.objectives import gaussian_log_likelihood, hybrid_bound, i_ba
 from hybrid.profiles import schema
-
-ESTIMATED_BATCH, ESTIMATED_BATCHES = 500, 20  # images per batch, and batches, for re-estimating batch norm's statistics
 
 
 class QueryNetwork(nn.Module):
@@ -72,7 +69,6 @@ class Representation(Trainable):
         self.query_network = QueryNetwork(Encoder(config.autoencoder), config)
         self.decoder = Decoder(config.autoencoder) if config.alpha else None
         self.moco = MoCo(self.query_network, config.contrast)
-        self.predictor = predictor(config.contrast)
 
     @property
     def encoder(self) -> Encoder:
@@ -92,51 +88,32 @@ class Representation(Trainable):
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return minus equation (4) for images (N, 3, 32, 32) uint8. The decoder reconstructs query views, not key views."""
         views = self.early_views if self.progress < self.early else self.config.augmentation
-        for_keys = weak(views) if self.config.key_weak else views
-        query_view = augment(batch, views)
-        key_views = [augment(batch, for_keys) for _ in range(self.config.contrast.keys or 1)]
+        query_view, key_view = augment(batch, views), augment(batch, views)
         z = self.encoder(query_view)
-        places = self.moco.enqueue(self.moco.keys(*key_views))
-        cpc = self.moco.bound(self.predictor(self.query_network.project(z)), places)
+        places = self.moco.enqueue(self.moco.keys(key_view))
+        cpc = self.moco.bound(self.query_network.project(z), places)
         if self.decoder is None:
             return -cpc, {"loss": -cpc, "i_cpc": cpc}
         seen = query_view[:: self.config.decode_every]
         code = z[:: self.config.decode_every]
         if self.config.noise is not None:
-            code = add_noise(code, self.config.noise, self.config.noise_blue or 0.0)
+            code = add_noise(code, self.config.noise)
         decoded = self.decoder(code)
         ba = i_ba(gaussian_log_likelihood(seen, decoded, self.config.sigma))
         mse = (seen - decoded).detach().float().square().mean()
-        if self.config.equivariance:
-            halves = F.avg_pool2d(seen, 2), self.decoder(F.avg_pool2d(z[:: self.config.decode_every], 2))
-            ba = ba + self.config.equivariance * i_ba(gaussian_log_likelihood(*halves, self.config.sigma))
         loss = -hybrid_bound(ba, cpc, self.config.alpha)
         return loss, {"loss": loss, "i_ba": ba, "i_cpc": cpc, "mse": 1e3 * mse}
 
     def after_step(self) -> None:
         self.moco.momentum_update(self.query_network)
 
-    def finish(self, data: Tensor) -> None:
-        if self.config.reestimate:
-            count = max(1, len(data) // ESTIMATED_BATCH)
-            some = (data[i::count] for i in range(min(count, ESTIMATED_BATCHES)))  # each is spread over the whole data set
-            reestimate(self.encoder, (as_float(images) for images in some))
 
-
-def weak(config: schema.Augmentation) -> schema.Augmentation:
-    """Return an augmentation with the same crops and flips and nothing else."""
-    return replace(config, jitter=0.0, grey=0.0, blur=None, solarise=None, sharpness=None)
-
-
-def add_noise(z: Tensor, noise: float, blue: float = 0.0) -> Tensor:
+def add_noise(z: Tensor, noise: float) -> Tensor:
     """Add Gaussian noise to z (N, C, H, W), with `noise` times each channel's standard deviation over the batch.
 
     The noise grows with z, so the encoder cannot escape it by enlarging z. Several processes use the deviation over all their
-    codes, draw the noise for all of them and use their shards. `blue` times the noise's mean over 3 x 3 values is subtracted;
-    its power stays the same.
+    codes, draw the noise for all of them and use their shards.
     """
     _, variance = moments(z)
     drawn = torch.randn(len(z) * distributed.world(), *z.shape[1:], device=z.device)
-    if blue:
-        drawn = (drawn - blue * F.avg_pool2d(drawn, 3, 1, 1)) / (1 - (2 * blue - blue**2) / 9) ** 0.5
     return z + noise * variance.sqrt() * distributed.shard(drawn)

@@ -269,15 +269,13 @@ class TexturePrior(Trainable):
     def sample(self, noise: Tensor, y: Tensor, steps: int, eta: float, seed: int) -> Tensor:
         """Noise (N, C', 16, 16) and whitened y (N, C, S, S) -> z (N, 6, 16, 16), in the autoencoder's units."""
         guidance = self.config.guidance
-        time = round(self.config.y_time * self.diffusion.steps)
-        t_y = torch.full((len(y),), time, device=y.device)
-        given = self.diffusion.noised(y, t_y)[0] if time else y
-        no_y, no_t = self._drop(given, t_y, torch.ones_like(t_y, dtype=torch.bool))
+        t_y = torch.zeros(len(y), dtype=torch.int64, device=y.device)
+        no_y, no_t = self._drop(y, t_y, torch.ones_like(t_y, dtype=torch.bool))
 
         def net(w: Tensor, t: Tensor) -> Tensor:
             if guidance == 1:
-                return self.net(w, t, given, t_y)[0]
-            both, _ = self.net(torch.cat([w, w]), torch.cat([t, t]), torch.cat([given, no_y]), torch.cat([t_y, no_t]))
+                return self.net(w, t, y, t_y)[0]
+            both, _ = self.net(torch.cat([w, w]), torch.cat([t, t]), torch.cat([y, no_y]), torch.cat([t_y, no_t]))
             with_y, without = both.float().chunk(2)
             return without + guidance * (with_y - without)
 

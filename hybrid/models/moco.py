@@ -24,22 +24,9 @@ from hybrid.profiles.schema import Contrast
 
 
 def head(inputs: int, config: Contrast) -> nn.Sequential:
-    """Return MoCo-v2's projection head, two layers by default: features (N, ...) of `inputs` values -> (N, dim)."""
-    layers = [nn.Flatten(), nn.Linear(inputs, config.hidden), nn.ReLU(inplace=True)]
-    for _ in range((config.layers or 2) - 2):
-        layers += [nn.Linear(config.hidden, config.hidden), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(config.hidden, config.dim))
-
-
-def predictor(config: Contrast) -> nn.Module:
-    """Return the two-layer predictor of queries (N, dim), or the identity (Grill et al. 2020; Chen et al. 2021).
-
-    Keys do not pass through it.
-    """
-    if config.predictor is None:
-        return nn.Identity()
+    """Return MoCo-v2's projection head of two layers: features (N, ...) of `inputs` values -> (N, dim)."""
     return nn.Sequential(
-        nn.Linear(config.dim, config.predictor), nn.ReLU(inplace=True), nn.Linear(config.predictor, config.dim)
+        nn.Flatten(), nn.Linear(inputs, config.hidden), nn.ReLU(inplace=True), nn.Linear(config.hidden, config.dim)
     )
 
 
@@ -64,16 +51,14 @@ class MoCo(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def keys(self, *views: Tensor) -> Tensor:
-        """Views (N, 3, H, W) in random order -> keys (N, dim) of length 1; several views give the normalised mean key."""
-        x = views[0] if len(views) == 1 else torch.cat(views)
-        parts = max(1, len(x) // self.config.key_batch)
-        at_once = parts if len(x) % parts == 0 and all_parts_at_once(x.device) else 1
+    def keys(self, views: Tensor) -> Tensor:
+        """Views (N, 3, H, W) in random order -> keys (N, dim) of length 1."""
+        parts = max(1, len(views) // self.config.key_batch)
+        at_once = parts if len(views) % parts == 0 and all_parts_at_once(views.device) else 1
         for norm in norms(self.key_network):
             norm.parts = at_once
-        keys = [self.key_network(some) for some in x.tensor_split(parts // at_once)]
-        keys = F.normalize(torch.cat(keys).float(), dim=1)
-        return keys if len(views) == 1 else F.normalize(keys.unflatten(0, (len(views), -1)).mean(0), dim=1)
+        keys = [self.key_network(some) for some in views.tensor_split(parts // at_once)]
+        return F.normalize(torch.cat(keys).float(), dim=1)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> Tensor:

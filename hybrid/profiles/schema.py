@@ -13,7 +13,6 @@ from hybrid.profiles.checked import (
     BelowOne,
     Betas,
     Between,
-    Blur,
     Checked,
     Count,
     Counts,
@@ -36,7 +35,7 @@ from hybrid.profiles.checked import (
 
 @dataclass(frozen=True)
 class Augmentation(Checked):
-    """One contrastive view of an image (Chen et al. 2020; by default without blur, which 32 x 32 images do not need)."""
+    """One contrastive view of an image (Chen et al. 2020, without blur, which 32 x 32 images do not need)."""
 
     crop: Crop = 0.2  # smallest share of the image's area in a random resized crop
     flip: Share = 0.5  # probability of a horizontal flip
@@ -49,10 +48,6 @@ class Augmentation(Checked):
     # Side of a view in pixels, a multiple of the encoder's total stride. Objects look larger in crops than in the whole images
     # that the encoder is used on. Views of 24 pixels compensate for this, and cost half as much as views of 32.
     size: Count = 32
-    blur: Share | None = None  # probability of a Gaussian blur; None: 0
-    blur_sigma: Blur | None = None  # standard deviation drawn from [0.1, s], in pixels of a view of 24; None: s = 1
-    solarise: Share | None = None  # probability of inverting all values of at least a half; None: 0
-    sharpness: Share | None = None  # probability of changing the sharpness by a factor drawn from [0.1, 1.9]; None: 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,6 @@ class Autoencoder(Checked):
     expansion: Count = 2  # factor for the channels of the depthwise convolution inside a decoder cell
     kernel: Count = 3  # size of that convolution; NVAE uses 5, whose backward pass is ten times slower on CPUs
     y_channels: YChannels = 3  # number of y's channels, the first of z's six; the others are w
-    y_hidden: Count | None = None  # channels of an additional 3 x 3 layer between the lowest resolution and y; None: no layer
     w_cells: Count | None = None  # residual cells in w's own path from the pixels; None: w shares y's first layers
 
     def __post_init__(self):
@@ -107,11 +101,8 @@ class Contrast(Checked):
     momentum: Share = 0.99  # momentum of the key encoder
     key_batch: Count = 32  # keys that share batch norm's statistics; a batch is split into groups, so that they leak less
     hidden: Count = 512  # width of the head
-    layers: Several | None = None  # number of the head's layers; None: 2, as in MoCo-v2
     dim: Count = 128  # dimensions of queries and keys
     on: str = "y"  # the part with the contrastive loss: "y", or "z" for the ablation
-    predictor: Count | None = None  # width of a two-layer net after the head, only for queries; None: no such net
-    keys: Count | None = None  # number of views whose keys are averaged to an image's key (Wang et al. 2022); None: 1
 
     def __post_init__(self):
         super().__post_init__()
@@ -130,16 +121,10 @@ class Representation(Checked):
     # Standard deviation of Gaussian noise on the z that is decoded during training, in standard deviations of each channel.
     # With noise, similar codes decode to similar images, so the codes sampled by a DDIM need not be exact. None: no noise.
     noise: Deviation | None = None
-    noise_blue: Share | None = None  # share of the noise's local mean to subtract, which makes it blue; None: 0, white noise
-    key_weak: bool | None = None  # whether views for keys are only cropped and flipped (Wang et al. 2022); None: no
-    # Whether to compute the encoder's batch norm statistics again after training, on whole images. Those from training are for
-    # views, and for other weights if weights are averaged. None: no.
-    reestimate: bool | None = None
     # Side in pixels of all views in the first part of the training, a multiple of the encoder's total stride. Small views take
     # less time (progressive resizing: Tan & Le 2021). The head sees their y interpolated. None: augmentation.size throughout.
     early_size: Count | None = None
     early: Share | None = None  # share of the training with views of `early_size`; None: half
-    equivariance: NotNegative | None = None  # weight of I_BA for halved views, decoded from halved codes; None: 0
     decode_every: Count = 1  # decode one of this many views; I_BA is a mean, which fewer views estimate in less time
     sigma: Positive = 0.04  # standard deviation of q(x|z), on [0, 1]; it is best for an MSE of 1.6e-3
 
@@ -212,11 +197,10 @@ class Semantic(Checked):
 class Texture(Diffusion):
     """p(w | y) of Hybrid+: a DDIM on w whose net also sees y."""
 
-    RETIRED = ("encoding_steps", "ode_steps")
+    RETIRED = ("encoding_steps", "ode_steps", "y_time")
 
     components: Count = 64  # principal components of y that the net sees
     y_noise: Share = 0.0  # largest time of the noise that training adds to y, as a share of T
-    y_time: Share = 0.0  # time of the noise that sampling adds to y, as a share of T; at most y_noise
     drop: Share = 0.1  # share of images whose y is hidden in training; guidance needs predictions without y
     guidance: NotNegative = 1.0  # 0: predictions without y; 1: with y; above 1: extrapolated (Ho & Salimans 2022)
 

@@ -164,8 +164,8 @@ def _priors(experiment: Experiment, images: ImageSet, model: HybridModel, stage:
         return train("prior", LatentDDIM, experiment.profile.hybrid.prior), folders
     config = experiment.profile.plus
     semantic = train("semantic", SemanticPrior, config.y)
-    texture = train("texture", TexturePrior, replace(config.w, guidance=1.0, y_time=0.0))
-    texture.config = config.w  # now with guidance and y_time
+    texture = train("texture", TexturePrior, replace(config.w, guidance=1.0))
+    texture.config = config.w  # now with guidance
     return PlusPrior(semantic, texture), folders
 
 

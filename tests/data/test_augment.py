@@ -7,7 +7,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
-from hybrid.data.augment import Draw, apply, augment, blur, draw, sharpen
+from hybrid.data.augment import Draw, apply, augment, draw
 from hybrid.errors import HybridError
 from hybrid.profiles.schema import Augmentation
 
@@ -166,37 +166,3 @@ def test_nothing_waits_for_the_device():
 def test_other_input_is_refused(images):
     with pytest.raises(HybridError, match="expected"):
         augment(images, Augmentation())
-
-
-def test_sharpness_and_blur_are_torchvisions():
-    images = random_images(4, (24, 24)) / 255
-    for i, (factor, sigma) in enumerate([(0.1, 0.3), (1.9, 1.0), (1.0, 0.5), (0.7, 0.8)]):
-        one = images[i : i + 1]
-        torch.testing.assert_close(sharpen(one, torch.tensor([factor])), tv.adjust_sharpness(one, factor), atol=1e-5, rtol=0)
-        inner = (..., slice(6, -6), slice(6, -6))  # torchvision mirrors what lies outside
-        expected = tv.gaussian_blur(one, [13, 13], [sigma, sigma])
-        torch.testing.assert_close(blur(one, torch.tensor([sigma]))[inner], expected[inner], atol=1e-5, rtol=0)
-    flat = torch.full((2, 3, 24, 24), 0.3)
-    torch.testing.assert_close(blur(flat, torch.tensor([0.5, 2.0])), flat)
-    torch.testing.assert_close(blur(images, torch.full((4,), 0.01)), images)
-
-
-@pytest.mark.parametrize("name", ["blur", "solarise", "sharpness"])
-def test_strong_operations_act_on_their_share_and_leave_the_other_draws(name):
-    images = torch.randint(0, 256, (400, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    views = []
-    for value in (None, 0.0, 0.25, 1.0):
-        torch.manual_seed(10)
-        views.append(augment(images, Augmentation(size=24, jitter=0.0, **{name: value})))
-    assert torch.equal(views[0], views[1])
-    seen = 0.83 if name == "blur" else 1.0  # a deviation below a quarter of a pixel moves nothing
-    for found, share in ((views[2], 0.25 * seen), (views[3], seen)):
-        changed = ((found - views[0]).abs().amax((1, 2, 3)) > 1e-3).float().mean()
-        assert abs(changed - share) < 0.12 and found.min() >= 0 and found.max() <= 1 + 1e-6
-    if name == "solarise":
-        torch.testing.assert_close(views[3], tv.solarize(views[0], 0.5))
-
-
-def test_strong_operations_do_not_wait_for_the_device():
-    config = Augmentation(size=24, blur=0.5, solarise=0.2, sharpness=0.5)
-    assert augment(torch.empty(4, 3, 32, 32, dtype=torch.uint8, device="meta"), config).shape == (4, 3, 24, 24)

@@ -1,7 +1,5 @@
 """Encoder and decoder: shapes, the receptive fields of y and w, and the cells' initialisation."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -63,13 +61,3 @@ def test_cells_start_as_the_identity_and_learn(cell):
     torch.testing.assert_close(cell(x.clone()), x)
     cell(x.clone()).square().sum().backward()
     assert cell.branch[-2].weight.grad.abs().sum() > 0
-
-
-def test_a_wider_way_to_y():
-    encoder = Encoder(replace(SMALL, y_hidden=24))
-    z = encoder(torch.rand(2, 3, 32, 32))
-    assert z.shape == (2, 6, 16, 16)
-    z[:, :3].square().sum().backward()
-    wide = [layer for layer in encoder.to_y if isinstance(layer, torch.nn.Conv2d)]
-    assert [tuple(layer.weight.shape) for layer in wide] == [(24, 16, 3, 3), (48, 24, 1, 1)]
-    assert all(layer.weight.grad.abs().sum() > 0 for layer in wide)

@@ -10,13 +10,11 @@ from torch import nn
 
 from hybrid.errors import HybridError
 from hybrid.models import moco as moco_module
-from hybrid.models.batchnorm import BatchNorm, norms, reestimate
-from hybrid.models.hybrid import Representation, weak
+from hybrid.models.batchnorm import BatchNorm, norms
+from hybrid.models.hybrid import Representation
 from hybrid.models.moco import MoCo, head
 from hybrid.profiles.overrides import profile
-from hybrid.profiles.schema import Augmentation, Contrast, Training
-from hybrid.training import checkpoint
-from hybrid.training.loop import train
+from hybrid.profiles.schema import Contrast
 
 CONFIG = Contrast(queue=10, temperature=0.2, momentum=0.9, hidden=16, dim=4)
 
@@ -143,23 +141,6 @@ def loss_of(made, count=16):
     return made.loss("model", images, torch.zeros(count, dtype=torch.int64))
 
 
-def test_a_weak_keys_view_is_cropped_and_flipped_only(monkeypatch):
-    seen = []
-    made = first_stage(key_weak=True, augmentation={"jitter": 1.0, "blur": 1.0, "size": 24})
-    monkeypatch.setattr(made.moco, "keys", lambda *views: seen.append(torch.cat(views)) or unit8(len(views[0])))
-    ramp = torch.arange(32).mul(8).to(torch.uint8).expand(16, 3, 32, 32)
-    made.loss("model", ramp, torch.zeros(16))
-    assert seen[0].amax() > 0.7
-    assert (seen[0].amax(1) - seen[0].amin(1)).max() < 1e-6, "no colour is moved"
-
-
-def test_a_weak_view_keeps_only_crops_and_flips():
-    strong = Augmentation(jitter=0.5, grey=0.5, blur=0.5, solarise=0.5, sharpness=0.2)
-    kept = {field: value for field, value in vars(weak(strong)).items() if value}
-    assert kept == {field: value for field, value in vars(strong).items() if value and field in kept}
-    assert not {"jitter", "grey", "blur", "solarise", "sharpness"} & kept.keys()
-
-
 def test_early_views_of_keys_and_queries_are_smaller(monkeypatch):
     made, seen = first_stage(early_size=16), []
     keys, encoder = made.moco.keys, made.encoder.forward
@@ -175,65 +156,3 @@ def test_early_views_of_keys_and_queries_are_smaller(monkeypatch):
     assert [made.time_share(progress) for progress in (0, 0.5, 0.75, 1)] == [0, 0.2, 0.6, 1]  # a fourth of the pixels at first
     assert first_stage().phases == [(0, 1)] and first_stage().time_share(0.3) == 0.3
     assert first_stage(early_size=16, early=1.0).phases == [(0, 1)]
-
-
-def unit8(count):
-    return F.normalize(torch.randn(count, 8), dim=1)
-
-
-def test_the_key_of_several_views_is_their_keys_mean():
-    one, two = first_stage(), first_stage(contrast={"keys": 2})
-    a, b = torch.rand(2, 16, 3, 32, 32)
-    both = F.normalize(one.moco.keys(a) + one.moco.keys(b), dim=1)
-    torch.testing.assert_close(two.moco.keys(a, b), both, atol=1e-5, rtol=0)
-    loss_of(two)
-    assert two.moco.pointer.item() == 16
-    assert torch.equal(loss_of(first_stage(contrast={"keys": 1}))[0], loss_of(one)[0])
-
-
-def test_a_head_of_three_layers():
-    made = first_stage(contrast={"layers": 3})
-    loss_of(made)[0].backward()
-    linear = [layer for layer in made.query_network.head if isinstance(layer, nn.Linear)]
-    assert [tuple(layer.weight.shape[::-1]) for layer in linear] == [(768, 16), (16, 16), (16, 8)]
-    assert all(layer.weight.grad.abs().sum() > 0 for layer in linear)
-    assert torch.equal(loss_of(first_stage(contrast={"layers": 2}))[0], loss_of(first_stage())[0])
-
-
-def test_the_predictor_is_the_queries_alone():
-    made, without = first_stage(contrast={"predictor": 12}), first_stage()
-    assert set(made.state_dict()) - set(without.state_dict()) == {
-        f"predictor.{i}.{n}" for i in (0, 2) for n in ("weight", "bias")
-    }
-    x = torch.rand(16, 3, 32, 32)
-    assert torch.equal(made.moco.keys(x), without.moco.keys(x))
-    loss = loss_of(made)[0]
-    loss.backward()
-    assert made.predictor[0].weight.grad.abs().sum() > 0 and made.query_network.head[1].weight.grad.abs().sum() > 0
-    assert loss != loss_of(without)[0]
-
-
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_statistics_taken_anew_are_those_of_whole_images(tmp_path, ema):
-    """They are in the checkpoint's weights, and a batch of all images is then normalised by its own statistics."""
-    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    training = Training(epochs=2, batch=16, ema=ema)
-    made = first_stage(reestimate=True, training=training)
-    kept = train(made, images, torch.zeros(64), training, tmp_path, seed=0, about={})
-    stored = checkpoint.load(tmp_path / "checkpoint.pt")["weights"]
-    assert all(torch.equal(stored[name], value) for name, value in kept.state_dict().items())
-    x = images / 255
-    first = norms(kept.encoder)[0]
-    seen = kept.encoder.stem(2 * x - 1)
-    torch.testing.assert_close(first.running_mean, seen.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(first.running_var, seen.var((0, 2, 3)), atol=1e-5, rtol=1e-4)
-    found = kept.encoder(x)
-    torch.testing.assert_close(found, kept.encoder.train()(x), atol=1e-2, rtol=1e-2)
-    assert {norm.momentum for norm in norms(kept.encoder)} == {0.1}
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_taking_statistics_anew_leaves_the_mode(training):
-    network = query_network().train(training)
-    reestimate(network, [torch.rand(4, 3, 8, 8)])
-    assert network.training == training
