@@ -20,12 +20,14 @@ import torch
 from hybrid.machine import distributed, precision
 from hybrid.paths import REPOSITORY
 
+DATA = {"dataset": "", "sha256": "SHA-256 "}  # what a summary says of the data, with titles
 PACKAGES = ("torch", "torchvision", "numpy", "timm", "scikit-learn")
 
 
 def provenance(**details) -> dict:
     """Return command, commit, versions and time, with `details` such as device, profile, seed and the data's SHA-256."""
     program = Path(sys.argv[0]).name
+    program = "hybrid" if program == "cli.py" else program  # python -m hybrid.cli
     return {
         # A notebook kernel's arguments name a temporary file and cannot be repeated; profile, data set and seed can.
         "command": "a notebook" if program == "ipykernel_launcher.py" else shlex.join([program, *sys.argv[1:]]),
@@ -41,16 +43,17 @@ def summary(origin: dict, key: dict, source: str) -> dict:
     """Return the most important facts about a number or figure, from its provenance and the key of its outcome."""
     changed = " with changes that were not committed" if origin.get("dirty") else ""
     trained = origin.get("trained") or {}
+    stages = {"first stage": trained} if "command" in trained else trained
     return {
         "made from": source,
         "command": origin.get("command"),
         "commit": f"{origin.get('commit') or 'not recorded'}{changed}",
         "date": origin.get("date"),
-        "data": f"{origin.get('dataset')}, SHA-256 {origin.get('sha256')}",
+        "data": ", ".join(f"{title}{origin[part]}" for part, title in DATA.items() if origin.get(part)) or None,
         "seed": origin.get("seed"),
         "weights": origin.get("weights")
         or (key.get("training") and f"of the training whose histories have SHA-256 {key['training']}"),
-        "trained": "; ".join(f"{n}: {o.get('command')}, {o.get('device')}" for n, o in trained.items()) or None,
+        "trained": "; ".join(f"{n}: {o.get('command')}, {o.get('device')}" for n, o in stages.items()) or None,
         "precision": origin.get("precision"),
         "device": origin.get("device"),
         "again": again(origin, source, "reproduce"),

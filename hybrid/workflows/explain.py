@@ -15,8 +15,6 @@ from hybrid.machine.provenance import again, summary
 from hybrid.released import SUMS
 from hybrid.training import checkpoint
 
-# Older figures do not contain their origin. They were drawn from these files in the same folder.
-DRAWN_FROM = {"samples": "hybrid-gallery.npz", "curves": "hybrid.json", "baselines": "hybrid-gallery.npz"}
 KNOWN = "a .png, .pdf, .npz, .json or .jsonl in results/, table1.csv or .md, report.html, a checkpoint.pt or a .safetensors"
 
 
@@ -41,17 +39,11 @@ def origins(path: Path) -> list[dict]:
     if stem in ("table1", "claim", "report"):
         return [_outcome(source) for source in _sources(path)]
     if suffix in (".png", ".pdf"):
-        found = _embedded(path)
-        if found is not None:
+        if (found := _embedded(path)) is not None:
             return [found]
-        own = DRAWN_FROM.get(
-            stem, f"{stem.removesuffix('-nearest')}-gallery.npz" if stem.endswith("-nearest") else f"{stem}.npz"
-        )
-        if not (path.parent / own).exists():
-            raise HybridError(
-                f"{path} does not contain its origin, and {own} is not in its folder: draw it again with hybrid reproduce"
-            )
-        return origins(path.parent / own)
+        if not path.with_suffix(".json").exists():
+            raise HybridError(f"{path} does not contain its origin, and no {stem}.json is in its folder: draw it again")
+        return origins(path.with_suffix(".json"))
     if suffix == ".npz":
         arrays = files.load_arrays(path, ("key", "provenance"))
         if arrays is None:
@@ -59,7 +51,7 @@ def origins(path: Path) -> list[dict]:
         key, origin = (json.loads(str(arrays[part])) for part in ("key", "provenance"))
         return [summary(origin, key_of(key, origin), path.name)]
     if suffix == ".json":
-        return [_outcome(path)]
+        return _measurements(path) or [_outcome(path)]
     if suffix == ".jsonl" and path.with_name("checkpoint.pt").exists():  # a history in a stage's folder
         return origins(path.with_name("checkpoint.pt"))
     if suffix == ".jsonl":
@@ -140,6 +132,33 @@ def _outcome(path: Path) -> dict:
     return summary(kept["provenance"], kept["key"], path.name) | {
         "again": again(kept["provenance"], path.name, "train", "evaluate")
     }
+
+
+def _measurements(path: Path) -> list[dict]:
+    """Return the origins in a .json that is no method's outcome, as of `hybrid bounds`, `tradeoff`, `factors` and `bench`.
+
+    Each command is there once, with its last commit.
+    """
+    found: dict[str, dict] = {}
+
+    def search(value) -> None:
+        if isinstance(value, dict) and {"command", "commit"} <= value.keys():
+            found[value["command"]] = value
+        elif isinstance(value, dict | list):
+            for each in value.values() if isinstance(value, dict) else value:
+                search(each)
+
+    kept = files.read_json(path)
+    if isinstance(kept, dict) and isinstance(kept.get("key"), dict) and "evaluation" in kept["key"]:
+        return []  # a method's
+    search(kept)
+    return [summary(origin, {}, path.name) | {"again": _repeatable(command)} for command, origin in found.items()]
+
+
+def _repeatable(command: str) -> str | None:
+    """Return a recorded command as a user would give it; None if it is no command of the package."""
+    command = re.sub(r"^cli\.py ", "hybrid ", command)
+    return command if command.startswith("hybrid ") else None
 
 
 def _embedded(path: Path) -> dict | None:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 
 import numpy as np
 import pytest
@@ -146,6 +147,31 @@ def test_files_of_another_origin_stay_as_they_are(tmp_path, name, content):
     with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete|is explained by mine.json"):
         explain(path)
     assert [each.name for each in tmp_path.iterdir()] == [name] and path.read_bytes() == before
+
+
+def committed_pictures():
+    """Of any command, besides those that users have made."""
+    listed = subprocess.run(["git", "ls-files", "results"], cwd=paths.REPOSITORY, capture_output=True, text=True)
+    return [paths.REPOSITORY / name for name in listed.stdout.splitlines() if name.endswith((".png", ".pdf"))]
+
+
+def test_every_committed_picture_is_explained():
+    for path in committed_pictures():
+        for origin in origins(path):
+            assert origin["command"] and origin["commit"] != "not recorded", path
+
+
+def test_measurements_are_explained_by_the_commands_that_made_them():
+    results = paths.REPOSITORY / "results"
+    for name, command in (
+        ("bounds/bounds.json", "hybrid bounds"),
+        ("tradeoff/demo-digits.png", "hybrid tradeoff"),
+        ("demo/digits/factors/seed1.json", "hybrid factors --seed 1"),
+        ("bench/2-cores-of-amd-epyc-float32.png", "hybrid bench"),
+    ):
+        text = explain(results / name)
+        assert re.search(f"again +{command}", text) and re.search("commit +[0-9a-f]{40}", text)
+    assert re.search("trained +first stage: hybrid reproduce --seed 1", explain(results / "demo/digits/factors/seed1.json"))
 
 
 def test_a_figure_of_released_weights_is_drawn_again_by_its_notebook():
