@@ -235,6 +235,6 @@ def load_stage(
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise HybridError(f"{folder} holds no {kind.__name__} that can be built ({reason}): train it again") from error
-    if encoder is not None and state["about"].get("encoder", encoder) != encoder:
+    if encoder is not None and state["about"].get("encoder") != encoder:
         raise HybridError(f"{folder} was trained on the codes of other weights than those of the first stage: train it again")
     return stage.to(device=device, memory_format=torch.channels_last), config

@@ -40,6 +40,7 @@ TESTS = {
     "model.py": "tests/test_model.py tests/models/test_roles.py tests/showing/test_figures.py",
     "released.py": "tests/test_released.py -k flipped",
     "models/hybrid.py": "tests/models/test_roles.py tests/models/test_moco.py",
+    "models/convolution.py": "tests/models/test_convolution.py",
     "models/moco.py": "tests/models/test_moco.py",
     "models/autoencoder.py": "tests/models/test_autoencoder.py tests/models/test_roles.py",
     "models/estimators.py": "tests/models/test_estimators.py",
@@ -119,16 +120,14 @@ def mutants() -> list[Mutant]:
         ),
         ("hybrid_bound(ba, cpc, self.config.alpha)", "hybrid_bound(cpc, ba, self.config.alpha)", "the two bounds swapped"),
         ("return -cpc, {", "return cpc, {", "sign of MoCo's loss"),
-        ("seen = query_view[", "seen = key_views[0][", "another view is reconstructed than was encoded"),
+        ("seen = query_view[", "seen = key_view[", "another view is reconstructed than was encoded"),
         ("z[:, : self.channels]", "z[:, -self.channels :]", "the contrast sees w, not y"),
         ("LATENT_CHANNELS\n        self.side", "self.encoder.y_channels\n        self.side", "the contrast on z is one on y"),
         ("self.progress < self.early", "self.progress >= self.early", "late views are small, not early ones"),
         ("F.pixel_unshuffle(z[:, :y_channels], scale)", "z[:, :y_channels].repeat(1, scale**2, 1, 1)", "y interpolated at w's resolution"),
-        ("[augment(batch, for_keys) for _", "[query_view for _", "a key's view is the query's own"),
-        ("grey=0.0, ", "", "weak views are grey at times"),
+        ("augment(batch, views), augment(batch, views)", "(view := augment(batch, views)), view", "a key's view is the query's own"),
         ("noise * variance.sqrt()", "noise * variance", "a variance for a deviation in the code's noise", "tests/training/test_loop.py -k noise"),
         ("self.moco.momentum_update(self.query_network)", "pass", "the key network stands still"),
-        ("(as_float(images) for images in some)", "(images.float() for images in some)", "statistics of 0 to 255, not 0 to 1"),
         ('"mse": 1e3 * mse', '"mse": mse', "the error's unit in the history"),
     )
     of(
@@ -143,12 +142,18 @@ def mutants() -> list[Mutant]:
         ("F.normalize(queries.float(), dim=1)", "queries.float()", "queries of any length"),
         ("copy.deepcopy(query_network).requires_grad_(False)", "copy.deepcopy(query_network)", "keys with gradients"),
         ("self.pointer.add_(count)", "self.pointer.add_(count - 1)", "the queue's end one place too early"),
-        ("parts = max(1, len(x) // self.config.key_batch)", "parts = 1", "keys normalised with their whole batch"),
+        ("parts = max(1, len(views) // self.config.key_batch)", "parts = 1", "keys normalised with their whole batch"),
+    )
+    of(
+        "models/convolution.py",
+        ("3 * (k - i + 1) + m - j + 1", "3 * (i - k + 1) + j - m + 1", "the product's kernel is turned round"),
+        ("taps.transpose(0, 1)", "taps", "the product's outputs are in another order"),
+        ("float32 and x.shape[-2:] == SMALLEST", "float32 and max(x.shape[-2:]) <= 4", "larger maps are products too"),
     )
     of(
         "models/batchnorm.py",
-        ("norm.momentum = 1 / (i + 1)", "norm.momentum = 1 / (i + 2)", "statistics taken anew keep the old"),
-        ("network.train(training)", "network.train()", "statistics taken anew leave the network in training"),
+        ("(variance + self.eps).rsqrt()", "(variance + self.eps)", "multiplied by the variance, not divided by the deviation"),
+        ("x.unflatten(0, (self.parts, -1))", "x.unflatten(0, (1, -1))", "all parts normalised together"),
     )
     of(
         "models/autoencoder.py",
@@ -193,7 +198,7 @@ def mutants() -> list[Mutant]:
     )
     of(
         "models/pixel_ddim.py",
-        ("x = 2 * as_float(batch) - 1", "x = as_float(batch)", "trained on [0, 1], sampled on [-1, 1]"),
+        ("2 * as_float(mirrored(batch, self.flip)) - 1", "as_float(mirrored(batch, self.flip))", "trained on [0, 1], sampled on [-1, 1]"),
         ("1e3 * (self.reconstruct(images, s)", "(self.reconstruct(images, s)", "the error's unit"),
         ("2 * as_float(x) - 1, steps)", "as_float(x), steps)", "encoded on [0, 1]"),
         ("errors = {s: 1e3 * (self.reconstruct(images, s)", "errors = {s: 1e3 * (self.reconstruct(images, self.ode_steps)",
@@ -239,7 +244,7 @@ def mutants() -> list[Mutant]:
         ("finite = torch.isfinite(norm) & torch.isfinite(loss.detach())", "finite = torch.isfinite(loss.detach())",
          "a gradient that is not finite goes unseen", "", 5),
         ("if (name := checkpoint.not_finite(weights)) is not None:", "if False:", "weights that are not finite are saved", "", 5),
-        ("if other:\n", "if False:\n", "a checkpoint of another training is taken up"),
+        ("if key is not None:\n", "if False:\n", "a checkpoint of another training is taken up"),
         ("not 0 <= self.limit < math.inf", "self.limit < 0", "a time limit of nan is taken", "", 6),
         ("state.usable.finish(data)", "pass", "statistics are not taken anew at the end"),
         ("trainable.progress = state.step / steps", "trainable.progress = 1.0", "no warm-up of the KL"),
@@ -254,7 +259,6 @@ def mutants() -> list[Mutant]:
     )
     of(
         "training/history.py",
-        ("_step(line) <= step)", "_step(line) < step)", "a history loses the checkpoint's own line"),
         ("!= text.encode()", "== text.encode()", "a damaged history stays", "", 4),
     )
     of(

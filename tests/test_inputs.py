@@ -146,7 +146,17 @@ def whole_files(folder):
     labels = np.arange(4) % 2
     images = np.zeros((4, 32, 32, 3), np.uint8)
     np.savez(npz, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-    state = {"about": {}, "provenance": {}, "step": 1, "steps": 1, "seconds": 1.0, "model": {}, "optimisers": {}, "weights": {}}
+    state = {
+        "about": {},
+        "provenance": {},
+        "step": 1,
+        "steps": 1,
+        "seconds": 1.0,
+        "history": "",
+        "model": {},
+        "optimisers": {},
+        "weights": {},
+    }
     saved = folder / "checkpoint.pt"
     torch.save(state | {"weights": {"a": torch.ones(3)}}, saved)
     kept = folder / "x.json"

@@ -15,8 +15,9 @@ from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging import probe
 from hybrid.judging.evaluate import squared_error
+from hybrid.judging.probe import layer
 from hybrid.training import checkpoint
-from hybrid.workflows.release import layer, release
+from hybrid.workflows.release import release
 
 
 @pytest.fixture

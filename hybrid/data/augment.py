@@ -59,6 +59,12 @@ def augment(images: Tensor, config: Augmentation) -> Tensor:
     return apply(images, draw(len(images), (height, width), config, images.device), config.size)
 
 
+def mirrored(images: Tensor, probability: float) -> Tensor:
+    """Mirror each image (N, C, H, W) left to right with this probability, by the device's global generator."""
+    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < probability
+    return torch.where(chosen, images.flip(3), images)
+
+
 def draw(n: int, size: tuple[int, int], config: Augmentation, device: torch.device | str) -> Draw:
     """Draw the parameters of `n` views for images of `size` (height, width), from the device's global generator.
 

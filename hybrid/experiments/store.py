@@ -138,7 +138,7 @@ class Store:
         def copy() -> None:
             for stage in stages:
                 source, kept = run / stage / "history.jsonl", self.history_path(name, stage)
-                if not read_history(source):  # a run of an earlier version, whose checkpoint does not contain the history
+                if not read_history(source):
                     continue
                 content = source.read_bytes()
                 if _content(kept) != content:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hybrid.data.augment import mirrored
 from hybrid.data.pixels import as_float
 from hybrid.models.base import Trainable, in_batches
 from hybrid.models.cells import EncoderCell
@@ -57,8 +57,7 @@ class Classifier(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the cross-entropy on randomly mirrored images."""
-        mirrored = torch.rand(len(batch), 1, 1, 1, device=batch.device) < self.flip
-        logits = self(torch.where(mirrored, batch.flip(3), batch))
+        logits = self(mirrored(batch, self.flip))
         loss = F.cross_entropy(logits, labels)
         return loss, {"loss": loss, "accuracy": 100 * (logits.argmax(1) == labels).float().mean()}
 

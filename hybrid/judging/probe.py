@@ -101,17 +101,24 @@ def linear_probe(
 
 
 def fitted(train_features: Tensor, train_labels: Tensor, penalty: float = 1e-3) -> Callable[[Tensor], Tensor]:
-    """Fit a linear layer with this penalty on train features (N, D); return it as a function features (M, D) -> classes (M,).
+    """Return the linear `layer` fitted with this penalty as a function: features (M, D) -> classes (M,)."""
+    weight, bias = layer(train_features, train_labels, penalty)
+    return lambda features: F.linear(features.float().to(weight.device), weight, bias).argmax(1)
+
+
+def layer(features: Tensor, labels: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Fit the linear probe on features (N, D); return weights (C, D) and biases (C,) for features that are not standardised.
 
     Raises HybridError like `linear_probe`.
     """
-    _check(train_features, train_labels, "train")
-    device = float64_device(train_features.device)
-    train_features, labels = train_features.to(device), train_labels.to(device)
-    standardised = standardise(train_features, train_features)[0]
-    moments = second_moments(standardised)
-    weights = fit(standardised, labels, int(labels.max()) + 1, penalty, moments, TOLERANCE)[0]
-    return lambda features: _logits(standardise(train_features, features.to(device))[1], weights).argmax(1)
+    _check(features, labels, "train")
+    device = float64_device(features.device)
+    features, labels = features.to(device), labels.to(device)
+    zero_and_one = torch.stack([torch.zeros_like(features[0]), torch.ones_like(features[0])])
+    standardised, (zero, one) = standardise(features, zero_and_one)
+    weights = fit(standardised, labels, int(labels.max()) + 1, penalty, second_moments(standardised), TOLERANCE)[0]
+    # Standardising is linear: (x - mean) / deviation = zero + x * (one - zero).
+    return weights[:, :-1] * (one - zero), weights[:, -1] + weights[:, :-1] @ zero
 
 
 def fit(
@@ -182,8 +189,10 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _in_span(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Fewer standardised examples (N, D) than dimensions in coordinates of their span, and others (M, D) as far as they are in
-    it: both with N dimensions. The probe's weights lie there, so its optimum is the same, for less work."""
+    """If N < D, project standardised train (N, D) and test (M, D) features onto the row space of train: (N, N) and (M, N).
+
+    The probe's weights lie there, so its optimum is the same, for less work.
+    """
     if len(train) >= train.shape[1]:
         return train, test
     span = torch.linalg.svd(train, full_matrices=False).Vh.T  # (D, N)

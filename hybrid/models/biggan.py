@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from hybrid.data.augment import mirrored
 from hybrid.data.pixels import as_float
 from hybrid.machine.precision import float32
 from hybrid.models.base import Trainable, in_batches
@@ -188,8 +189,7 @@ class BigGAN(Trainable):
 
         images, labels = batch.tensor_split(steps)[self.turn], labels.tensor_split(steps)[self.turn]
         self.turn += 1
-        mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < self.config.flip
-        real = _signed(torch.where(mirrored, images.flip(3), images))
+        real = _signed(mirrored(images, self.config.flip))
         with torch.no_grad():
             fake, fake_labels = self._fake(len(real), real.device)
         both = diffaugment(torch.cat([real, fake]), strength)

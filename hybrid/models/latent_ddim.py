@@ -57,7 +57,7 @@ class CodeSpace(nn.Module):
 
     @torch.no_grad()
     def fit(self, latents: Tensor) -> None:
-        """Compute mean and covariance of latents (N, 2, 6, 16, 16)."""
+        """Compute mean and covariance of latents (N, 2, 6, 16, 16), or (N, 1, 6, 16, 16) without mirror images."""
         latents = latents.flatten(0, 1)
         y = F.pixel_unshuffle(latents[:, : self.y_channels], self.factor).flatten(1)
         self.y_mean.copy_(y.mean(0))
@@ -114,6 +114,11 @@ def one_of_two(batch: Tensor, flip: float) -> Tensor:
     return batch[torch.arange(len(batch), device=batch.device), mirrored]
 
 
+def seen(latents: Tensor, flip: float) -> Tensor:
+    """Latents (N, 2, 6, 16, 16) without those of the mirror images if training never sees these."""
+    return latents if flip else latents[:, :1]
+
+
 class LatentDDIM(Trainable):
     """The paper's prior of z. It trains on latents (N, 2, 6, 16, 16) of images and their mirror images.
 
@@ -139,10 +144,10 @@ class LatentDDIM(Trainable):
     def prepare(self, latents: Tensor) -> None:
         """Compute the statistics that standardise codes from latents (N, 2, 6, 16, 16)."""
         if self.codes is not None:
-            self.codes.fit(latents)
+            self.codes.fit(seen(latents, self.flip))
             self.gaussian = self.gaussian_losses()
             return
-        std, mean = torch.std_mean(latents, dim=(0, 1, 3, 4))
+        std, mean = torch.std_mean(seen(latents, self.flip), dim=(0, 1, 3, 4))
         self.mean.copy_(mean[:, None, None])
         self.std.copy_(std[:, None, None])
 
@@ -211,7 +216,7 @@ class SemanticPrior(Trainable):
         self.diffusion = Diffusion(predict="v")
 
     def prepare(self, latents: Tensor) -> None:
-        self.codes.fit(latents)
+        self.codes.fit(seen(latents, self.flip))
 
     def networks(self) -> list[nn.Module]:
         return [self.net]
@@ -243,7 +248,7 @@ class TexturePrior(Trainable):
         self.diffusion = Diffusion(config.steps, config.beta_min, config.beta_max, config.predict)
 
     def prepare(self, latents: Tensor) -> None:
-        self.codes.fit(latents)
+        self.codes.fit(seen(latents, self.config.flip))
 
     def networks(self) -> list[nn.Module]:
         return [self.net]

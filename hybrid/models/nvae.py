@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hybrid.data.augment import mirrored
 from hybrid.data.pixels import as_float
 from hybrid.machine.precision import float32
 from hybrid.models.base import Trainable, in_batches
@@ -116,8 +117,7 @@ class NVAE(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return minus the ELBO of images (N, 3, 32, 32) uint8, mirrored at random, plus penalties, in nats per dimension."""
-        mirrored = torch.rand(len(batch), 1, 1, 1, device=batch.device) < self.config.flip
-        x = as_float(torch.where(mirrored, batch.flip(3), batch))
+        x = as_float(mirrored(batch, self.config.flip))
         opened = open_groups(len(self.dims), self.progress, self.config.kl_warmup)
         mean, log_likelihood, kl, _ = self._elbo(x, torch.randn(len(x), sum(self.dims), device=x.device), opened)
         # Penalise the largest scale of each batch norm too: scales could undo the penalty on the weights before them.

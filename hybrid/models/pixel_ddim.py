@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hybrid.data.augment import mirrored
 from hybrid.data.pixels import as_float
 from hybrid.errors import HybridError
 from hybrid.models.base import Trainable, batch_seeds, in_batches
@@ -46,9 +47,7 @@ class PixelDDIM(Trainable):
 
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the net's squared error per dimension on uint8 images (N, 3, 32, 32), each randomly flipped."""
-        x = 2 * as_float(batch) - 1
-        flipped = torch.rand(len(x), device=x.device) < self.flip
-        x = torch.where(flipped[:, None, None, None], x.flip(3), x)
+        x = 2 * as_float(mirrored(batch, self.flip)) - 1
         loss = self.diffusion.loss(self.net, x)
         return loss, {"loss": loss}
 

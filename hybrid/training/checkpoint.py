@@ -26,6 +26,7 @@ FIELDS = {
     "step": int,  # number of finished steps
     "steps": int,  # number of all steps
     "seconds": (int, float),
+    "history": str,
     "model": dict,  # weights for further training
     "optimisers": dict,
     "weights": dict,  # weights for use

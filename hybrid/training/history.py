@@ -32,19 +32,6 @@ def restore(history: Path, text: str) -> None:
         files.write_text(history, text)
 
 
-def lines_until(history: Path, step: int) -> str:
-    """Return the text of a history up to a step, for checkpoints of earlier versions, which do not contain it."""
-    content = files.read_kept(history, lambda file: file.read().decode(errors="replace")) or ""
-    return "".join(line + "\n" for line in content.splitlines() if _step(line) <= step)
-
-
-def _step(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, TypeError, KeyError):  # a line truncated by a kill
-        return float("inf")
-
-
 def parse(content: bytes) -> list[dict]:
     """Return the lines of a .jsonl. Raises ValueError if one does not consist of named values."""
     lines = [json.loads(line) for line in content.decode("utf-8").splitlines()]

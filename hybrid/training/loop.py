@@ -33,7 +33,7 @@ from hybrid.machine.provenance import machine, peak_memory, provenance, resumed
 from hybrid.models.base import Trainable, stream
 from hybrid.profiles.schema import Training, updated
 from hybrid.training import checkpoint
-from hybrid.training.history import append, lines_until
+from hybrid.training.history import append
 from hybrid.training.history import restore as restore_history
 from hybrid.training.optimisers import optimiser_for, schedule_for
 from hybrid.training.progress import Progress
@@ -260,7 +260,7 @@ class State:
         if kept is None:
             restore_history(history, "")
             return
-        self.history = kept.get("history") or lines_until(history, kept["step"])
+        self.history = kept["history"]
         restore_history(history, self.history)
         self.trainable.load_state_dict(kept["model"])
         for name, optimiser in self.optimisers.items():
@@ -338,11 +338,8 @@ def _refuse_other(found: dict, wanted: dict, kind: type | None, folder: Path) ->
     if kind is not None and "config" in found:
         found = found | {"config": updated(kind, found["config"])}
     flat_found, flat_wanted = _flat(found), _flat(wanted)
-    # Earlier versions did not store which weights computed the codes.
-    new = {key for key in ("encoder",) if key not in flat_found}
-    other = [k for k in flat_found | flat_wanted if flat_found.get(k) != flat_wanted.get(k) and k not in new]
-    if other:
-        key = other[0]
+    key = next((key for key in flat_found | flat_wanted if flat_found.get(key) != flat_wanted.get(key)), None)
+    if key is not None:
         raise HybridError(
             f"{folder} was trained with {key} = {flat_found.get(key)!r}, now it is {flat_wanted.get(key)!r}: "
             "move that folder away, or give the changed profile as name,field=value"

@@ -7,18 +7,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 from jinja2 import Environment, PackageLoader
 from safetensors.torch import save_file
-from torch import Tensor
 
 from hybrid.data.datasets import ImageSet
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import method
 from hybrid.judging import evaluate, interpolations
-from hybrid.judging.probe import TOLERANCE, fit, second_moments, standardise
+from hybrid.judging.probe import layer
 from hybrid.machine.files import save_arrays, write_atomically, write_text
-from hybrid.machine.precision import float64_device
 from hybrid.model import HybridModel
 from hybrid.profiles.schema import describe
 from hybrid.released import EXAMPLES, FOLDER, KEPT, PROBE, SUMS, sha256, sums
@@ -78,18 +75,6 @@ def write_probe(model: HybridModel, images: ImageSet, judged: dict, path: Path) 
     arrays = {"weight": weight.astype(np.float16), "bias": bias.astype(np.float32), "classes": np.array(images.class_names)}
     save_arrays(path, arrays)
     list_sum(path)
-
-
-def layer(features: Tensor, labels: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """Fit the linear probe on features (N, D); return weights (C, D) and biases (C,) for features that are not standardised."""
-    device = float64_device(features.device)
-    features, labels = features.to(device), labels.to(device)
-    zero_and_one = torch.stack([torch.zeros_like(features[0]), torch.ones_like(features[0])])
-    standardised, (zero, one) = standardise(features, zero_and_one)
-    moments = second_moments(standardised)
-    weights = fit(standardised, labels, int(labels.max()) + 1, penalty, moments, TOLERANCE)[0]
-    # Standardising is linear: (x - mean) / deviation = zero + x * (one - zero).
-    return weights[:, :-1] * (one - zero), weights[:, -1] + weights[:, :-1] @ zero
 
 
 def list_sum(path: Path) -> None:

@@ -12,7 +12,7 @@ from hybrid.training import checkpoint
 def state(step, **others):
     """All that a checkpoint has, next to nothing of each."""
     weights = {"w": torch.full((2,), float(step))}
-    own = {"about": {}, "provenance": {}, "step": step, "steps": 9, "seconds": 0.0}
+    own = {"about": {}, "provenance": {}, "step": step, "steps": 9, "seconds": 0.0, "history": ""}
     return own | {"model": weights, "optimisers": {}, "weights": weights} | others
 
 

@@ -21,7 +21,7 @@ from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import Training
 from hybrid.training import checkpoint, loop
 from hybrid.training.averaging import average_of
-from hybrid.training.history import lines_until, read_history
+from hybrid.training.history import read_history
 from hybrid.training.loop import Clock, TimeUp, finished, train
 from hybrid.training.optimisers import optimiser_for
 
@@ -513,9 +513,3 @@ def test_weights_decay_and_offsets_do_not(optimiser):
     groups = optimiser_for(module, Training(epochs=1, optimiser=optimiser, weight_decay=0.5)).param_groups
     decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert all(decays[id(p)] == (0.5 if p.ndim >= 2 else 0.0) for p in module.parameters())
-
-
-def test_an_earlier_versions_history_goes_up_to_its_checkpoint(tmp_path):
-    path = tmp_path / "history.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    assert lines_until(path, 2) == '{"step": 1}\n{"step": 2}\n'
