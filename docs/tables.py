@@ -5,6 +5,7 @@
     50.7<!--ladder guided fd-->       the same of a step of results/bench/generation.jsonl, see LADDER
     96.5<!--tradeoff digits alpha=0 acc_y-->   a sweep's data set, a setting, a column; "sd" after it: the deviation over seeds
     7.07<!--bounds estimate correlated Gaussians, 10 nats/trained both-->   a column, a case, an estimator, perhaps /m=64
+    48.2<!--probe cifar10 cifar10 w 20-NN acc., %-->   released weights, a data set, a part, a column of `hybrid probe`
     0.97<!--factors demo class, y-->   a profile, a factor and the part of the code that a probe sees; "sd" likewise
 
 A number keeps the decimals that it is written with. `python docs/generate.py` writes all of them anew, and
@@ -325,7 +326,19 @@ def _of_factors(profile: str, metric: str) -> float:
     return (stdev if spread else mean)(_scores(profile, metric))
 
 
+@cache
+def _probed(run: str, dataset: str) -> dict:
+    path = ROOT / "results" / "probe" / f"{run}-on-{dataset}" / "probe.json"
+    return json.loads(path.read_text(encoding="utf-8"))["accuracies"]
+
+
+def _of_probe(run: str, metric: str) -> float:
+    dataset, part, how = metric.split(maxsplit=2)
+    return _probed(run, dataset)[part][how]
+
+
 READERS = {
+    "probe": _of_probe,
     "paper": lambda method, metric: PAPER["cifar10"][method][metric],
     "paper100": lambda method, metric: PAPER["cifar100"][method][metric],
     "ladder": lambda step, metric: _ladder()[step][metric],

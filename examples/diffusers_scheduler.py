@@ -7,6 +7,8 @@ from diffusers import DPMSolverMultistepScheduler
 import hybrid
 from hybrid.bridges import schedulers
 
-model = hybrid.load(sys.argv[1])  # such as runs/demo/digits/hybrid/seed0
+if len(sys.argv) != 2:
+    sys.exit("usage: python examples/diffusers_scheduler.py runs/demo/digits/hybrid/seed0")
+model = hybrid.load(sys.argv[1])
 images = schedulers.sample(model, schedulers.scheduler(model, DPMSolverMultistepScheduler), count=16, steps=20)
 print(tuple(images.shape))  # (16, 3, 32, 32), in [0, 1]

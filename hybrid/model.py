@@ -34,6 +34,10 @@ class EncoderModel(nn.Module):
         self.encoder = encoder
         self.eval().requires_grad_(False)
 
+    def train(self, mode: bool = True) -> EncoderModel:
+        """Do nothing: the model stays in evaluation mode, also as a part of a module that trains, because it is frozen."""
+        return super().train(False)
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hybrid.errors import HybridError
 from hybrid.machine.files import demand, load_arrays
+from hybrid.machine.precision import usable
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.base import Trainable
@@ -46,6 +47,7 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
 
     `load` returns a hybrid that you trained.
     """
+    device = usable(device)
     tensors, known = _read(name)
     tensors.pop(KEPT, None)
     try:
@@ -64,9 +66,7 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
 def examples(name: str = "cifar10") -> Tensor:
     """Return the test images that come with released weights, uint8 (16, 3, 32, 32). Raises HybridError for other names."""
     if name not in names():
-        raise HybridError(
-            f"{name!r} brings no images, only released weights do ({_choices()}): give some, such as a data set's name"
-        )
+        raise HybridError(f"{name!r} has no example images, only released weights do ({_choices()}): give one of these names")
     tensors = _read(name)[0]
     if KEPT not in tensors:
         raise _damaged(FOLDER / f"{name}.safetensors", f"it has no {KEPT}")
@@ -74,9 +74,9 @@ def examples(name: str = "cifar10") -> Tensor:
 
 
 def class_reader(name: str, model: HybridModel) -> Callable[[Tensor], list[str]] | None:
-    """The linear probe on y that was released with the weights: images (N, 3, 32, 32) -> names of classes.
+    """Return the linear probe on y that was released with the weights: images (N, 3, 32, 32) -> names of classes.
 
-    None where there is none, as of weights that are not released.
+    None if no probe was released.
     """
     path = FOLDER / f"{name}{PROBE}"
     if not path.exists():
@@ -108,7 +108,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     sample. runs/demo/digits/hybridplus/seed0 is the same hybrid, from the folder beside it, and samples by Hybrid+. Raises
     HybridError if there is no hybrid or no Hybrid+, or if a prior was trained on the codes of other weights.
     """
-    first, device = first_stage(path), torch.device(device)
+    first, device = first_stage(path), usable(device)
     path = Path(path).resolve()
     representation, config = load_stage(first / "representation", schema.Representation, Representation, device)
     if representation is None and (path / "config.json").exists():

@@ -98,3 +98,11 @@ def test_public_names_are_what_they_say():
     assert repr(hybrid.load_dataset("digits")).startswith("ImageSet 'digits': ")
     assert "of 10 classes" in repr(hybrid.load_dataset("digits"))
     assert (Path(hybrid.__file__).parent / "py.typed").exists()
+
+
+def test_a_frozen_model_stays_so_inside_one_that_trains(model, images):
+    before = model.encode(images)
+    whole = torch.nn.Sequential(model)
+    whole.train()
+    assert not model.training and not any(part.training for part in model.modules())
+    assert torch.equal(model.encode(images), before)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
 import hybrid
-from hybrid import released
+from hybrid import paths, released
 from hybrid.cli import main
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
@@ -35,6 +35,20 @@ def test_what_is_released_is_the_trained_model(trained):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     torch.testing.assert_close(model.encode(images), trained.model().encode(images), rtol=0.05, atol=0.05)
     torch.testing.assert_close(model.sample(2, steps=2), trained.model("hybridplus").sample(2, steps=2), rtol=0.05, atol=0.05)
+
+
+def test_weights_are_not_replaced_unasked(trained):
+    path = released.FOLDER / "digits.safetensors"
+    before = path.stat().st_mtime_ns
+    with pytest.raises(HybridError, match="exists: give another folder with --out, or --force"):
+        release(trained, released.FOLDER)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_device_that_is_not_here_is_told_in_a_line():
+    for load, name in ((hybrid.pretrained, "cifar10"), (hybrid.load, paths.REPOSITORY / "tests")):
+        with pytest.raises(HybridError, match=r"device = .gpu. cannot be used here .*: give cpu"):
+            load(name, device="gpu")
 
 
 def test_releasing_leaves_the_model_as_it_was(trained):

@@ -136,6 +136,8 @@ def evaluate(
     for name in checked_methods(methods):
         if (kept := experiment.kept_outcome(name)) is not None:
             print_progress(_read_from(experiment, name, kept["provenance"].get("commit")))
+        elif not experiment.is_trained(name):
+            print_progress(f"{name} is not trained here: it is trained first, and {experiment.runs} keeps the progress")
         outcome = experiment.metrics(name) if kept is None else kept
         found[name] = outcome["metrics"]
         if not json:

@@ -115,7 +115,7 @@ def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, ru
 
     experiment = Experiment(profile, dataset, seed)
     rows = factors(experiment, run)
-    print(showing.table(rows).round(2))
+    print(showing.table(rows).round(2).to_string(na_rep="–"))
     picture = folder(experiment) / f"seed{seed}"
     figures.save_figure(showing.draw({f"{profile}, {experiment.slug}": rows}), picture)
     print(f"picture: {picture}.png")

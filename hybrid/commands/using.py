@@ -244,21 +244,26 @@ def diagnose(
         print(f"{tables}\npicture: {out}")
 
 
-def release(profile: str = "laptop", dataset: str | None = None, seed: int = 0) -> None:
+def release(
+    profile: str = "laptop", dataset: str | None = None, seed: int = 0, out: Path | None = None, force: bool = False
+) -> None:
     """Export a trained hybrid as released weights with a model card, for `hybrid.pretrained`.
 
     For example:
-        hybrid release --profile laptop --dataset cifar10
+        hybrid release --profile laptop --dataset cifar10 --out my-weights
 
     Args:
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed of the run.
+        out: a folder; if omitted: the package's own, where `hybrid.pretrained` finds them.
+        force: replace weights of the same data set that are there.
     """
     from hybrid.experiments.experiment import Experiment
+    from hybrid.released import FOLDER
     from hybrid.workflows.release import release
 
-    print(f"weights: {release(Experiment(profile, dataset, seed))}")
+    print(f"weights: {release(Experiment(profile, dataset, seed), out or FOLDER, force)}")
 
 
 def data(dataset: str = "digits") -> None:

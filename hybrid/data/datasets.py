@@ -263,7 +263,7 @@ def _classes(files: list[Path], folder: Path) -> tuple[str, ...]:
     if "" in first and len(first) > 1:
         beside = sum(file.parent == folder for file in files)
         lie = counted(beside, "image lies", "images lie")
-        tell(f"{folder}: {lie} beside the folders of others, so that the folders are not taken for classes")
+        tell(f"{folder}: {lie} outside the class folders, so the folders are not used as classes")
     return tuple(sorted(first)) if "" not in first and len(first) > 1 else ()
 
 

@@ -40,6 +40,14 @@ def best_device() -> torch.device:
     return torch.device(wanted)
 
 
+def usable(device: torch.device | str) -> torch.device:
+    """Return the device. Raises HybridError if torch cannot use it."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # the latter if torch was built without that device
+        raise HybridError(f"device = {str(device)!r} cannot be used here ({str(error).splitlines()[0]}): give cpu") from error
+
+
 def dtype(device: torch.device) -> torch.dtype:
     """Return the type that networks compute in: HYBRID_PRECISION or, if unset, bfloat16 if the hardware has it, else float32.
 

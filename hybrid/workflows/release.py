@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader
 from safetensors.torch import save_file
 
 from hybrid.data.datasets import ImageSet
+from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import method
 from hybrid.judging import evaluate, interpolations
@@ -21,11 +22,15 @@ from hybrid.profiles.schema import describe
 from hybrid.released import EXAMPLES, FOLDER, KEPT, PROBE, SUMS, sha256, sums
 
 
-def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
+def release(experiment: Experiment, folder: Path = FOLDER, force: bool = False) -> Path:
     """Write `folder`/<data set>.safetensors and its model card <data set>.md, and return the path of the weights.
 
-    Floating-point values are rounded to half precision; the card states the error after rounding.
+    Floating-point values are rounded to half precision; the card states the error after rounding. Raises HybridError if the
+    file exists, unless `force` is set.
     """
+    path = folder / f"{experiment.slug}.safetensors"
+    if path.exists() and not force:
+        raise HybridError(f"{path} exists: give another folder with --out, or --force to replace it")
     model, images = experiment.model("hybridplus"), experiment.images
     first, judged = experiment.metrics("hybrid"), experiment.metrics("hybridplus")
     made = {stage: first["provenance"][stage] | judged["provenance"][stage] for stage in ("trained", "training_seconds")}
@@ -45,7 +50,7 @@ def release(experiment: Experiment, folder: Path = FOLDER) -> Path:
         "examples_mse": evaluate.squared_error(rounded.reconstruct(shown), shown),
     }
     write_probe(rounded, images, first, folder / f"{experiment.slug}{PROBE}")
-    path, metadata = folder / f"{experiment.slug}.safetensors", {"about": json.dumps(known)}
+    metadata = {"about": json.dumps(known)}
     write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
     list_sum(path)
     template = Environment(loader=PackageLoader("hybrid.workflows", "")).get_template("card.md")
