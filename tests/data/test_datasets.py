@@ -281,7 +281,7 @@ def test_a_folder_without_classes_has_no_labels(tmp_path, caplog, names):
     assert (len(images.train_images), len(images.test_images), images.labelled, images.classes) == (16, 4, False, 1)
     assert not images.train_labels.any() and repr(images).endswith("16 train and 4 test images without classes")
     assert any("has no classes: whatever needs labels" in line for line in caplog.messages)
-    assert any("lie beside the folders" in line for line in caplog.messages) == (len(names) > 1)
+    assert any("lie outside the class folders" in line for line in caplog.messages) == (len(names) > 1)
     told = datasets.describe(images)
     assert told["classes"] == 0 and not {"class_names", "train_images_per_class", "test_images_per_class"} & told.keys()
     assert (told["train_images"], told["test_images"]) == (16, 4)
@@ -295,7 +295,7 @@ def test_counts_of_one_are_in_the_singular(tmp_path, caplog):
         Image.new("RGB", (32, 32)).save(path)
     assert repr(datasets.load(tmp_path / "two")) == "ImageSet 'two': 1 train and 1 test image without classes"
     told = "\n".join(caplog.messages)
-    assert "1 image lies beside the folders" in told and "1 of its 2 images is the test set, a fixed random choice" in told
+    assert "1 image lies outside the class folders" in told and "1 of its 2 images is the test set, a fixed random choice" in told
 
 
 def test_an_empty_folder_is_told(tmp_path):

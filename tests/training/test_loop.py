@@ -397,8 +397,6 @@ def test_codes_of_another_encoder_are_not_taken_up(tmp_path):
     train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={"encoder": "a"})
     with pytest.raises(HybridError, match="trained with encoder = 'a', now it is 'b'"):
         finished(Regression(), tmp_path, {"encoder": "b"})
-    train(Regression(), numbers(), LABELS, config, tmp_path / "older", seed=0, about={})
-    assert finished(Regression(), tmp_path / "older", {"encoder": "b"}) is not None
 
 
 def test_a_training_of_one_step_warns_of_nothing(tmp_path, caplog):
