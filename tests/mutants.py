@@ -530,6 +530,8 @@ def main() -> int:
     arguments = parser.parse_args()
     chosen = [each for each in mutants() if (arguments.only or "") in f"{each.file} {each.what}"]
     kept = json.loads((REPOSITORY / REPORT).read_text(encoding="utf-8"))["mutants"] if arguments.rest else []
+    known = {(each.file, each.what) for each in mutants()}
+    kept = [row for row in kept if (row["file"], row["what"]) in known]
     caught = {(row["file"], row["what"]) for row in kept if row["caught"]}
     chosen = [each for each in chosen if (each.file, each.what) not in caught]
     for each in chosen:
