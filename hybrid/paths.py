@@ -44,7 +44,7 @@ def bounds() -> Path:
 
 
 def tradeoff() -> Path:
-    """Sweeps of alpha and of the size of y."""
+    """Return the folder of the sweeps of alpha and of the size of y."""
     return home() / "results" / "tradeoff"
 
 

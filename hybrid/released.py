@@ -21,6 +21,7 @@ from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.base import Trainable
 from hybrid.models.hybrid import Representation
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
+from hybrid.paths import home
 from hybrid.profiles import schema
 from hybrid.profiles.schema import restore
 from hybrid.training import checkpoint
@@ -150,7 +151,8 @@ def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridMod
         return pretrained(str(run), device)
     if not Path(run).is_dir():
         raise HybridError(
-            f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}, or give a folder, such as {RUN}"
+            f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}, or give a folder, such as "
+            f"{home() / RUN}"
         )
     return load(run, device)
 

@@ -1,1 +1,1 @@
-"""Against what people would use instead: the same work by this package and by others, timed in turns."""
+"""Speed, compared with other libraries: the same work by this package and by another one, timed in turns."""

@@ -41,7 +41,7 @@ STALLED = 30  # seconds without data after which a download fails
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
-    """Images and labels of two splits, all on the same device."""
+    """Images and labels of two splits, all on the same device; the sources stay on the CPU."""
 
     name: str  # as in folder names
     train_images: Tensor  # uint8 (N, 3, 32, 32)

@@ -84,7 +84,7 @@ def _range_help(low: float, high: float) -> str:
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Convert uint8 images to float in [0, 1], channels_last. Float images are returned unchanged."""
+    """Convert uint8 images to float in [0, 1], channels_last. Values of float images do not change."""
     images = images / 255 if images.dtype == torch.uint8 else images
     return images.contiguous(memory_format=torch.channels_last)
 
@@ -92,7 +92,7 @@ def as_float(images: Tensor) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Round float images in [0, 1] to uint8. Raises HybridError for NaN and infinity, which would become black."""
     if not torch.isfinite(images).all():
-        raise HybridError("the images hold values that are not finite: the model that drew them is broken, train it anew")
+        raise HybridError("the images hold values that are not finite: the model that drew them is broken, train it again")
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 

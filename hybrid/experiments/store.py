@@ -147,7 +147,7 @@ class Store:
         distributed.on_rank_zero(copy)
 
     def digest(self, histories: Iterable[tuple[str, str]]) -> str:
-        """SHA-256 of the histories of these (method, stage), which tells one training from another: their times never agree."""
+        """Return the SHA-256 of the histories of these (method, stage). They differ between trainings, by their times."""
         contents = [_content(self.history_path(name, stage)) for name, stage in histories]
         return hashlib.sha256(b"".join(content for content in contents if content is not None)).hexdigest()
 

@@ -90,6 +90,13 @@ def best(table: pd.DataFrame, metric: str) -> list[str]:
     return [] if large and winner == 0 else list(values.index[values == winner])
 
 
+def distance(table: pd.DataFrame) -> str | None:
+    """Return the distance of samples to show: FID if any method has it, else the stand-in that most methods have."""
+    counts = table.dropna(subset=["value"])["metric"].value_counts()
+    known = [metric for metric in sorted(counts.index) if metric == "fid" or metric.startswith("fd_")]
+    return max(known, key=lambda metric: (metric == "fid", counts[metric]), default=None)
+
+
 def has(table: pd.DataFrame, metric: str) -> bool:
     """Return whether any method has a value of a metric. Without labels there is no `acc`."""
     return bool(table.loc[table["metric"] == metric, "value"].notna().any())

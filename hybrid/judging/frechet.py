@@ -95,7 +95,7 @@ def _inception_weights() -> dict[str, Tensor]:
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != INCEPTION:
             raise HybridError(
-                f"{path} is not what {inception.FID_WEIGHTS_URL} holds, by its SHA-256: remove it, or get it anew"
+                f"{path} is not what {inception.FID_WEIGHTS_URL} holds, by its SHA-256: remove it, or download it again"
             )
     return torch.load(path, map_location="cpu", weights_only=True)
 

@@ -1,8 +1,8 @@
 """Encoder and decoder: x (3, 32, 32) in [0, 1] <-> z (6, 16, 16), z = [y, w] (paper, section 4).
 
 y is the first channels; the contrast trains it. It is computed at the lowest resolution, so the receptive field of each
-value can cover the whole image; a pixel shuffle brings it to 16 x 16. w is the other channels. It is computed at 16 x 16 by
-the first stage and stays local. The decoder takes both.
+value can cover the whole image; a pixel shuffle brings it to 16 x 16. w is the other channels. It is computed at 16 x 16, the
+highest resolution, and stays local. The decoder takes both.
 """
 
 from __future__ import annotations

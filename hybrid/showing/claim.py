@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from hybrid.experiments.methods import TABLE
+from hybrid.experiments.table import distance as shown_distance
 from hybrid.showing import figures
 
 MARKERS = "oPsD^vX*pdh<>"  # of the table's methods, in order; after the last one they begin again, like the colours
@@ -68,8 +69,7 @@ def draw(table: pd.DataFrame) -> Figure:
     only an accuracy is a vertical line. The paper's numbers are hollow. A line below names missing methods.
     """
     ours, spread, paper = (_wide(table, column) for column in ("value", "std", "paper"))
-    distances = [m for m in ours if (m == "fid" or m.startswith("fd_")) and ours[m].notna().any()]
-    distance = max(distances, key=lambda m: (m == "fid", ours[m].count()), default="fid")
+    distance = shown_distance(table) or "fid"
     with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharex=True, layout="constrained")
         panels = dict(zip(("mse", distance), axes, strict=True))

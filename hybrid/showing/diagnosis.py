@@ -14,7 +14,7 @@ from hybrid.showing import figures
 NOTES = {  # what stands under each table
     "facts": "The error is that of reconstructions. A picture that hardly moves when noise replaces y does not depend on y.",
     "spectra": "The share of a channel's variance that is left in means of k x k blocks, for the channels with the smallest "
-    "and the largest share. White noise is only fine detail, of which a diffusion learns little.",
+    "and the largest share. White noise is only fine detail, which a diffusion hardly learns.",
     "losses": "A prior's loss on test images, and the losses of two predictors fitted to train images: the best linear one "
     "(Gaussian), and the best one that ignores correlations. A prior below the Gaussian has learned more than covariances. "
     "p(z), p(y) and p(w given y) are the parts of the prior; v and noise are what a diffusion can predict. A dash means that "

@@ -90,7 +90,7 @@ def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
 
 
 def save_png(path: str | Path, images: np.ndarray | Tensor, columns: int) -> None:
-    """Write images (N, 3, H, W) uint8 to a .png, as a grid with so many columns, each image enlarged 4 times."""
+    """Write images (N, 3, H, W) uint8 to a .png, as a grid with this many columns, each image enlarged 4 times."""
     from PIL import Image
 
     picture = Image.fromarray(tile(images, columns).repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))

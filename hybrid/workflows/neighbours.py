@@ -89,7 +89,7 @@ def find_in_codes(model: HybridModel, query: Path, codes: Path, part: str = "y",
         instead = f"give --part {' or '.join(others)}, or " if others else ""
         raise HybridError(f"{codes} has no codes of {part}: {instead}write them with hybrid embed --part {part}")
     if "encoder" not in arrays:
-        tell(f"{codes} does not say of which weights its codes are: whether they are of this model cannot be checked")
+        tell(f"{codes} does not name the weights that its codes come from: they may be of another model")
     elif (kept := str(arrays["encoder"])) != (own := checkpoint.digest(model.encoder.state_dict())):
         raise HybridError(
             f"{codes} has codes of other weights (digest {kept}) than this model's ({own}): "

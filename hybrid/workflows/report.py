@@ -131,11 +131,13 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
 def claim(rows: pd.DataFrame) -> str:
     """State the paper's claim, as far as there are labels, and the hybrid's numbers for it, from the rows of `table.tidy`."""
     known = rows[rows["method"] == "hybrid"].dropna(subset=["value"]).set_index("metric")["value"]
-    distance = next((metric for metric in ("fid", *sorted(known.index)) if metric in known and metric.startswith("f")), None)
+    distance = table.distance(rows)
     parts = [
         f"a linear layer on y classifies {table.number(known['acc'])} % of the test images correctly" if "acc" in known else "",
         f"the reconstruction error is {table.number(known['mse'])}e-3" if "mse" in known else "",
-        f"the distance of samples to the train set is {table.number(known[distance])} ({distance})" if distance else "",
+        f"the distance of samples from the train set is {table.number(known[distance])} ({distance})"
+        if distance in known
+        else "",
     ]
     measured = ", ".join(part for part in parts if part)
     if measured and "acc" not in known:
@@ -156,12 +158,10 @@ def numbers_caption(rows: pd.DataFrame, compared: list[expected.Comparison]) -> 
 def main_numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:
     """Return a table of error, distance and accuracy, a row per method: ours over all seeds, the committed and the paper's.
 
-    The distance is FID if any method has it, else the first stand-in. The best of our values is marked.
+    The distance is that of `table.distance`. The best of our values is marked.
     """
-    known = set(rows.dropna(subset=["value"])["metric"])
-    distance = "fid" if "fid" in known else min((m for m in known if m.startswith("fd_")), default="fid")
     shown = table.measured(rows)
-    return _table(shown[shown["metric"].isin(["mse", distance, "acc"])], compared)
+    return _table(shown[shown["metric"].isin(["mse", table.distance(rows), "acc"])], compared)
 
 
 def all_numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:

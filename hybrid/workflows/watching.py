@@ -18,7 +18,6 @@ from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
 from hybrid.judging import knn
 from hybrid.machine import distributed
-from hybrid.model import EncoderModel, HybridModel
 from hybrid.models.base import Trainable, in_batches
 from hybrid.models.hybrid import Representation
 from hybrid.models.latent_ddim import LatentDDIM
@@ -108,7 +107,7 @@ def pictures(model: nn.Module, folder: Path, images: ImageSet) -> Iterator[tuple
             noise = torch.randn(2 * SHOWN, 6, 16, 16, generator=torch.Generator().manual_seed(0))
             z = in_batches(lambda x: model.sample(x, STEPS, 0.0, 0), shown.device, noise)
             yield "samples", (pixels.to_uint8(in_batches(first.decoder, shown.device, z)), SHOWN)
-    elif hasattr(model, "sample") and not isinstance(model, EncoderModel | HybridModel) and hasattr(model, "features"):
+    elif hasattr(model, "sample") and hasattr(model, "features"):
         if hasattr(model, "reconstruct"):
             yield "reconstructions", (torch.cat([shown, pixels.to_uint8(model.reconstruct(shown))]), SHOWN)
         yield "samples", (pixels.to_uint8(model.sample(2 * SHOWN, STEPS, 0.0, 0)), SHOWN)

@@ -23,7 +23,7 @@ from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
 from hybrid.profiles.schema import Training
 
 OF_CODES = (LatentDDIM, SemanticPrior, TexturePrior)  # are trained on latents, the others on images
-COUNTED = 8  # images of the step whose operations are counted; they grow with the images, but for a thousandth part
+COUNTED = 8  # images of the step whose operations are counted; these are proportional to the images, to 0.1 %
 COLUMNS = {
     "method": "method",
     "images": "images seen, 1e6",

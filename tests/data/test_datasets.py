@@ -295,7 +295,8 @@ def test_counts_of_one_are_in_the_singular(tmp_path, caplog):
         Image.new("RGB", (32, 32)).save(path)
     assert repr(datasets.load(tmp_path / "two")) == "ImageSet 'two': 1 train and 1 test image without classes"
     told = "\n".join(caplog.messages)
-    assert "1 image lies outside the class folders" in told and "1 of its 2 images is the test set, a fixed random choice" in told
+    assert "1 image lies outside the class folders" in told
+    assert "1 of its 2 images is the test set, a fixed random choice" in told
 
 
 def test_an_empty_folder_is_told(tmp_path):

@@ -148,7 +148,9 @@ def test_a_damaged_inception_is_not_an_absent_one(monkeypatch, tmp_path):
     file = tmp_path / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
     file.parent.mkdir()
     file.write_text("<html>")
-    with pytest.raises(HybridError, match=r"is not what https.* holds, by its SHA-256: remove it, or get it anew") as error:
+    with pytest.raises(
+        HybridError, match=r"is not what https.* holds, by its SHA-256: remove it, or download it again"
+    ) as error:
         frechet.load_network("inception", CPU)
     assert not isinstance(error.value, frechet.Unavailable)
 

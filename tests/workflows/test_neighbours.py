@@ -94,9 +94,7 @@ def test_codes_of_other_weights_are_refused(model, folder, tmp_path, caplog):
     write_codes(path, **{name: arrays[name] for name in ("file", "class", "y")})  # as an earlier version did
     tell.cache_clear()
     assert neighbours.find_in_codes(model, query, path).files == found.files
-    assert caplog.messages == [
-        f"{path} does not say of which weights its codes are: whether they are of this model cannot be checked"
-    ]
+    assert caplog.messages == [f"{path} does not name the weights that its codes come from: they may be of another model"]
 
 
 @pytest.mark.parametrize(
