@@ -11,5 +11,5 @@ networks = {
     "hybrid, y": lambda x: model.features(x)["y"],
     "timm, EfficientNet-lite0": load_network("efficientnet_lite0", model.device),
 }
-for name, features in networks.items():
-    print(f"{name}: {linear_probe(features(train), labels, features(test), truth).accuracy:.1f} %")
+accuracies = {name: linear_probe(f(train), labels, f(test), truth).accuracy for name, f in networks.items()}
+print(*(f"{name}: {accuracy:.1f} %" for name, accuracy in accuracies.items()), sep="\n")

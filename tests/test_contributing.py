@@ -39,6 +39,6 @@ def test_its_python_runs(page, home, images, registries, monkeypatch):
         assert names["experiment"].metrics("linear")["metrics"]["acc"] == 100.0  # stripes are easy
         assert names["sharpness"](names["experiment"].model("linear"), names["experiment"].images, 0)["sharpness"] > 0
     elif page == "README.md":
-        assert names["again"].shape == images.shape and names["new"].shape == (16, 3, 32, 32)
+        assert names["again"].shape == names["images"].shape and names["new"].shape == (16, 3, 32, 32)
     else:
         assert Image.open("paths.png").size == (9 * 128, 3 * 128)  # enlarged
