@@ -26,14 +26,14 @@ import numpy as np
 import pandas as pd
 
 from hybrid.experiments.methods import TABLE
-from hybrid.experiments.table import PAPER, best, number
+from hybrid.experiments.table import DATA_SETS, PAPER, best, number
 from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
 
 ROOT = Path(__file__).resolve().parents[1]
 # Committed results, by the names that pages call them by.
 FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100", "gpu": "gpu/cifar10"}
-BOTH = {"laptop": "CIFAR-10", "laptop100": "CIFAR-100"}  # the data sets of the paper's Table 1
+BOTH = dict(zip(("laptop", "laptop100"), DATA_SETS.values(), strict=True))
 FIRST = {"hybridplus": "hybrid"}  # methods that take another's first stage, whose training they cost too
 NONE = "–"
 FD, WITNESS = "fd_efficientnet_lite0", "fd_efficientnet_lite1"

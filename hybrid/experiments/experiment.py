@@ -279,10 +279,7 @@ class Experiment:
         """Return Table 1 as tidy rows, for all methods and seeds that were judged."""
         from hybrid.experiments import table  # imports pandas
 
-        measured = {name: {} for name in TABLE}
-        for path, kept in self.comparable_outcomes().items():
-            measured[path.stem][int(path.parent.name.removeprefix("seed"))] = kept["metrics"]
-        return table.tidy(self.slug, measured)
+        return table.of_outcomes(self.slug, self.comparable_outcomes())
 
     def comparable_outcomes(self) -> dict[Path, dict]:
         """Return the saved outcomes of the table's methods for all seeds, except those of another profile or other data.

@@ -8,6 +8,7 @@ Methods of which nothing was measured, and metrics that were measured for no met
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pandas as pd
 
@@ -52,6 +53,16 @@ PAPER = {
         "biggan": {"fid": 22.2, "acc": 43.3},
     },
 }
+
+DATA_SETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}  # those of the paper's Table 1, with their titles
+
+
+def of_outcomes(dataset: str, outcomes: dict[Path, dict]) -> pd.DataFrame:
+    """Return Table 1 as tidy rows, from saved outcomes by their paths, <data set>/seed<n>/<method>.json."""
+    measured: dict[str, dict[int, dict[str, float]]] = {}
+    for path, kept in outcomes.items():
+        measured.setdefault(path.stem, {})[int(path.parent.name.removeprefix("seed"))] = kept["metrics"]
+    return tidy(dataset, measured)
 
 
 def tidy(dataset: str, measured: dict[str, dict[int, dict[str, float]]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
@@ -62,33 +62,54 @@ def markers() -> dict[str, str]:
     return dict(zip(TABLE, cycle(MARKERS), strict=False))
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(tables: pd.DataFrame | dict[str, pd.DataFrame]) -> Figure:
     """Draw accuracy (percent) against MSE (1e-3 per dimension) and against the samples' distance, from rows of `table.tidy`.
 
-    Up and right is better. The distance is FID if any method has it, else the stand-in that most methods have. A method with
-    only an accuracy is a vertical line. The paper's numbers are hollow. A line below names missing methods.
+    `tables`: those of one data set, or of several by their titles, which get a row of two panels each. Up and right is better.
+    The distance is FID if any method has it, else the stand-in that most methods have. A method with only an accuracy is a
+    vertical line. The paper's numbers are hollow. A line below names missing methods.
     """
-    ours, spread, paper = (_wide(table, column) for column in ("value", "std", "paper"))
-    distance = shown_distance(table) or "fid"
+    titled = tables if isinstance(tables, dict) else {"": tables}
     with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharex=True, layout="constrained")
-        panels = dict(zip(("mse", distance), axes, strict=True))
-        for metric, axis in panels.items():
-            _points(axis, metric, ours, spread, paper)
-            axis.set(xlabel="linear accuracy, %", ylabel=AXES.get(metric, f"{metric} (not FID)"))
-        accuracies = pd.concat([ours["acc"], paper["acc"]]).dropna()
-        if len(accuracies):
-            low, high = accuracies.min(), accuracies.max()
-            pad = max(0.15 * (high - low), 4)
-            axes[0].set_xlim(max(low - pad, 0), min(high + pad, 101))
-        axes[0].set_title("classifies and reconstructs: better is up and right")
-        axes[1].set_title("classifies and generates: better is up and right")
-        figure.supxlabel(_remarks(ours, paper, distance), x=0.01, ha="left", fontsize=7, color="0.4")
-        sns.despine(figure)
+        figure = plt.figure(figsize=(9, 3.8 * len(titled)), layout="constrained")
+        rows = np.atleast_1d(figure.subfigures(len(titled), 1))
+        for row, (title, table) in zip(rows, titled.items(), strict=True):
+            _row(row, title, table)
         figure.draw_without_rendering()  # fix the layout before placing labels
-        for metric, axis in panels.items():
-            _labels(axis, metric, ours, spread, paper)
+        for row, table in zip(rows, titled.values(), strict=True):
+            for metric, axis in zip(("mse", _distance(table)), row.axes, strict=True):
+                _labels(axis, metric, *_numbers(table))
     return figure
+
+
+def _row(row: SubFigure, title: str, table: pd.DataFrame) -> None:
+    """Draw the two panels of a data set, without the names of the methods."""
+    ours, spread, paper = _numbers(table)
+    distance = _distance(table)
+    axes = row.subplots(1, 2, sharex=True)
+    for metric, axis in zip(("mse", distance), axes, strict=True):
+        _points(axis, metric, ours, spread, paper)
+        axis.set(xlabel="linear accuracy, %", ylabel=AXES.get(metric, f"{metric} (not FID)"))
+    accuracies = pd.concat([ours["acc"], paper["acc"]]).dropna()
+    if len(accuracies):
+        low, high = accuracies.min(), accuracies.max()
+        pad = max(0.15 * (high - low), 4)
+        axes[0].set_xlim(max(low - pad, 0), min(high + pad, 101))
+    before = f"{title}: " if title else ""
+    axes[0].set_title(f"{before}classifies and reconstructs (better is up and right)", fontsize=9)
+    axes[1].set_title(f"{before}classifies and generates (better is up and right)", fontsize=9)
+    row.supxlabel(_remarks(ours, paper, distance), x=0.01, ha="left", fontsize=7, color="0.4")
+    for axis in axes:
+        sns.despine(ax=axis)
+
+
+def _numbers(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return our values, their deviations and the paper's values, with a row per method and a column per metric."""
+    return _wide(table, "value"), _wide(table, "std"), _wide(table, "paper")
+
+
+def _distance(table: pd.DataFrame) -> str:
+    return shown_distance(table) or "fid"
 
 
 def curves(histories: dict[str, pd.DataFrame]) -> Figure:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import TABLE
+from hybrid.experiments.store import Store
 from hybrid.judging import interpolations, nearest
-from hybrid.machine import distributed
+from hybrid.machine import distributed, files
 from hybrid.machine.files import write_atomically, write_json, write_text
 from hybrid.machine.provenance import summary
 from hybrid.showing import claim, curves, figure6, figures, neighbours, tables
@@ -45,6 +46,7 @@ def _show(experiment: Experiment, work: Work) -> Path:
         if nearest.NAMES[0] in (gallery := experiment.gallery(name)):  # older galleries lack them
             _save(neighbours.draw(gallery), experiment.outcomes / f"{name}-nearest", gallery, f"{name}-gallery.npz")
     write_table(experiment)
+    write_table_of_both(experiment.results.parent, experiment.profile.evaluation.samples)
     executed = []
     if work.notebooks:
         work.begin(*NOTEBOOKS, experiment.clock)
@@ -80,3 +82,25 @@ def write_table(experiment: Experiment) -> None:
     if table.has(rows, "acc"):  # without labels the figure would be empty
         figures.save_figure(claim.draw(rows), experiment.results / "claim", origin)
     write_json(stem.with_suffix(".json"), {"computed from": sources})
+    write_table_of_both(experiment.results.parent, experiment.profile.evaluation.samples)
+
+
+def write_table_of_both(folder: Path, samples: int) -> None:
+    """Write Table 1 of both of the paper's data sets into a profile's folder of results, once both are there.
+
+    They are what `write_table` saved last in `folder`/<data set>. `samples`: how many each distance uses.
+    """
+    rows, sources = {}, []
+    for name, title in table.DATA_SETS.items():
+        kept = files.read_json(folder / name / "table1.json", lambda values: files.demand(values, {"computed from": list}))
+        paths = [folder / name / each for each in kept["computed from"]] if kept else []
+        outcomes = {path: found for path in paths if (found := Store(path.parent).read(path.stem)) is not None}
+        if not outcomes:
+            return
+        rows[title] = table.of_outcomes(name, outcomes)
+        sources += [path.relative_to(folder).as_posix() for path in outcomes]
+    text = "\n".join(f"## {title}\n\n{table.markdown(each, samples)}" for title, each in rows.items())
+    write_text(folder / "table1.md", text)
+    origin = {"made from": ", ".join(sources), "more": "hybrid explain table1.json"}
+    figures.save_figure(claim.draw(rows), folder / "claim", origin)
+    write_json(folder / "table1.json", {"computed from": sources})

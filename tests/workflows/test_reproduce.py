@@ -16,7 +16,8 @@ from hybrid.judging import evaluate
 from hybrid.machine import files
 from hybrid.training import checkpoint
 from hybrid.workflows import report
-from hybrid.workflows.reproduce import write_table
+from hybrid.workflows.explain import explain
+from hybrid.workflows.reproduce import write_table, write_table_of_both
 
 pytestmark = pytest.mark.slow
 
@@ -108,3 +109,24 @@ def test_a_further_method_has_its_row_its_point_and_its_place_in_the_report(home
     assert (experiment.results / "claim.png").stat().st_size > 0 and (experiment.results / "table1.png").stat().st_size > 0
     shown = report.main_numbers(experiment.table(), [])
     assert [row[0]["text"] for row in shown["rows"]] == [method.title for method in TABLE.values()]
+
+
+def test_both_data_sets_of_the_paper_share_a_table_and_a_picture_once_both_are_there(tmp_path):
+    def keep(name, accuracy):
+        outcome = {
+            "key": {},
+            "metrics": {"acc": accuracy, "mse": 2.0},
+            "calibration": [],
+            "provenance": {"seed": 0, "device": "a", "command": f"train {name}", "commit": "c"},
+        }
+        files.write_json(tmp_path / name / "seed0" / "hybrid.json", files.sealed(outcome))
+        files.write_json(tmp_path / name / "table1.json", {"computed from": ["seed0/hybrid.json"]})
+
+    keep("cifar10", 71.25)
+    write_table_of_both(tmp_path, 64)
+    assert not (tmp_path / "table1.md").exists() and not (tmp_path / "claim.png").exists()
+    keep("cifar100", 43.75)
+    write_table_of_both(tmp_path, 64)
+    ten, hundred = (tmp_path / "table1.md").read_text(encoding="utf-8").split("## CIFAR-100")
+    assert "71.2" in ten and "77.6" in ten and "43.8" in hundred and "46.7" in hundred  # the paper's beside ours
+    assert all(words in explain(tmp_path / "claim.png") for words in ("train cifar10", "train cifar100"))
