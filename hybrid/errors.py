@@ -21,5 +21,5 @@ def counted(count: int, one: str, several: str = "") -> str:
 
 @cache
 def tell(line: str) -> None:
-    """Log a line about what was left out or made smaller, and why. Each line appears once per process, on standard error."""
+    """Log a line, such as one about what was left out and why. Each line appears once per process, on standard error."""
     log.warning(line)

@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock
 
 from hybrid.cli import main
+from hybrid.errors import tell
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.profiles.overrides import profile
@@ -21,6 +22,12 @@ def pytest_collection_modifyitems(items):
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     waits = {item.path for item in items if "smoke_home" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: (item.path.name != "test_reproduce.py", item.path not in slow, item.path in waits))
+
+
+@pytest.fixture(autouse=True)
+def untold():
+    """Lines that appear once per process appear once per test."""
+    tell.cache_clear()
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from PIL import Image
 import hybrid
 from hybrid import cli, paths
 from hybrid.data.datasets import NAMED
-from hybrid.errors import tell
 from hybrid.experiments.methods import METHODS
 from hybrid.model import HybridModel
 from hybrid.workflows import embed
@@ -271,7 +270,6 @@ def test_embed_probe_and_neighbours_print_results_alone(home, tmp_path, monkeypa
         Image.fromarray(rng.integers(0, 100, (40, 60, 3), dtype=np.uint8) + np.uint8(120 * (i % 2 == 0))).save(path)
     (tmp_path / "shapes" / "light" / ".hidden.png").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    tell.cache_clear()
     assert cli.main(["embed", "--run", "cifar10", "--images", "shapes", "--out", "codes.npz", "--part", "y", "w"]) == 0
     told = capsys.readouterr()
     assert told.out == "codes of 40 images: codes.npz\n"

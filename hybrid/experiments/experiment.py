@@ -24,7 +24,7 @@ from hybrid.judging import evaluate, frechet, galleries, given, interpolations, 
 from hybrid.judging.classifier import Classifier, Judge
 from hybrid.judging.probe import fitted
 from hybrid.machine import distributed
-from hybrid.machine.fingerprint import modules, note, tell_once
+from hybrid.machine.fingerprint import modules, tell_once
 from hybrid.machine.precision import best_device
 from hybrid.machine.provenance import code, machine, peak_memory, provenance
 from hybrid.models.base import stream
@@ -64,7 +64,7 @@ class Experiment:
         self.sha256 = distributed.on_rank_zero(lambda: identity.identify(self.dataset, paths.data(), paths.cache()))
         self.slug = identity.slug(self.dataset, self.sha256)
         if self.dataset in datasets.NAMED and self.slug != self.dataset:
-            note(f"the {self.dataset} in {paths.data()} is not the published one: its outcomes go to {self.slug}")
+            tell(f"the {self.dataset} in {paths.data()} is not the published one: its outcomes go to {self.slug}")
         self.clock, self.watch = clock or Clock(), watch
         self.device = best_device()
         self.runs = paths.runs(self.profile.name, self.slug)
@@ -297,7 +297,7 @@ class Experiment:
                 if kept is None or not keys[name].matches(kept["key"], parts):
                     continue
                 if kept["key"].get("seed") != seed:
-                    note(f"{path} does not count: it belongs to seed {kept['key'].get('seed')}")
+                    tell(f"{path} does not count: it belongs to seed {kept['key'].get('seed')}")
                     continue
                 own = kept["provenance"].get("precision")  # None: of a version that did not note it
                 first = precisions.get(name) or own

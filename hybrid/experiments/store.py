@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hybrid.errors import tell
 from hybrid.machine import distributed, files
-from hybrid.machine.fingerprint import note, tell_difference
+from hybrid.machine.fingerprint import tell_difference
 from hybrid.profiles.schema import updated
 from hybrid.training.history import read_history
 
@@ -83,7 +84,7 @@ class Store:
                 return None
             if (part := key.difference(kept["key"])) is not None:
                 if part != "training":  # else it was trained again, as asked
-                    note(f"{path} does not count: its {part} has changed")
+                    tell(f"{path} does not count: its {part} has changed")
                 return None
             tell_difference(str(path), kept["provenance"])
             return kept

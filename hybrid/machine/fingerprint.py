@@ -14,10 +14,8 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, tell
 from hybrid.machine import precision
-
-log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # The modules that numbers depend on. Modules that only read and write files do not count.
@@ -25,7 +23,6 @@ COUNTING = ("data", "judging", "models", "model", "objectives", "training")
 OTHERS = ("data.identity", "data.digits", "training.checkpoint", "training.history", "training.progress")
 
 strict: ContextVar[bool] = ContextVar("strict", default=False)  # whether to refuse a difference
-_told: set[str] = set()  # lines that were logged and need not be repeated
 
 
 @cache
@@ -71,7 +68,7 @@ def tell_once(fact: str, consequence: str) -> None:
     """Log a line, once per process. If `strict` is set, raise HybridError instead."""
     if strict.get():
         raise HybridError(f"{fact}: move it away so that it is made again, or omit --strict")
-    note(f"{fact}: {consequence}")
+    tell(f"{fact}: {consequence}")
 
 
 @contextmanager
@@ -84,13 +81,6 @@ def silent() -> Iterator[None]:
         yield
     finally:
         package.setLevel(before)
-
-
-def note(fact: str) -> None:
-    """Log a line, once per process."""
-    if fact not in _told:
-        _told.add(fact)
-        log.warning("%s", fact)
 
 
 def _counts(name: str) -> bool:

@@ -14,7 +14,7 @@ import torchvision
 from PIL import Image
 
 from hybrid.data import datasets
-from hybrid.errors import HybridError, tell
+from hybrid.errors import HybridError
 
 
 def arrays(side=(32, 32), tail=(3,), classes=3, count=12):
@@ -234,7 +234,6 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path, harm, expected):
 
 def test_dot_folders_and_what_is_no_image_are_left_out_of_both_splits_and_told(tmp_path, caplog):
     """Jupyter's copies would count as images, and its folder as a class."""
-    tell.cache_clear()
     write_folder(tmp_path / "insects")
     before = datasets.load(str(tmp_path / "insects"))
     for split in ("train", "test"):
@@ -252,7 +251,6 @@ def test_dot_folders_and_what_is_no_image_are_left_out_of_both_splits_and_told(t
 
 
 def test_folders_of_classes_without_splits_hold_out_a_fifth_of_each(tmp_path, caplog):
-    tell.cache_clear()
     for name, count in (("ant", 10), ("bee", 20), ("cat", 2)):
         for i in range(count):
             path = tmp_path / "insects" / name / f"{i:02}.png"
@@ -272,7 +270,6 @@ def test_folders_of_classes_without_splits_hold_out_a_fifth_of_each(tmp_path, ca
 
 @pytest.mark.parametrize("names", [["{}.png"], ["all/{}.png"], ["ant/{}.png", "beside{}.png"]])
 def test_a_folder_without_classes_has_no_labels(tmp_path, caplog, names):
-    tell.cache_clear()
     for i in range(20):
         path = tmp_path / "flat" / names[i % len(names)].format(i)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -288,7 +285,6 @@ def test_a_folder_without_classes_has_no_labels(tmp_path, caplog, names):
 
 
 def test_counts_of_one_are_in_the_singular(tmp_path, caplog):
-    tell.cache_clear()
     for name in ("a.png", "b/b.png"):
         path = tmp_path / "two" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,7 @@ import pytest
 from PIL import Image
 
 from hybrid.data.sources import Row, source
-from hybrid.errors import HybridError, tell
-
-
-@pytest.fixture(autouse=True)
-def untold():
-    tell.cache_clear()
+from hybrid.errors import HybridError
 
 
 def write(path, level):

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from hybrid.errors import HybridError, tell
+from hybrid.errors import HybridError
 from hybrid.experiments import few
 from hybrid.profiles.overrides import PROFILES, profile
 
@@ -16,11 +16,6 @@ def batches(values, path=()):
             yield from batches(value, (*path, name))
         elif name == "batch":
             yield (*path, name), value
-
-
-@pytest.fixture(autouse=True)
-def untold():
-    tell.cache_clear()
 
 
 def test_a_set_that_fills_the_batches_changes_nothing(caplog):

@@ -14,9 +14,8 @@ from hybrid.training.history import read_history
 
 
 @pytest.fixture
-def kept(home, monkeypatch):
+def kept(home):
     """Writes a made-up outcome of smoke's MoCo-v2, and gives the experiment and the outcome's path."""
-    monkeypatch.setattr(fingerprint, "_told", set())
 
     def write(seed=0, acc=50.0, **provenance):
         experiment = Experiment("smoke", seed=seed)

@@ -13,7 +13,6 @@ from hybrid.machine.provenance import machine, provenance
 def package(tmp_path, monkeypatch):
     """Writes a module hybrid.models.<name> of a package of the test's own."""
     monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path)
-    monkeypatch.setattr(fingerprint, "_told", set())
     (tmp_path / "models").mkdir()
 
     def write(name, text):

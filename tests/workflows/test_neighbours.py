@@ -10,7 +10,7 @@ from PIL import Image
 matplotlib.use("Agg")
 
 from hybrid.data.sources import source
-from hybrid.errors import HybridError, tell
+from hybrid.errors import HybridError
 from hybrid.training import checkpoint
 from hybrid.workflows import embed, neighbours
 
@@ -48,7 +48,6 @@ def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path
     assert sorted(found.files) == [f"images[{i}]" for i in range(5)]
     neighbours.draw(found, searched, tmp_path / "a.png")
     (folder / "red" / "0.png").write_bytes(b"no image")
-    tell.cache_clear()
     assert len(neighbours.search(model, folder / "red" / "4.png", [str(folder)], "y", 100)[0].files) == 18
     assert caplog.messages[-1].startswith("1 image could not be read and is left out; the first: ")
 
@@ -61,7 +60,6 @@ def test_codes_without_their_images_are_found_and_drawn_white(model, folder, tmp
     drawn = []
     monkeypatch.setattr(neighbours.probed, "neighbours", lambda _, pixels, titles: drawn.extend([pixels, titles]))
     monkeypatch.setattr(neighbours.figures, "save_figure", lambda *_: None)
-    tell.cache_clear()
     neighbours.draw(found, none, tmp_path / "x.png")
     assert drawn[0].shape == (1, 3, 3, 32, 32) and (drawn[0] == 255).all() and not any("(" in title for title in drawn[1][0])
     assert caplog.messages[-1].startswith(
@@ -92,7 +90,6 @@ def test_codes_of_other_weights_are_refused(model, folder, tmp_path, caplog):
     next(model.encoder.parameters()).data -= 0.01
     arrays = dict(np.load(path))
     write_codes(path, **{name: arrays[name] for name in ("file", "class", "y")})  # as an earlier version did
-    tell.cache_clear()
     assert neighbours.find_in_codes(model, query, path).files == found.files
     assert caplog.messages == [f"{path} does not name the weights that its codes come from: they may be of another model"]
 

@@ -9,7 +9,6 @@ from PIL import Image
 
 from hybrid import paths
 from hybrid.cli import main
-from hybrid.errors import tell
 from hybrid.experiments import table
 
 
@@ -17,7 +16,6 @@ from hybrid.experiments import table
 @pytest.mark.parametrize("kind", ["flat", "classes"])
 def test_a_small_folder_of_ones_own_goes_the_whole_way(home, tmp_path, kind, capsys, caplog):
     """40 pictures: whatever needs labels is left out where there are none, and counts are cut to what is there."""
-    tell.cache_clear()
     rng = np.random.default_rng(0)
     for i in range(40):
         path = tmp_path / "mine" / ("" if kind == "flat" else ("ant", "bee")[i % 2]) / f"{i}.png"
