@@ -6,8 +6,9 @@ judge: a module with `features`, and with `reconstruct` and `sample` if the meth
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, Text
 from hybrid.models.nvae import NVAE
 from hybrid.models.pixel_ddim import PixelDDIM
 from hybrid.profiles import schema
-from hybrid.profiles.schema import Profile, describe
+from hybrid.profiles.schema import Profile, Training, describe
 from hybrid.training import checkpoint
 from hybrid.training.loop import Clock, finished, train
 
@@ -71,6 +72,18 @@ class Run:
                 clock=self.clock,
                 watch=self.watch and (lambda model, line: self.watch(folder, model, line, self.images)),
             )
+
+
+@dataclass(frozen=True)
+class Preview(Run):
+    """A run that trains nothing, and records its stages by their folders: module, config of the training, and data."""
+
+    found: dict[Path, tuple[Trainable, Training, Callable[[], Tensor]]] = field(default_factory=dict)
+
+    def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
+        trainable.to(self.images.train_images.device)
+        self.found[self.folder / name] = trainable, config.training, data
+        return copy.deepcopy(trainable)  # a copy, because the caller freezes it
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ judgement, scaled by the ratio of step times here and there (the smallest ratio 
 
 from __future__ import annotations
 
-import copy
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -19,7 +18,7 @@ from torch import Tensor
 from hybrid import paths
 from hybrid.data.datasets import ImageSet
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import METHODS, Run, method
+from hybrid.experiments.methods import METHODS, Preview, method
 from hybrid.experiments.store import Store
 from hybrid.machine import distributed
 from hybrid.machine.precision import autocast
@@ -57,22 +56,6 @@ class Stage:
     def work(self) -> float:
         """The remaining work, in images times parameters."""
         return (self.steps - self.step) * self.config.batch * sum(p.numel() for p in self.trainable.parameters())
-
-
-@dataclass(frozen=True)
-class Preview(Run):
-    """A run that trains nothing. It has only a few images, and records the unfinished stages by their folders."""
-
-    images_in_all: int = 0  # size of the whole train set
-    found: dict = field(default_factory=dict)
-
-    def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
-        trainable.to(self.images.train_images.device)
-        done = (checkpoint.load(self.folder / name / "checkpoint.pt") or {"step": 0})["step"]
-        steps = config.training.epochs * (self.images_in_all // config.training.batch)
-        if done < steps:
-            self.found[self.folder / name] = Stage(name, trainable, config.training, data, done, steps)
-        return copy.deepcopy(trainable)  # a copy, because the caller freezes it
 
 
 @dataclass
@@ -191,9 +174,14 @@ def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path
     most = 2048 if experiment.device.type == "cuda" else max(TIMED_IMAGES)
     few = replace(images, train_images=images.train_images[:most], train_labels=images.train_labels[:most])
     run = experiment.run(name)
-    preview = Preview(run.profile, few, run.seed, run.folder, run.clock, images_in_all=len(images.train_images))
+    preview, found = Preview(run.profile, few, run.seed, run.folder, run.clock), {}
     method(name).train(preview, method(name).config(run.profile))
-    return preview.found
+    for folder, (trainable, config, data) in preview.found.items():
+        done = (checkpoint.load(folder / "checkpoint.pt") or {"step": 0})["step"]
+        steps = config.epochs * (len(images.train_images) // config.batch)
+        if done < steps:
+            found[folder] = Stage(folder.name, trainable, config, data, done, steps)
+    return found
 
 
 def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:

@@ -7,20 +7,16 @@ multiplication with its addition being two, as torch counts them. They follow fr
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import METHODS, Run, method
+from hybrid.experiments.methods import METHODS, Preview, method
 from hybrid.experiments.table import DASH
 from hybrid.models.base import Trainable
 from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
-from hybrid.profiles.schema import Training
 
 OF_CODES = (LatentDDIM, SemanticPrior, TexturePrior)  # are trained on latents, the others on images
 COUNTED = 8  # images of the step whose operations are counted; these are proportional to the images, to 0.1 %
@@ -31,17 +27,6 @@ COLUMNS = {
     "minutes": "minutes",
     "device": "on",
 }
-
-
-@dataclass(frozen=True)
-class Count(Run):
-    """A run that trains nothing and records its stages: the module and how it is trained."""
-
-    found: dict[str, tuple[Trainable, Training]] = field(default_factory=dict)
-
-    def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
-        self.found[name] = trainable, config.training
-        return copy.deepcopy(trainable)  # a copy, because the caller freezes it
 
 
 def table(experiment: Experiment, judged: dict[str, dict]) -> pd.DataFrame:
@@ -100,11 +85,12 @@ PLUS = " The work of Hybrid+ includes the hybrid's first stage, which is trained
 def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
     """Images seen and operations of each stage of a method."""
     run = experiment.run(name)
-    count = Count(run.profile, run.images, run.seed, run.folder, run.clock)
-    method(name).train(count, method(name).config(run.profile))
-    total = len(run.images.train_images)
-    seen = {stage: t.epochs * (total // t.batch) * t.batch for stage, (_, t) in count.found.items()}
-    return {s: (float(seen[s]), seen[s] / COUNTED * operations(module, COUNTED)) for s, (module, _) in count.found.items()}
+    preview, stages = Preview(run.profile, run.images, run.seed, run.folder, run.clock), {}
+    method(name).train(preview, method(name).config(run.profile))
+    for folder, (module, config, _) in preview.found.items():
+        seen = config.epochs * (len(run.images.train_images) // config.batch) * config.batch
+        stages[folder.name] = float(seen), seen / COUNTED * operations(module, COUNTED)
+    return stages
 
 
 def operations(module: Trainable, images: int) -> int:
