@@ -59,7 +59,7 @@ def test_releasing_leaves_the_model_as_it_was(trained):
 
 def test_the_file_says_what_it_is(trained):
     about = released.about("digits")
-    assert about["metrics"] == trained.metrics("hybridplus")["metrics"]
+    assert about["metrics"] == trained.outcome("hybridplus")["metrics"]
     assert set(about["provenance"]["trained"]) == {"representation", "semantic", "texture"}
     assert about["provenance"]["seed"] == 0
     shown = released.examples("digits")
@@ -73,7 +73,7 @@ def test_the_released_probe_names_classes(trained):
     said = released.class_reader("digits", model)(images.test_images)
     truth = [images.class_names[label] for label in images.test_labels.tolist()]
     right = 100 * sum(one == other for one, other in zip(said, truth, strict=True)) / len(truth)
-    assert right == pytest.approx(trained.metrics()["metrics"]["acc_y"], abs=3)  # the same probe, of rounded weights
+    assert right == pytest.approx(trained.outcome()["metrics"]["acc_y"], abs=3)  # the same probe, of rounded weights
     assert released.class_reader("runs/demo/digits/hybrid/seed0", model) is None
     path = released.FOLDER / f"digits{released.PROBE}"
     kept = path.read_bytes()
@@ -87,7 +87,7 @@ def test_the_released_probe_names_classes(trained):
 
 def test_the_model_card_has_the_numbers(trained):
     card = (released.FOLDER / "digits.md").read_text()
-    assert f"{trained.metrics()['metrics']['acc_y']:.1f} %" in card
+    assert f"{trained.outcome()['metrics']['acc_y']:.1f} %" in card
     assert "MIT" in card and "{{" not in card and "smoke" in card
 
 

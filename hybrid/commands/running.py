@@ -138,7 +138,7 @@ def evaluate(
             print_progress(_read_from(experiment, name, kept["provenance"].get("commit")))
         elif not experiment.is_trained(name):
             print_progress(f"{name} is not trained here: it is trained first, and {experiment.runs} keeps the progress")
-        outcome = experiment.metrics(name) if kept is None else kept
+        outcome = experiment.outcome(name) if kept is None else kept
         found[name] = outcome["metrics"]
         if not json:
             print(f"{method(name).title}, {experiment.profile.name}, {experiment.slug}, seed {seed}")
@@ -169,7 +169,7 @@ def expect(profile: str = "demo", dataset: str | None = None, seed: int = 0) -> 
 
 def _read_from(experiment: Experiment, name: str, commit: str | None) -> str:
     """Say where a saved outcome comes from, and how to measure it again."""
-    path = experiment.outcomes / f"{name}.json"
+    path = experiment.folder / f"{name}.json"
     options = shlex.join(
         ["--profile", experiment.profile.name, "--dataset", experiment.dataset, "--seed", str(experiment.seed)]
     )

@@ -69,8 +69,8 @@ class Experiment:
         self.device = best_device()
         self.runs = paths.runs(self.profile.name, self.slug)
         self.results = paths.results(self.profile.name, self.slug)
-        self.outcomes = self.results / f"seed{seed}"
-        self.store = Store(self.outcomes)
+        self.folder = self.results / f"seed{seed}"
+        self.store = Store(self.folder)
         self._models: dict[str, nn.Module] = {}
         self._trained: dict[str, dict] = {}  # provenance of each stage's training
         if self.dataset not in datasets.NAMED:
@@ -133,7 +133,7 @@ class Experiment:
         begin("training")
         self.model(name)
         begin("judging")
-        self.metrics(name)
+        self.outcome(name)
         if name in TABLE and {"mse", "fid"} & set(method(name).metrics):
             distributed.on_rank_zero(lambda: self.gallery(name))
         for number in FIGURES.get(name, ()):
@@ -149,7 +149,7 @@ class Experiment:
             self.model(name)
         return pd.DataFrame(self.store.history(name, stage))
 
-    def metrics(self, name: str = "hybrid") -> dict:
+    def outcome(self, name: str = "hybrid") -> dict:
         """Return the outcome of judging a method: `metrics`, `calibration`, `details`, `provenance`.
 
         Raises TimeUp if the time is up before the method is judged.
@@ -167,7 +167,7 @@ class Experiment:
         if distributed.on_rank_zero(lambda: self.clock.up):
             raise TimeUp(f"{name} is trained but not judged yet; the same command continues from there")
         # If the method uses the representation of another method, that one is judged first.
-        known = self.metrics(judged.first)["metrics"] if judged.first else {}
+        known = self.outcome(judged.first)["metrics"] if judged.first else {}
         outcome = evaluate.evaluate(
             model,
             judged.metrics,

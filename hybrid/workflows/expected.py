@@ -68,7 +68,7 @@ def add(experiment: Experiment) -> Path:
             recipe = {"commit": origin["commit"], "recipe": _recipe(experiment, name)}
             new.append({"method": name, **about, **recipe, "metrics": kept["metrics"]})
     if not new:
-        raise HybridError(f"{experiment.outcomes} has no outcome of this profile: run hybrid reproduce first")
+        raise HybridError(f"{experiment.folder} has no outcome of this profile: run hybrid reproduce first")
     same = [_run(outcome) for outcome in new]
     write_json(path, [outcome for outcome in _read(path) if _run(outcome) not in same] + new)
     return path

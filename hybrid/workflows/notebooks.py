@@ -31,7 +31,7 @@ def executed_copies(experiment: Experiment, methods: tuple[str, ...]) -> dict[Pa
 
 def stale(experiment: Experiment, methods: tuple[str, ...]) -> list[Path]:
     """Return the notebooks to execute: those without an executed copy that is newer than the notebook and all outcomes."""
-    outcomes = [path.stat().st_mtime for path in experiment.outcomes.glob("*.json*")]
+    outcomes = [path.stat().st_mtime for path in experiment.folder.glob("*.json*")]
     return [
         notebook
         for notebook, target in executed_copies(experiment, methods).items()

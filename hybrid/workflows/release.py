@@ -32,7 +32,7 @@ def release(experiment: Experiment, folder: Path = FOLDER, force: bool = False) 
     if path.exists() and not force:
         raise HybridError(f"{path} exists: give another folder with --out, or --force to replace it")
     model, images = experiment.model("hybridplus"), experiment.images
-    first, judged = experiment.metrics("hybrid"), experiment.metrics("hybridplus")
+    first, judged = experiment.outcome("hybrid"), experiment.outcome("hybridplus")
     made = {stage: first["provenance"][stage] | judged["provenance"][stage] for stage in ("trained", "training_seconds")}
     made = {kind: {stage: of for stage, of in stages.items() if stage != "prior"} for kind, stages in made.items()}
     shown = images.test_images[interpolations.pairs(images, EXAMPLES // 2, experiment.seed).flatten()].cpu()

@@ -85,9 +85,9 @@ OF_SAMPLES = ("samples", "baselines", "figure6", "hybrid-nearest")
 
 def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path]) -> Path:
     """Write report.html about these methods and work.md beside the seed's outcomes. Return the report's path."""
-    outcomes = {name: experiment.metrics(name) for name in methods}
+    outcomes = {name: experiment.outcome(name) for name in methods}
     worked = work.table(experiment, outcomes)
-    write_text(experiment.outcomes / "work.md", work.markdown(worked))
+    write_text(experiment.folder / "work.md", work.markdown(worked))
     environment = Environment(loader=PackageLoader("hybrid.workflows", ""), autoescape=select_autoescape())
     compared, rows = expected.compare(experiment, methods), experiment.table()
     ablation = ("hybrid", "contrast_on_z")
@@ -216,7 +216,7 @@ def _figures(experiment: Experiment, rows: pd.DataFrame) -> list[dict]:
     for stem, (title, caption, alt) in FIGURES.items():
         if stem in empty:
             continue
-        for path in (experiment.outcomes / f"{stem}.png", experiment.results / f"{stem}.png"):
+        for path in (experiment.folder / f"{stem}.png", experiment.results / f"{stem}.png"):
             if path.exists():
                 with Image.open(path) as image:
                     shrunk = 100 / image.info.get("dpi", (100,))[0]  # 200 dots an inch: sharp on fine screens too
@@ -236,8 +236,8 @@ def _links(experiment: Experiment, notebooks: list[Path]) -> list[dict]:
 
     beside = [
         (experiment.results / "table1.csv", "Table 1, a row per method and number"),
-        *((path, "the numbers of a method, and their origin") for path in sorted(experiment.outcomes.glob("*.json"))),
-        *((path, "the data of a figure") for path in sorted(experiment.outcomes.glob("*.npz"))),
+        *((path, "the numbers of a method, and their origin") for path in sorted(experiment.folder.glob("*.json"))),
+        *((path, "the data of a figure") for path in sorted(experiment.folder.glob("*.npz"))),
     ]
     return [link(path, "executed notebook") for path in notebooks] + [
         link(path, about) for path, about in beside if path.exists()

@@ -39,12 +39,12 @@ def _show(experiment: Experiment, work: Work) -> Path:
     _draw_hybrid(experiment)
     shown = [name for name in work.methods if name in TABLE and {"mse", "fid"} & set(TABLE[name].metrics)]
     if "hybridplus" in work.methods:
-        _save(figure6.draw(data := experiment.figure(6)), experiment.outcomes / "figure6", data)
+        _save(figure6.draw(data := experiment.figure(6)), experiment.folder / "figure6", data)
     galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})
-    _save(galleries, experiment.outcomes / "baselines", experiment.gallery(), "hybrid-gallery.npz and the others'")
+    _save(galleries, experiment.folder / "baselines", experiment.gallery(), "hybrid-gallery.npz and the others'")
     for name in shown:
         if nearest.NAMES[0] in (gallery := experiment.gallery(name)):  # older galleries lack them
-            _save(neighbours.draw(gallery), experiment.outcomes / f"{name}-nearest", gallery, f"{name}-gallery.npz")
+            _save(neighbours.draw(gallery), experiment.folder / f"{name}-nearest", gallery, f"{name}-gallery.npz")
     write_table(experiment)
     write_table_of_both(experiment.results.parent, experiment.profile.evaluation.samples)
     executed = []
@@ -57,11 +57,11 @@ def _show(experiment: Experiment, work: Work) -> Path:
 def _draw_hybrid(experiment: Experiment) -> None:
     """Draw figures 2-5, the training curves, samples and reconstructions."""
     for number in interpolations.PARTS:
-        _save(figures.draw(data := experiment.figure(number)), experiment.outcomes / f"figure{number}", data)
-    history, kept = experiment.history("hybrid", "representation"), experiment.metrics("hybrid")
+        _save(figures.draw(data := experiment.figure(number)), experiment.folder / f"figure{number}", data)
+    history, kept = experiment.history("hybrid", "representation"), experiment.outcome("hybrid")
     origin = summary(kept["provenance"], kept["key"], "hybrid-representation.jsonl")
-    figures.save_figure(curves.draw(history, experiment.profile), experiment.outcomes / "curves", origin)
-    _save(figures.draw_gallery(gallery := experiment.gallery()), experiment.outcomes / "samples", gallery, "hybrid-gallery.npz")
+    figures.save_figure(curves.draw(history, experiment.profile), experiment.folder / "curves", origin)
+    _save(figures.draw_gallery(gallery := experiment.gallery()), experiment.folder / "samples", gallery, "hybrid-gallery.npz")
 
 
 def _save(figure: Figure, stem: Path, data: dict, source: str | None = None) -> None:

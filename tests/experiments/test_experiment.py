@@ -21,27 +21,27 @@ from hybrid.training.loop import Clock, TimeUp
 
 
 def test_fid_is_measured_once_its_weights_are_there(done, monkeypatch):
-    kept, judged = Experiment("smoke").metrics("biggan"), []
+    kept, judged = Experiment("smoke").outcome("biggan"), []
     monkeypatch.setattr(frechet, "inception_is_here", lambda: True)
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: judged.append(1) or {"seconds": 0.0, **kept})
-    Experiment("smoke").metrics("biggan")  # this profile wants none
+    Experiment("smoke").outcome("biggan")  # this profile wants none
     assert not judged
     wanting = Experiment("smoke")
     wanting.profile = replace(wanting.profile, evaluation=replace(wanting.profile.evaluation, inception=True))
     monkeypatch.setattr(wanting, "key", Experiment("smoke").key)
     path = done / "results/smoke/digits/seed0/biggan.json"
     before = path.read_bytes()
-    wanting.metrics("biggan"), wanting.metrics("mocov2")
+    wanting.outcome("biggan"), wanting.outcome("mocov2")
     path.write_bytes(before)
     assert judged == [1]  # the second has none
     monkeypatch.setattr(wanting, "runs", done / "elsewhere")
-    wanting.metrics("biggan")
+    wanting.outcome("biggan")
     assert judged == [1]  # a clone shows what it came with, and trains nothing
 
 
 def test_the_table_averages_seeds_of_one_profile_alone(done):
     experiment = Experiment("smoke")
-    kept, other = experiment.metrics("mocov2"), done / "results/smoke/digits/seed1/mocov2.json"
+    kept, other = experiment.outcome("mocov2"), done / "results/smoke/digits/seed1/mocov2.json"
     other.parent.mkdir()
     key = {**kept["key"], "seed": 1, "training": "another"}
     shutil.copytree(done / "results/smoke/digits/seed0", done / "results/smoke/digits/seed0.bak")  # a user's own copy
@@ -57,7 +57,7 @@ def test_time_that_is_up_before_judging_stops_with_the_training_kept(done):
     kept = target.read_bytes()
     target.unlink()
     with pytest.raises(TimeUp, match="mocov2 is trained but not judged yet"):
-        Experiment("smoke", clock=Clock(0.0)).metrics("mocov2")
+        Experiment("smoke", clock=Clock(0.0)).outcome("mocov2")
     target.write_bytes(kept)
 
 
@@ -78,19 +78,19 @@ def test_outcomes_of_another_data_set_of_the_same_name_are_not_taken_for_ones_ow
 
 def test_a_changed_profile_is_judged_anew(done, monkeypatch):
     experiment = Experiment("smoke")
-    path = experiment.outcomes / "hybrid.json"
+    path = experiment.folder / "hybrid.json"
     kept = path.read_text()
     path.write_text(kept.replace('"pairs": 2', '"pairs": 3'))
     with pytest.raises(pytest.fail.Exception, match="judged again"):
         monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: pytest.fail("judged again"))
-        experiment.metrics("hybrid")
+        experiment.outcome("hybrid")
     path.write_text(kept)
 
 
 def test_a_damaged_outcome_is_made_anew(done):
     experiment = Experiment("smoke")
     before = experiment.figure(2)
-    path = experiment.outcomes / "figure2.npz"
+    path = experiment.folder / "figure2.npz"
     path.write_bytes(path.read_bytes()[:100])
     after = Experiment("smoke").figure(2)
     assert (after["z"] == before["z"]).all()
@@ -102,7 +102,7 @@ def test_a_history_is_of_the_profile_as_it_is(done, monkeypatch):
     asked = []
     monkeypatch.setattr(experiment, "model", asked.append)
     assert len(experiment.history("mocov2", "representation")) and not asked
-    path = experiment.outcomes / "mocov2.json"
+    path = experiment.folder / "mocov2.json"
     kept, other = path.read_text(), files.read_json(path)
     other["key"]["method"]["contrast"]["temperature"] = 0.2
     write_json(path, files.sealed(other))
@@ -117,13 +117,13 @@ def test_outcomes_of_another_training_are_made_anew(done, monkeypatch):
     os.rename(runs, aside)
     with monkeypatch.context() as patch:
         patch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained to read"))
-        committed = Experiment("smoke").metrics()
+        committed = Experiment("smoke").outcome()
         Experiment("smoke").figure(3)
     experiment = Experiment("smoke")
     experiment.model()
     judged = []
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: judged.append(1) or {**committed, "seconds": 0.0})
-    experiment.metrics()
+    experiment.outcome()
     assert judged == [1]
 
 
@@ -137,7 +137,7 @@ def test_evaluate_says_that_it_read_a_committed_outcome_and_how_to_measure_again
     told = capsys.readouterr()
     assert json.loads(told.out) == {"mocov2": {"acc": 50.0}}
     train = "train first (hybrid train --profile smoke --dataset digits --seed 0 --methods mocov2)"
-    path = experiment.outcomes / "mocov2.json"
+    path = experiment.folder / "mocov2.json"
     assert told.err == f"read from {path}, measured at commit 0123456789ab; to measure again: {train}\n"
     outcome["provenance"] = origin | {"commit": None}
     experiment.store.keep_outcome("mocov2", experiment.key("mocov2"), outcome)
@@ -149,7 +149,7 @@ def test_evaluate_says_that_it_read_a_committed_outcome_and_how_to_measure_again
 
 def test_figure_6_comes_from_released_weights_where_their_training_is_not_here(done, monkeypatch):
     experiment = Experiment("smoke")
-    kept, model = experiment.metrics("hybridplus"), experiment.model("hybridplus")
+    kept, model = experiment.outcome("hybridplus"), experiment.model("hybridplus")
     known = {"metrics": kept["metrics"], "provenance": {"trained": {"texture": "elsewhere"}}}
     monkeypatch.setattr(released, "names", lambda: ["digits"])
     monkeypatch.setattr(released, "about", lambda name: known)

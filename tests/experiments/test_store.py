@@ -22,7 +22,7 @@ def kept(home):
         origin = {"seed": seed, "device": "2 cores of A", "precision": "float32", "sha256": experiment.sha256}
         outcome = {"metrics": {"acc": acc}, "calibration": [], "provenance": origin | provenance}
         experiment.store.keep_outcome("mocov2", experiment.key("mocov2"), outcome)
-        return experiment, experiment.outcomes / "mocov2.json"
+        return experiment, experiment.folder / "mocov2.json"
 
     return write
 
@@ -112,7 +112,7 @@ def test_arrays_without_a_key_or_with_other_names_are_made_anew(home):
 
     arrays(), arrays()
     assert made == [1]
-    path = experiment.outcomes / "x.npz"
+    path = experiment.folder / "x.npz"
     for broken in ({"b": np.zeros(2)}, {"a": np.zeros(2), "key": np.array("no"), "provenance": np.array("{}")}):
         files.save_arrays(path, broken)
         assert (arrays()["a"] == 0).all()

@@ -23,7 +23,7 @@ def outcomes(home, tmp_path, monkeypatch):
         origin = {"seed": seed, "device": device, "precision": precision, "commit": "abc"}
         metrics = {"acc": acc, "acc_y": acc, "moved_y": 1.0}
         kept = {"key": experiment.key("mocov2").values, "metrics": metrics, "calibration": [], "provenance": origin}
-        write_json(experiment.outcomes / "mocov2.json", kept)
+        write_json(experiment.folder / "mocov2.json", kept)
         return experiment
 
     return write

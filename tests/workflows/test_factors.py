@@ -47,7 +47,7 @@ def test_released_weights_of_another_profile_are_refused(home):
 def test_they_are_no_methods_outcome(home):
     """Notebooks are executed anew when a method's outcome is newer than they are: these lie elsewhere."""
     experiment = Experiment("smoke")
-    assert experiment.outcomes not in [workflow.folder(experiment), *workflow.folder(experiment).parents]
+    assert experiment.folder not in [workflow.folder(experiment), *workflow.folder(experiment).parents]
     with pytest.raises(HybridError, match="restore it"):
         workflow.committed("smoke", "digits")
 
