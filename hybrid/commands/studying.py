@@ -41,24 +41,25 @@ def screen(
     profile: str = "laptop,hybrid.representation.training.epochs=3",
     dataset: str | None = None,
     seed: int = 0,
-    stage: Literal["representation", "prior", "plus"] = "representation",
+    stage: Literal["representation", "prior", "plus", "nvae", "ddim", "biggan"] = "representation",
     run: Path | None = None,
     out: Path | None = None,
     time_limit: float | None = None,
 ) -> None:
-    """Train a stage of the hybrid on nine tenths of the train set, judge it without the test set, and log the results.
+    """Train a stage of the hybrid, or a baseline, on nine tenths of the train set, judge it without the test set, and log it.
 
-    The first stage and a prior's losses are judged on the other tenth. A prior's samples are compared with the nine tenths.
+    Accuracies, errors and a prior's losses are those on the other tenth. Samples are compared with the nine tenths.
 
     For example:
         hybrid screen --profile laptop,hybrid.representation.training.epochs=3,hybrid.representation.contrast.temperature=0.2
         hybrid screen --stage prior --run cifar10 --dataset cifar10
+        hybrid screen --stage biggan --profile laptop,biggan.training.lr=1e-4,biggan.training.epochs=5
 
     Args:
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
-        stage: representation, the first stage; prior, the DDIM on z; plus, Hybrid+'s p(y) and p(w | y).
+        stage: representation, the first stage; prior, the DDIM on z; plus, Hybrid+'s p(y) and p(w | y); or a baseline.
         run: for a prior: released weights, such as cifar10, or a run's folder, whose codes it is trained on; if omitted: train
             the profile's first stage on the nine tenths, once for all priors.
         out: the log, a .jsonl; if omitted: results/bench/screen.jsonl.

@@ -1,4 +1,4 @@
-"""Screening: test a change of one stage of the hybrid in a short training, without using the test set.
+"""Screening: test a change of one stage of the hybrid, or of a baseline, in a short training, without using the test set.
 
 A stage is trained on nine tenths of the train set. It is judged on the last tenth, or its samples are compared with the nine
 tenths, so the results may be used to choose settings. Each run appends a line with its provenance to a log. A stage that a
@@ -20,9 +20,9 @@ from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet, split
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import Run, on_latents, train_representation
+from hybrid.experiments.methods import Run, method, on_latents, train_representation
 from hybrid.judging import frechet
-from hybrid.judging.evaluate import squared_error
+from hybrid.judging.evaluate import evaluate, squared_error
 from hybrid.judging.probe import linear_probe
 from hybrid.machine import distributed
 from hybrid.machine.provenance import machine, provenance
@@ -37,30 +37,36 @@ from hybrid.training.history import append, read_history
 
 HELD_OUT = 0.1  # fraction of the train set for judging
 SAMPLES = 2000  # largest number of images for a prior's distances
-STAGES = ("representation", "prior", "plus")
+BASELINES = ("nvae", "ddim", "biggan")
+STAGES = ("representation", "prior", "plus", *BASELINES)
 PARTS = {"p(z)": "prior", "p(y)": "semantic", "p(w | y)": "texture"}  # name in `diagnose.losses` -> folder
 
 
 def screen(experiment: Experiment, log: Path, stage: str = "representation", run: str | Path | None = None) -> dict:
     """Train a stage of the experiment's profile, append its results as a line to `log` (.jsonl), and return that line.
 
-    `stage`: `representation`, the first (see `judge_representation`); `prior`, the DDIM on z; or `plus`, Hybrid+'s p(y) and
-    p(w | y) (for both, see `judge_prior`). A prior is trained on codes of the profile's first stage, or of `run`: released
-    weights or a run's folder. That encoder may have seen the whole train set. The line's `seconds` are those of training, per
-    stage. Raises TimeUp if the experiment's time is up, and HybridError if the stage or run is invalid.
+    `stage`: `representation`, the first (see `judge_representation`); `prior`, the DDIM on z; `plus`, Hybrid+'s p(y) and
+    p(w | y) (for both, see `judge_prior`); or a baseline (see `judge_baseline`). A prior is trained on codes of the profile's
+    first stage, or of `run`: released weights or a run's folder. That encoder may have seen the whole train set. The line's
+    `seconds` are those of training, per stage. Raises TimeUp if the experiment's time is up, and HybridError if the stage or
+    run is invalid.
     """
     if stage not in STAGES:
         raise HybridError(f"stage {stage!r} is unknown: choose one of {', '.join(STAGES)}")
+    if run is not None and stage in BASELINES:
+        raise HybridError(f"run = {str(run)!r} has codes for a prior to be trained on, and {stage} needs none: leave it out")
     if run is not None and stage == "representation":
         raise HybridError(f"run = {str(run)!r} provides the first stage, so it is not trained: give stage prior or plus")
     images, config = held_out(experiment.images), experiment.profile.hybrid.representation
-    if stage != "representation" and run is None and not config.alpha:
+    if stage in ("prior", "plus") and run is None and not config.alpha:
         raise HybridError(
             "hybrid.representation.alpha = 0.0: without a decoder the prior's samples cannot be judged as images; "
             "give a weight above 0"
         )
     folders = {}
-    if run is None:
+    if stage in BASELINES:
+        model, folders["model"] = _baseline(experiment, images, stage)
+    elif run is None:
         training = _run(experiment, images, describe(config))
         model = train_representation(training, config)
         folders["representation"] = training.folder / "representation"
@@ -68,6 +74,8 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
         model = open_model(run, experiment.device)
     if stage == "representation":
         found = judge_representation(model, images, experiment.seed)
+    elif stage in BASELINES:
+        found = judge_baseline(model, stage, images, experiment.profile.evaluation, experiment.seed)
     else:
         prior, trained = _priors(experiment, images, model, stage)
         folders |= trained
@@ -105,6 +113,14 @@ def judge_representation(model: EncoderModel, images: ImageSet, seed: int) -> di
     if isinstance(model, HybridModel):
         found["mse"] = round(squared_error(model.reconstruct(images.test_images), images.test_images), 3)
     return found
+
+
+def judge_baseline(model: nn.Module, name: str, images: ImageSet, config: schema.Evaluation, seed: int) -> dict[str, float]:
+    """Return the baseline's numbers of `judging.evaluate.evaluate`: those of images on the held-out ones, those of samples
+    against the train images of `images`."""
+    few = replace(config, samples=min(SAMPLES, config.samples), witness=False)
+    judged = evaluate(model, method(name).metrics, images, few, seed, calibrate=False)
+    return {metric: round(value, 4) for metric, value in judged["metrics"].items()}
 
 
 def judge_prior(
@@ -145,6 +161,16 @@ def judge_prior(
         }
 
     return distributed.on_rank_zero(judge)
+
+
+def _baseline(experiment: Experiment, images: ImageSet, name: str) -> tuple[nn.Module, Path]:
+    """Train a baseline; return it and its folder, which does not depend on NVAE's temperature, a setting for sampling only."""
+    wanted = method(name).config(experiment.profile)
+    config = replace(wanted, temperature=1.0) if isinstance(wanted, schema.NVAE) else wanted
+    run = _run(experiment, images, name, describe(config))
+    model = method(name).train(run, config)
+    model.config = wanted
+    return model, run.folder / "model"
 
 
 def _priors(experiment: Experiment, images: ImageSet, model: HybridModel, stage: str) -> tuple[nn.Module, dict[str, Path]]:

@@ -11,6 +11,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.judging import frechet
 from hybrid.judging.frechet import FeatureNetwork
 from hybrid.models.latent_ddim import TexturePrior
+from hybrid.workflows import screen
 from hybrid.workflows.screen import held_out
 
 STAGES = ("hybrid.representation", "hybrid.prior", "plus.y", "plus.w")
@@ -131,8 +132,36 @@ def test_a_runs_own_encoder(shared, seen):
     assert all(again[name] == first[name] for name in ("losses", "samples", "reconstructions", "real_y"))
 
 
+def test_a_baseline_is_judged_on_the_held_out_tenth(shared, monkeypatch):
+    """NVAE's temperature is for sampling only, so another one trains nothing."""
+    known, given = [], []
+    whole = Experiment("smoke", str(shared / "few.npz")).images
+    monkeypatch.setattr(
+        screen, "evaluate", lambda model, having, images, *rest, **named: given.append((model, images, rest)) or judged
+    )
+    judged = {"metrics": {"acc": 50.0, "mse": 1.23456}}
+    for profile in (f"{SMALL},nvae.training.batch=64", f"{SMALL},nvae.training.batch=64,nvae.temperature=.7"):
+        line = prior(shared, "nvae", profile)
+        assert line["stage"] == "nvae" and line["mse"] == 1.2346 and line["seconds"].keys() == {"model"}
+        known.append(checkpoints(shared))
+    assert known[0] == known[1]
+    assert [model.config.temperature for model, *_ in given] == [1.0, 0.7]
+    for _, images, (config, _) in given:
+        assert as_bytes(images.train_images) | as_bytes(images.test_images) == as_bytes(whole.train_images)
+        assert config.samples <= 2000
+
+
+@pytest.mark.parametrize(("name", "measured"), [("ddim", {"mse", "acc"}), ("biggan", {"acc"})])
+def test_each_baseline_has_its_numbers(shared, seen, name, measured):
+    line = prior(shared, name, f"{SMALL},{name}.training.batch=64")
+    assert measured | {"fd_means", "kd_means", "precision", "recall"} <= line.keys() and ("mse" in line) == ("mse" in measured)
+    assert not as_bytes(Experiment("smoke", str(shared / "few.npz")).images.test_images) & as_bytes(torch.cat(seen))
+
+
 def test_what_cannot_be_is_told(shared, capsys):
     assert main(["screen", "--profile", "smoke", "--run", "cifar10"]) == 2
     assert "so it is not trained" in capsys.readouterr().err
+    assert main(["screen", "--profile", "smoke", "--stage", "nvae", "--run", "cifar10"]) == 2
+    assert "nvae needs none: leave it out" in capsys.readouterr().err
     assert main(["screen", "--profile", "smoke,hybrid.representation.alpha=0", "--stage", "prior"]) == 2
     assert "alpha = 0.0" in capsys.readouterr().err
