@@ -60,7 +60,7 @@ def screen(
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
         stage: representation, the first stage; prior, the DDIM on z; plus, Hybrid+'s p(y) and p(w | y); or a baseline.
-        run: for a prior: released weights, such as cifar10, or a run's folder, whose codes it is trained on; if omitted: train
+        run: for prior and plus: the encoder, as released weights, such as cifar10, or a run's folder; if omitted: train
             the profile's first stage on the nine tenths, once for all priors.
         out: the log, a .jsonl; if omitted: results/bench/screen.jsonl.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.

@@ -13,7 +13,7 @@ from hybrid.errors import HybridError
 
 
 def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0) -> None:
-    """Sample new images from a trained hybrid. A line on standard error says by what: the paper's DDIM on z, or Hybrid+.
+    """Sample new images from a trained hybrid. A line on standard error names the sampler: the paper's DDIM on z, or Hybrid+.
 
     The same command gives the same images. For others, give another --seed.
 
@@ -165,7 +165,7 @@ def neighbours(
     """Find and draw the images whose codes are nearest to that of a query image, nearest first.
 
     Prints the cosine similarity of the standardised codes (1: equal), the file and its class, if known. The query itself is
-    left out. The figure needs the image files, also where codes are searched.
+    left out. The figure needs the image files, even if --images is an .npz of codes.
 
     For example:
         hybrid neighbours --run cifar10 --query cat.jpg --images my/folder
