@@ -85,10 +85,12 @@ def test_workers_do_not_outlive_a_killed_command(home):
     command = subprocess.Popen([sys.executable, "-m", "hybrid.cli", *long])
     children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
     trains = home / "runs"
-    wait_for(lambda: any(trains.rglob("history.jsonl")))
-    found = [int(pid) for pid in children.read_text().split()]
-    command.send_signal(signal.SIGKILL)
-    command.wait()
+    try:
+        wait_for(lambda: any(trains.rglob("history.jsonl")))
+        found = [int(pid) for pid in children.read_text().split()]
+    finally:  # also if it is too slow: it would train for hours
+        command.send_signal(signal.SIGKILL)
+        command.wait()
     assert len(found) >= 2
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found))
 
@@ -123,7 +125,7 @@ def test_short_work_and_single_methods_need_no_workers(home, monkeypatch):
     assert workers.jobs(None, experiment, long) == 1
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:
+def wait_for(condition, seconds: float = 300.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
