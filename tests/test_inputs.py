@@ -69,7 +69,7 @@ def light(home, monkeypatch):
         raise HybridError("far enough")
 
     monkeypatch.chdir(home)
-    for name in ("model", "metrics", "history", "gallery", "figure"):
+    for name in ("model", "outcome", "history", "gallery", "figure"):
         monkeypatch.setattr(Experiment, name, enough)
     monkeypatch.setattr(released, "open_model", enough)
     monkeypatch.setattr(plan, "make", enough)
