@@ -19,6 +19,11 @@ def norms(network: nn.Module) -> list[BatchNorm]:
     return [module for module in network.modules() if isinstance(module, BatchNorm)]
 
 
+def splits(network: nn.Module) -> bool:
+    """Return whether all of its batch norms can normalise parts of a batch alone."""
+    return all(isinstance(m, BatchNorm) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+
+
 class BatchNorm(nn.SyncBatchNorm):
     """nn.BatchNorm2d in one process. Several processes hold equal shards of a batch; each normalises by the whole batch.
 
@@ -42,16 +47,16 @@ class BatchNorm(nn.SyncBatchNorm):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.detach().flatten(), self.momentum)
         self.running_var.lerp_(variance.detach().flatten() * (count / (count - 1)), self.momentum)
-        return self._normalised(x, mean, variance)
+        return self._normalised(x.permute(0, 2, 3, 1), mean.flatten(), variance.flatten()).permute(0, 3, 1, 2)
 
     def _by_parts(self, x: Tensor) -> Tensor:
-        parts = x.unflatten(0, (self.parts, -1))  # (P, N / P, C, H, W)
-        variance, mean = torch.var_mean(parts.float(), (1, 3, 4), correction=0, keepdim=True)
-        return self._normalised(parts, mean, variance).flatten(0, 1)
+        parts = x.permute(0, 2, 3, 1).reshape(self.parts, -1, x.shape[1])  # (P, N / P * H * W, C)
+        mean = parts.mean(1, keepdim=True, dtype=torch.float32)
+        variance = (parts - mean).square().mean(1, keepdim=True)  # on a CPU a third of the time of torch.var_mean
+        y = self._normalised(parts, mean, variance)
+        return y.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
 
     def _normalised(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """Normalise x (..., C, H, W) by broadcastable moments, then scale and shift; float32 inside, x's type outside."""
-        y = (x.float() - mean) * (variance + self.eps).rsqrt()
-        if self.affine:
-            y = y * self.weight[:, None, None] + self.bias[:, None, None]
-        return y.to(x.dtype)
+        """Normalise x (..., C) by broadcastable moments, then scale and shift; float32 inside, x's type outside."""
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return torch.addcmul(self.bias - mean * scale, x.float(), scale).to(x.dtype)

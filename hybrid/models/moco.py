@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hybrid.errors import HybridError
 from hybrid.machine import distributed
-from hybrid.models.batchnorm import norms
+from hybrid.models.batchnorm import norms, splits
 from hybrid.objectives import i_cpc
 from hybrid.profiles.schema import Contrast
 
@@ -33,9 +33,10 @@ def head(inputs: int, config: Contrast) -> nn.Sequential:
 def all_parts_at_once(device: torch.device) -> bool:
     """Return whether to compute all parts of a batch of keys in one pass.
 
-    A CPU's caches hold only one part at a time. A GPU is faster with one pass than with many small kernels for each part.
+    A GPU is faster with one pass than with many small kernels for each part, and so is a CPU in float32, where `Conv3x3`
+    transforms its kernels once. In bfloat16, a part fits the caches of a CPU.
     """
-    return device.type != "cpu"
+    return device.type != "cpu" or not torch.is_autocast_enabled("cpu")
 
 
 class MoCo(nn.Module):
@@ -54,7 +55,8 @@ class MoCo(nn.Module):
     def keys(self, views: Tensor) -> Tensor:
         """Views (N, 3, H, W) in random order -> keys (N, dim) of length 1."""
         parts = max(1, len(views) // self.config.key_batch)
-        at_once = parts if len(views) % parts == 0 and all_parts_at_once(views.device) else 1
+        can_split = len(views) % parts == 0 and splits(self.key_network)
+        at_once = parts if can_split and all_parts_at_once(views.device) else 1
         for norm in norms(self.key_network):
             norm.parts = at_once
         keys = [self.key_network(some) for some in views.tensor_split(parts // at_once)]

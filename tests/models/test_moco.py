@@ -56,7 +56,10 @@ def test_bound_through_the_queue_is_equation_3():
     assert moco.bound(queries, places).item() == pytest.approx(by_hand, rel=1e-4)
 
 
-def test_a_key_depends_on_its_own_part_of_the_batch_alone():
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_key_depends_on_its_own_part_of_the_batch_alone(at_once, monkeypatch):
+    """Also with torch's batch norm, which cannot tell the parts of a batch apart."""
+    monkeypatch.setattr(moco_module, "all_parts_at_once", lambda device: at_once)
     moco = MoCo(query_network(), replace(CONFIG, key_batch=4)).train()
     x = torch.rand(12, 3, 8, 8)
     keys, changed = moco.keys(x), moco.keys(torch.cat([x[:4], torch.rand(8, 3, 8, 8) + 1]))
@@ -68,7 +71,7 @@ def test_a_key_depends_on_its_own_part_of_the_batch_alone():
 
 
 def test_parts_of_a_batch_in_one_pass_are_as_one_by_one():
-    """The way of a GPU, where `keys` has batch norm tell the parts apart."""
+    """Where `keys` has batch norm tell the parts apart: on a GPU, and in float32 on a CPU."""
     network = nn.Sequential(nn.Conv2d(3, 8, 3), BatchNorm(8), nn.ReLU(), BatchNorm(8)).train()
     x = torch.rand(12, 3, 8, 8)
     for norm in norms(network):
@@ -89,6 +92,7 @@ def test_keys_are_the_same_in_one_pass_and_part_by_part(count, monkeypatch):
     moco, passes = MoCo(network, replace(CONFIG, key_batch=4)).train(), []
     moco.key_network.register_forward_hook(lambda *_: passes.append(1))
     x = torch.rand(count, 3, 8, 8)
+    monkeypatch.setattr(moco_module, "all_parts_at_once", lambda device: False)
     by_parts = moco.keys(x)
     monkeypatch.setattr(moco_module, "all_parts_at_once", lambda device: True)
     moco.keys(x[:12])
