@@ -146,14 +146,14 @@ def mutants() -> list[Mutant]:
     )
     of(
         "models/convolution.py",
-        ("3 * (k - i + 1) + m - j + 1", "3 * (i - k + 1) + j - m + 1", "the product's kernel is turned round"),
-        ("taps.transpose(0, 1)", "taps", "the product's outputs are in another order"),
-        ("float32 and x.shape[-2:] == SMALLEST", "float32 and max(x.shape[-2:]) <= 4", "larger maps are products too"),
+        ("values(side + 2)).T[:, 1:-1]", "values(side + 2)).T[:, :-2]", "the map is shifted by a place"),
+        ("self.weight.permute(2, 3, 1, 0)", "self.weight.permute(3, 2, 1, 0)", "the kernels are transposed"),
+        ("if float32 and small", "if small", "products in bfloat16 too"),
     )
     of(
         "models/batchnorm.py",
         ("(variance + self.eps).rsqrt()", "(variance + self.eps)", "multiplied by the variance, not divided by the deviation"),
-        ("x.unflatten(0, (self.parts, -1))", "x.unflatten(0, (1, -1))", "all parts normalised together"),
+        ("reshape(self.parts, -1,", "reshape(1, -1,", "all parts normalised together"),
     )
     of(
         "models/autoencoder.py",
