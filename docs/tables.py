@@ -18,6 +18,7 @@ import json
 import math
 import re
 import subprocess
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
@@ -204,11 +205,18 @@ def transfer(run: str) -> str:
 
 def faults(_: str) -> str:
     """What `make test-faults` counted, by kind."""
-    counts = _counted("faults")
-    ends = ("survived", "stopped", "lost")
-    rows = [[what, str(sum(count.values())), *(str(count.get(end, 0)) for end in ends)] for what, count in counts.items()]
-    rows.append(["**all**", *(str(sum(int(row[i]) for row in rows)) for i in range(1, 5))])
-    return markdown(["fault", "tried", *ends], rows)
+    ends, targets = ("survived", "stopped", "lost"), {}
+    counts: dict[str, Counter[str]] = {}
+    for what, count in _counted("faults").items():
+        kind, _, target = what.partition(": ")
+        targets.setdefault(kind, []).append(target)
+        counts.setdefault(kind, Counter()).update(count)
+    counts["**all**"] = sum(counts.values(), Counter())
+    rows = [
+        [kind.replace("_", " "), ", ".join(targets.get(kind, ())), str(count.total()), *(str(count[end]) for end in ends)]
+        for kind, count in counts.items()
+    ]
+    return markdown(["fault", "of", "tried", *ends], rows)
 
 
 def inputs(_: str) -> str:
