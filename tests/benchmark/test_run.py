@@ -18,6 +18,7 @@ from hybrid.benchmark.contenders import Pair, Setting, Workload
 from hybrid.benchmark.roofline import alone, calls, recorded
 from hybrid.benchmark.run import PAIRS, QUICK, QUICK_PROFILE, Measured, bench, compare, measure
 from hybrid.errors import HybridError
+from hybrid.models import moco
 from hybrid.models.hybrid import Representation
 from hybrid.models.latent_ddim import LatentDDIM
 from hybrid.profiles.overrides import PROFILES, profile
@@ -128,7 +129,8 @@ def test_peers_augment_a_batch_to_what_ours_does(make):
     assert all(v.min() >= 0 and v.max() <= 1 + 1e-6 and v.std() > 0.01 for v in views)
 
 
-def test_convolutions_of_a_step_are_those_counted_by_hand():
+def test_convolutions_of_a_step_are_those_counted_by_hand(monkeypatch):
+    monkeypatch.setattr(moco, "all_parts_at_once", lambda device: False)
     config = replace(
         profile(QUICK_PROFILE).hybrid.representation,
         autoencoder=Autoencoder(widths=(8, 16), cells=(1, 1), decoder_width=8, decoder_cells=1),
