@@ -1,4 +1,4 @@
-"""3x3 convolutions of small maps with a quarter to a half of the multiplications, for CPUs.
+"""3x3 convolutions of small maps with a fifth to a third of the multiplications, for CPUs.
 
 Winograd, *Arithmetic Complexity of Computations*, 1980; Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks*,
 2016. Here a tile is the whole map, so its padding costs nothing.
