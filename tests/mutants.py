@@ -45,7 +45,8 @@ TESTS = {
     "models/autoencoder.py": "tests/models/test_autoencoder.py tests/models/test_roles.py",
     "models/estimators.py": "tests/models/test_estimators.py",
     "models/diffusion.py": "tests/models/test_diffusion.py",
-    "models/latent_ddim.py": "tests/models/test_roles.py tests/judging/test_diagnose.py",
+    "models/mixture.py": "tests/models/test_mixture.py",
+    "models/latent_ddim.py": "tests/models/test_mixture.py tests/models/test_roles.py tests/judging/test_diagnose.py",
     "models/pixel_ddim.py": "tests/models/test_pixel_ddim.py",
     "models/nvae.py": "tests/models/test_nvae.py",
     "models/biggan.py": "tests/models/test_biggan.py",
@@ -195,6 +196,15 @@ def mutants() -> list[Mutant]:
         ("most = round(self.config.y_noise * self.diffusion.steps)", "most = 0", "the y that is told is never noisy"),
         ("return torch.cat([y, z[:, y.shape[1] :]], dim=1)", "return z", "the given y gives way to what is left of it"),
         ("x * self.std + self.mean", "x * self.std", "codes without their mean"),
+        ("self.mixture.v(x.float().flatten(1), scale, spread)", "self.mixture.v(x.float().flatten(1), spread, scale)", "a mixture at the wrong time"),
+    )
+    of(
+        "models/mixture.py",
+        ("scale * spread * (1 - self.variances) / variances", "scale * spread * (1 - self.variances)", "each Gaussian's v without its variance"),
+        ("- (shares * spread * self.means).sum(1)", "", "the means of the Gaussians left out"),
+        ("self.weights.log() - ", "-", "all Gaussians are as likely"),
+        ("(along.square() / variances + variances.log())", "(along.square() / variances)", "a density without its norm"),
+        ("(self.bases, bases),", "(self.bases, bases.mT),", "principal components in rows"),
     )
     of(
         "models/pixel_ddim.py",

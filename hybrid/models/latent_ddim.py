@@ -17,6 +17,7 @@ from hybrid.machine.precision import autocast, float32
 from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.models.base import Trainable, stream
 from hybrid.models.diffusion import Diffusion
+from hybrid.models.mixture import Mixture
 from hybrid.models.unet import CodeUNet, ResidualMLP, UNet
 from hybrid.profiles import schema
 
@@ -203,7 +204,10 @@ class LatentDDIM(Trainable):
 
 
 class SemanticPrior(Trainable):
-    """p(y): a diffusion of the vector of y's principal components. It trains on latents (N, 2, 6, 16, 16)."""
+    """p(y): a diffusion of the vector of y's principal components. It trains on latents (N, 2, 6, 16, 16).
+
+    With `config.mixture` the net learns only what a mixture of that many Gaussians, fitted before training, does not predict.
+    """
 
     repeats = True
 
@@ -213,10 +217,14 @@ class SemanticPrior(Trainable):
         self.codes = CodeSpace(autoencoder, config.components)
         self.shape = (len(self.codes.y_std), 1, 1)
         self.net = ResidualMLP(self.shape, config.width, config.blocks, config.dropout)
+        self.mixture = None if config.mixture is None else Mixture(config.mixture, self.shape[0])
         self.diffusion = Diffusion(predict="v")
 
     def prepare(self, latents: Tensor) -> None:
-        self.codes.fit(seen(latents, self.flip))
+        latents = seen(latents, self.flip)
+        self.codes.fit(latents)
+        if self.mixture is not None:
+            self.mixture.fit(self.codes.components(latents.flatten(0, 1)).flatten(1))
 
     def networks(self) -> list[nn.Module]:
         return [self.net]
@@ -224,14 +232,23 @@ class SemanticPrior(Trainable):
     def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the squared error of v per dimension. The best predictor of Gaussian codes, v = 0, would have 1."""
         y = self.codes.components(one_of_two(batch, self.flip))
-        loss = self.diffusion.loss(self.net, y)
+        loss = self.diffusion.loss(self.predicted, y)
         return loss, {"loss": loss}
+
+    def predicted(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return the predicted v for x_t (N, K, 1, 1) at t (N,) in 1..T."""
+        v = self.net(x, t)
+        if self.mixture is None:
+            return v
+        with float32(x.device):
+            scale, spread = (factor.flatten(1) for factor in self.diffusion.scales(t))
+            return v + self.mixture.v(x.float().flatten(1), scale, spread)[:, :, None, None]
 
     @torch.no_grad()
     def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
         """Noise (N, K, 1, 1) -> whitened y (N, C, S, S)."""
         with autocast(noise.device):
-            found = self.diffusion.sample(self.net, noise, steps, eta, seed=seed)
+            found = self.diffusion.sample(self.predicted, noise, steps, eta, seed=seed)
         return self.codes.laid_out(found)
 
 

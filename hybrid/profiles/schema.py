@@ -187,6 +187,9 @@ class Semantic(Checked):
     blocks: Count = 4  # blocks of the MLP, with two layers each
     dropout: BelowOne = 0.0
     flip: Share = 0.5  # probability of mirroring an image
+    # Number of Gaussians in a mixture that predicts v, and to which the MLP adds. None: the MLP alone, which begins at one
+    # Gaussian, because y is whitened.
+    mixture: Count | None = None
 
     def __post_init__(self):
         super().__post_init__()
