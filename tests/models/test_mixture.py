@@ -47,15 +47,15 @@ def test_one_white_gaussian_predicts_zero():
 
 def test_it_fits_the_gaussians_that_points_come_from():
     torch.manual_seed(0)
-    shape = torch.tensor([[1.0, 0.0], [0.9, 0.3]])  # correlated
-    points = torch.cat([torch.randn(3000, 2) @ shape.T + 6, torch.randn(1000, 2) * 0.5 - 6])
-    mixture = Mixture(2, 2)
+    shape = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.3, 0.0], [0.2, -0.5, 0.7]])  # correlated
+    points = torch.cat([torch.randn(3000, 3) @ shape.T + 6, torch.randn(1000, 3) * 0.5 - 6])
+    mixture = Mixture(2, 3)
     mixture.fit(points)
     first = mixture.weights.argmax()
     covariance = mixture.bases[first] * mixture.variances[first] @ mixture.bases[first].T
     assert mixture.weights[first] == pytest.approx(0.75, abs=0.01)
-    assert torch.allclose(mixture.means[first], torch.tensor([6.0, 6.0]), atol=0.1)
-    assert torch.allclose(covariance, shape @ shape.T + 0.01 * points.var(0).mean() * torch.eye(2), atol=0.1)
+    assert torch.allclose(mixture.means[first], torch.full((3,), 6.0), atol=0.1)
+    assert torch.allclose(covariance, shape @ shape.T + 0.01 * points.var(0).mean() * torch.eye(3), atol=0.1)
 
 
 @pytest.fixture
