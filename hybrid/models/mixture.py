@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
+
+from hybrid.errors import HybridError
 
 FITTED = 20_000  # largest number of points for EM, which takes a second per component for so many on a CPU core
 
@@ -20,15 +24,22 @@ class Mixture(nn.Module):
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
-        """Fit the mixture to points (N, D) by scikit-learn's EM; of more than `FITTED`, to a random choice."""
+        """Fit the mixture to points (N, D) by scikit-learn's EM; of more than `FITTED`, to a random choice.
+
+        Raises HybridError if there are fewer points than Gaussians.
+        """
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture  # slow to import
 
+        if len(points) < len(self.weights):
+            raise HybridError(f"a mixture of {len(self.weights)} Gaussians for {len(points)} codes: give at most one for each")
         order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:FITTED]
         chosen = points[order.to(points.device)].cpu().numpy()
         # The smallest variance is 1 % of the mean one, so that no Gaussian shrinks to a single point.
         floor = 0.01 * chosen.var(0).mean()
         fitted = GaussianMixture(len(self.weights), reg_covar=floor, init_params="k-means++", max_iter=30, random_state=0)
-        fitted.fit(chosen)
+        with warnings.catch_warnings(category=ConvergenceWarning, action="ignore"):  # 30 steps suffice for a start
+            fitted.fit(chosen)
         variances, bases = torch.linalg.eigh(torch.from_numpy(fitted.covariances_).double())
         for buffer, value in (
             (self.weights, torch.from_numpy(fitted.weights_)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hybrid.errors import HybridError
 from hybrid.models.diffusion import Diffusion
 from hybrid.models.latent_ddim import SemanticPrior
 from hybrid.models.mixture import Mixture
@@ -56,6 +57,11 @@ def test_it_fits_the_gaussians_that_points_come_from():
     assert mixture.weights[first] == pytest.approx(0.75, abs=0.01)
     assert torch.allclose(mixture.means[first], torch.full((3,), 6.0), atol=0.1)
     assert torch.allclose(covariance, shape @ shape.T + 0.01 * points.var(0).mean() * torch.eye(3), atol=0.1)
+
+
+def test_more_gaussians_than_points_are_refused():
+    with pytest.raises(HybridError, match="a mixture of 9 Gaussians for 5 codes"):
+        Mixture(9, 2).fit(torch.randn(5, 2))
 
 
 @pytest.fixture
