@@ -74,5 +74,5 @@ PROFILE = Profile(
         diffaugment=0.0,
         flip=0.0,
     ),
-    evaluation=Evaluation(samples=512, eta=0.0, sampler_steps=25, inception=False, witness=False),
+    evaluation=Evaluation(samples=512, sampler_steps=25, inception=False, witness=False),
 )
