@@ -28,6 +28,7 @@ import pandas as pd
 
 from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
+from hybrid.machine.provenance import trained_on
 from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
 
@@ -110,8 +111,8 @@ def cost(profile: str, method: str) -> str:
     seconds = mean(sum(each["provenance"]["training_seconds"].values()) for each in kept)
     if method in FIRST:
         seconds += mean(each["provenance"]["training_seconds"]["representation"] for each in outcomes(profile, FIRST[method]))
-    device = next(iter(kept[0]["provenance"]["trained"].values()))["device"]
-    device = re.sub(r"(\d+) cores? of .*", r"\1 CPU core", device.removeprefix("NVIDIA "))
+    device = trained_on(kept[0]["provenance"])
+    device = re.sub(r"(\d+) cores? of [^,]*", r"\1 CPU core", device.removeprefix("NVIDIA "))
     return f"{seconds / 60:.0f} min, {device}" if seconds < 5400 else f"{seconds / 3600:.1f} h, {device}"
 
 

@@ -206,3 +206,14 @@ def test_the_counts(capsys):
         files.write_json(paths.REPOSITORY / report, dict(tried))
     with capsys.disabled():
         print(f"\ninputs: tried {tried.total()}, " + ", ".join(f"{count} {kind}" for kind, count in tried.items()))
+
+
+@pytest.mark.parametrize("command", [["screen"], ["tradeoff", "--ends"], ["factors"]])
+def test_a_probe_without_classes_is_refused_before_any_training(command, tmp_path, home, capsys):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number in range(10):
+        Image.new("RGB", (32, 32), (20 * number, 0, 0)).save(flat / f"{number}.png")
+    assert cli.main([*command, "--profile", "smoke", "--dataset", str(flat)]) == 2
+    assert "has no classes: a probe needs two or more" in capsys.readouterr().err
+    assert not list(home.rglob("checkpoint.pt"))

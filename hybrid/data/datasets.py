@@ -62,6 +62,11 @@ class ImageSet:
         """Whether there are classes."""
         return self.classes > 1
 
+    def demand_classes(self) -> None:
+        """Raise HybridError if there are no classes, for what needs a probe."""
+        if not self.labelled:
+            raise HybridError(f"{self.name} has no classes: a probe needs two or more, each a folder of images")
+
     def __repr__(self) -> str:
         kind = f"of {self.classes} classes" if self.labelled else "without classes"
         test = f"{len(self.test_images):,} test image{'s' * (len(self.test_images) != 1)}"

@@ -160,7 +160,7 @@ class Experiment:
     def kept_outcome(self, name: str) -> dict | None:
         """Return the saved outcome of a method, or None if it must be judged (again)."""
         kept = self.store.outcome(name, self.key(name))
-        return None if kept is None or self._fid_can_be_had(name, kept) else kept
+        return None if kept is None or distributed.on_rank_zero(lambda: self._fid_can_be_had(name, kept)) else kept
 
     def _judge(self, name: str) -> dict:
         model, judged = self.model(name), method(name)

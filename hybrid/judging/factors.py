@@ -53,7 +53,7 @@ def study(model: HybridModel, images: ImageSet, seed: int) -> pd.DataFrame:
 
 def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the factors of train and test images on the CPU: float (N, D), or int64 (N,) for kinds."""
-    if images.name == "digits":
+    if images.train_sources is not None:  # the embedded digits, under whatever name
         names = {
             "class": "labels",
             "ink's colour": "ink",

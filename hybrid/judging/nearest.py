@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.data.datasets import ImageSet
+from hybrid.data.datasets import ImageSet, spread
 from hybrid.judging import frechet
 
 SAMPLES, COUNT = 8, 4  # samples shown, and nearest train images of each
@@ -31,7 +31,7 @@ def nearest_train_images(
     train = images.train_images
     network = network or frechet.load_network("efficientnet_lite0", train.device)
     # All samples are used: enough for a mean, and few enough to cost little compared with the train set.
-    queries, real = torch.as_tensor(samples).to(train.device), images.test_images[: len(samples)]
+    queries, real = torch.as_tensor(samples).to(train.device), spread(images.test_images, len(samples))
     found = {}
     for name, features, kept in zip(NAMES, (network, as_vectors), (known, None), strict=True):
         distances, indices = nearest(torch.cat([queries, real]), train, features, known=kept)

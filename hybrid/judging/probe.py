@@ -109,7 +109,7 @@ def fitted(train_features: Tensor, train_labels: Tensor, penalty: float = 1e-3) 
 def layer(features: Tensor, labels: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
     """Fit the linear probe on features (N, D); return weights (C, D) and biases (C,) for features that are not standardised.
 
-    Raises HybridError like `linear_probe`.
+    Raises HybridError for features or labels of a wrong shape, type or value.
     """
     _check(features, labels, "train")
     device = float64_device(features.device)

@@ -17,6 +17,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -57,7 +58,8 @@ def set_aside(path: Path, why: Exception | str) -> None:
     """Rename a file that is damaged or has the wrong content, and log a line about it. Do neither in `only_read`."""
     if not moves.get():
         return
-    aside = path.with_name(f"{path.name}.damaged")
+    names = (f"{path.name}.damaged{number or ''}" for number in count())
+    aside = next(aside for aside in map(path.with_name, names) if not aside.exists())
     reason = " ".join(str(why).split())[:200] or type(why).__name__
     try:
         os.replace(path, aside)

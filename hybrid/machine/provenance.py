@@ -137,6 +137,12 @@ def device_in_words(device: torch.device) -> str:
     return f"{several}{threads} core{'s' if threads > 1 else ''} of {kind}"
 
 
+def trained_on(*origins: dict) -> str:
+    """Name the devices on which these outcomes were trained, each once. Where that is not known, name those that judged."""
+    stages = [list((origin.get("trained") or {}).values()) or [origin] for origin in origins]
+    return ", ".join(dict.fromkeys(stage["device"] for each in stages for stage in each))
+
+
 def machine(device: torch.device) -> dict[str, str]:
     """Return details for `provenance`: `device`, the networks' `precision`, and the CPU's vector `instructions`."""
     return {

@@ -42,7 +42,9 @@ PROFILE = Profile(
     ),
     plus=Plus(
         # In so few steps the network learns hardly more than the mixture that it starts from.
-        y=Semantic(training=Training(epochs=1, batch=128, lr=2e-3, average=0.1), components=32, width=128, mixture=30, flip=0.0),
+        y=Semantic(
+            training=Training(epochs=1, batch=128, lr=2e-3, average=0.1), components=32, width=128, mixture=30, flip=0.0
+        ),
         w=Texture(
             training=Training(epochs=6, batch=64, optimiser="muon", lr=4e-3, average=0.1),
             channels=32,
@@ -53,7 +55,13 @@ PROFILE = Profile(
             guidance=2.0,
         ),
     ),
-    nvae=NVAE(training=Training(epochs=3, batch=64, lr=3e-3), channels=32, groups=(1, 1, 1, 1), kl_warmup=0.6, flip=0.0),
+    nvae=NVAE(
+        training=Training(epochs=3, batch=64, optimiser="muon", lr=5e-3),
+        channels=32,
+        groups=(1, 1, 1, 1),
+        kl_warmup=0.6,
+        flip=0.0,
+    ),
     ddim=PixelDiffusion(
         training=Training(epochs=3, batch=128, optimiser="muon", lr=5e-3, average=0.1),
         channels=48,

@@ -227,6 +227,7 @@ class NVAE(Checked):
     def __post_init__(self):
         super().__post_init__()
         demand(self.kernel % 2 == 1, "kernel", self.kernel, "an odd number")
+        demand(len(self.groups) <= 5, "groups", self.groups, "at most five numbers, for 1 x 1 to 16 x 16")
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,9 @@ class Plus(Checked):
 
     def __post_init__(self):
         demand(self.w.components == self.y.components, "w.components", self.w.components, f"y's {self.y.components}")
+        # Both whiten y by the same images, with or without mirror images.
+        wanted = "a probability above 0, like y's" if self.y.flip else "y's 0"
+        demand((self.w.flip > 0) == (self.y.flip > 0), "w.flip", self.w.flip, wanted)
 
 
 @dataclass(frozen=True)

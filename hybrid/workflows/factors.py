@@ -39,6 +39,7 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
     if kept is not None and origin not in (None, kept["provenance"].get("trained")):
         kept = None
     if kept is None:
+        experiment.images.demand_classes()
         model = _model(experiment, run)
         rows = distributed.on_rank_zero(lambda: study(model, experiment.images, experiment.seed).to_dict("records"))
         origin = _origin(experiment, run)

@@ -172,6 +172,7 @@ def _seconds(
 def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path, Stage]:
     """Return the unfinished stages of a method by their folders."""
     most = 2048 if experiment.device.type == "cuda" else max(TIMED_IMAGES)
+    most = max(most, experiment.profile.plus.y.mixture or 0)  # which needs an image for each of its Gaussians
     few = replace(images, train_images=images.train_images[:most], train_labels=images.train_labels[:most])
     run = experiment.run(name)
     preview, found = Preview(run.profile, few, run.seed, run.folder, run.clock), {}

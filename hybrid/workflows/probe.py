@@ -56,8 +56,7 @@ def probe(model: HybridModel, images: ImageSet, part: str = "y", seed: int = 0) 
 
     `seed` selects the train images for choosing the probe's penalty. Raises HybridError if the images have no classes.
     """
-    if not images.labelled:
-        raise HybridError(f"{images.name} has no classes: a probe needs two or more, each a folder of images")
+    images.demand_classes()
     train, test = model.features(images.train_images), model.features(images.test_images)
     if part not in train:
         raise HybridError(f"part {part!r} is unknown: choose one of {', '.join(train)}")

@@ -16,6 +16,7 @@ from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.machine.files import write_text
+from hybrid.machine.provenance import trained_on
 from hybrid.training.progress import in_words
 from hybrid.workflows import expected, work
 
@@ -95,7 +96,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
     each = [f"{METHODS[name].title} {in_words(seconds)}" for name, seconds in times.items()]
     page = environment.get_template("report.html").render(
         title=f"Hybrid mutual information bounds: {experiment.profile.name} on {experiment.slug}",
-        lead=f"Seed {experiment.seed}, on {outcomes['hybrid']['provenance']['device']}. "
+        lead=f"Seed {experiment.seed}, on {trained_on(outcomes['hybrid']['provenance'])}. "
         f"Trained in {in_words(sum(times.values()))}: {', '.join(each)}.",
         claim=claim(rows),
         numbers=main_numbers(rows, compared),
@@ -117,7 +118,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         provenance=[
             {
                 "title": METHODS[name].title,
-                "time": f"trained in {in_words(times[name])} on {result['provenance']['device']}",
+                "time": f"trained in {in_words(times[name])} on {trained_on(result['provenance'])}",
                 "json": json.dumps(result["provenance"], indent=1),
             }
             for name, result in outcomes.items()

@@ -46,7 +46,6 @@ def _show(experiment: Experiment, work: Work) -> Path:
         if nearest.NAMES[0] in (gallery := experiment.gallery(name)):  # older galleries lack them
             _save(neighbours.draw(gallery), experiment.folder / f"{name}-nearest", gallery, f"{name}-gallery.npz")
     write_table(experiment)
-    write_table_of_both(experiment.results.parent, experiment.profile.evaluation.samples)
     executed = []
     if work.notebooks:
         work.begin(*NOTEBOOKS, experiment.clock)

@@ -63,6 +63,8 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
             "hybrid.representation.alpha = 0.0: without a decoder the prior's samples cannot be judged as images; "
             "give a weight above 0"
         )
+    if stage == "representation":
+        images.demand_classes()
     folders = {}
     if stage in BASELINES:
         model, folders["model"] = _baseline(experiment, images, stage)

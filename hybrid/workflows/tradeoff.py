@@ -18,7 +18,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import Run, train_representation
 from hybrid.experiments.store import as_json
 from hybrid.judging import evaluate
-from hybrid.machine import files
+from hybrid.machine import distributed, files
 from hybrid.machine.provenance import machine, provenance
 from hybrid.models.autoencoder import LATENT_CHANNELS
 from hybrid.profiles.schema import Representation, describe, updated
@@ -49,10 +49,11 @@ def tradeoff(experiment: Experiment, ends: bool = False) -> Path:
     Raises TimeUp if the experiment's time limit ends.
     """
     path = file(experiment)
+    experiment.images.demand_classes()
     about = {"profile": experiment.profile.name, "sha256": experiment.sha256, "seed": experiment.seed}
     for (sweep, value), config in variants(experiment.profile.hybrid.representation, ends).items():
         wanted = about | {"config": as_json(describe(config))}
-        same = [row for row in _kept(path) if _of(row) == wanted]
+        same = [row for row in distributed.on_rank_zero(lambda: _kept(path)) if _of(row) == wanted]
         if any(row["sweep"] == sweep for row in same):
             continue
         found = same[0] if same else wanted | _judged(experiment, f"{sweep}{value:g}", config)
@@ -97,7 +98,7 @@ def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
     images = experiment.images
     model = train_representation(Run(experiment.profile, images, experiment.seed, folder, experiment.clock), config)
     accuracies, _ = evaluate.accuracy(model, images, experiment.seed)
-    last = read_history(folder / "representation" / "history.jsonl")[-1]
+    last = distributed.on_rank_zero(lambda: read_history(folder / "representation" / "history.jsonl")[-1])
     found: dict[str, float | None] = {"alpha": config.alpha, "y_channels": config.autoencoder.y_channels}
     found["acc_y"] = accuracies["acc_y"]
     if config.alpha:

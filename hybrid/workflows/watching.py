@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hybrid import released
 from hybrid.data import pixels
-from hybrid.data.datasets import ImageSet
+from hybrid.data.datasets import ImageSet, spread
 from hybrid.errors import HybridError
 from hybrid.judging import knn
 from hybrid.machine import distributed
@@ -81,13 +81,13 @@ def vote(model: nn.Module, images: ImageSet) -> dict[str, float]:
     """Return `knn`: the nearest-neighbour accuracy on y, in percent of JUDGED test images. Empty without a y or labels."""
     if not isinstance(model, Representation) or not images.labelled:
         return {}
-    train, test = images.train_images[:VOTERS], images.test_images[:JUDGED]
+    train, test = images.spread(VOTERS), images.spread(JUDGED)
 
     def y(pictures: Tensor) -> Tensor:
         return in_batches(lambda x: model.encoder.y(pixels.as_float(x)), pictures.device, pictures).flatten(1)
 
-    predicted = knn.vote(y(train), images.train_labels[:VOTERS], y(test), images.classes)
-    return {"knn": 100 * (predicted.cpu() == images.test_labels[:JUDGED].cpu()).float().mean().item()}
+    predicted = knn.vote(y(train.train_images), train.train_labels, y(test.test_images), images.classes)
+    return {"knn": 100 * (predicted.cpu() == test.test_labels.cpu()).float().mean().item()}
 
 
 def pictures(model: nn.Module, folder: Path, images: ImageSet) -> Iterator[tuple[str, tuple[Tensor, int]]]:
@@ -95,7 +95,7 @@ def pictures(model: nn.Module, folder: Path, images: ImageSet) -> Iterator[tuple
 
     `reconstructions` shows test images above their reconstructions; `samples` shows samples.
     """
-    shown = images.test_images[:SHOWN]
+    shown = spread(images.test_images, SHOWN)
     if isinstance(model, Representation):
         if model.decoder is not None:
             z = in_batches(lambda x: model.encoder(pixels.as_float(x)), shown.device, shown)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS, Preview, method
 from hybrid.experiments.table import DASH
+from hybrid.machine.provenance import trained_on
 from hybrid.models.base import Trainable
 from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
 
@@ -39,10 +40,11 @@ def table(experiment: Experiment, judged: dict[str, dict]) -> pd.DataFrame:
         stages = of(experiment, name)
         origin = outcome["provenance"]
         seconds = dict(origin.get("training_seconds", {}))
+        origins = [origin]
         if first := method(name).first:
-            seconds |= {
-                "representation": judged.get(first, {}).get("provenance", {}).get("training_seconds", {}).get("representation")
-            }
+            before = judged.get(first, {}).get("provenance", {})
+            seconds |= {"representation": before.get("training_seconds", {}).get("representation")}
+            origins = [before, origin] if before else origins
         known = all(seconds.get(stage) for stage in stages)
         rows.append(
             {
@@ -50,7 +52,7 @@ def table(experiment: Experiment, judged: dict[str, dict]) -> pd.DataFrame:
                 "images": sum(images for images, _ in stages.values()) / 1e6,
                 "operations": sum(operations for _, operations in stages.values()) / 1e15,
                 "minutes": sum(seconds[stage] for stage in stages) / 60 if known else float("nan"),
-                "device": origin["device"],
+                "device": trained_on(*origins),
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))

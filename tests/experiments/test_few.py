@@ -38,3 +38,10 @@ def test_batches_fit_and_a_line_says_so(caplog, images):
 def test_one_image_is_refused():
     with pytest.raises(HybridError, match="1 train image: expected 2 or more"):
         few.clipped(profile("smoke"), 1)
+
+
+@pytest.mark.parametrize(("images", "gaussians"), [(20, 1), (300, 4), (5000, 30)])
+def test_a_mixture_has_images_for_each_gaussian(caplog, images, gaussians):
+    assert few.clipped(profile("demo"), images).plus.y.mixture == gaussians
+    said = [line for line in caplog.messages if line.startswith(f"the mixture for y has {gaussians} Gaussian")]
+    assert len(said) == (gaussians < 30)

@@ -79,3 +79,9 @@ def test_factors_of_digits_are_those_that_they_were_drawn_from():
     some = factors.factors(few)
     assert torch.equal(some[0]["class"], few.train_labels) and torch.equal(some[1]["class"], few.test_labels)
     assert len(some[1]["place"]) == 50
+
+
+def test_images_of_ones_own_named_digits_have_statistics():
+    few = datasets.load("digits", Path()).spread(50)
+    own = ImageSet("digits", few.train_images, few.train_labels, few.test_images, few.test_labels, few.class_names)
+    assert factors.factors(own)[0].keys() == {"class", *statistics(few.train_images)}

@@ -1,5 +1,7 @@
 """The nearest train images: copies are found, even mirrored ones, and the order is that of a brute-force search."""
 
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pytest
@@ -42,6 +44,14 @@ def test_copies_are_found_and_told_of(image_set):
     assert found["copying_by_pixels"] < 0.05
     others = nearest.nearest_train_images(image_set.test_images[10:].numpy(), image_set, network=nearest.as_vectors)
     assert 0.9 < others["copying_by_features"] < 1.1
+
+
+def test_the_test_images_compared_are_of_all_classes_of_a_sorted_set(image_set):
+    order = image_set.test_labels.argsort(stable=True)
+    sorted_set = replace(image_set, test_images=image_set.test_images[order], test_labels=image_set.test_labels[order])
+    samples = sorted_set.test_images[::5]  # every fifth, so of both classes
+    found = nearest.nearest_train_images(samples.numpy(), sorted_set, nearest.as_vectors)
+    assert found["copying_by_features"] == pytest.approx(1)  # the same images
 
 
 def test_few_train_images_are_all_shown(image_set):

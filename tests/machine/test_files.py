@@ -123,3 +123,15 @@ def test_numbers_that_are_not_finite_are_refused():
     files.check_finite({"acc": 1.0}, "nvae")
     with pytest.raises(HybridError, match="nvae: mse is nan, not finite"):
         files.check_finite({"acc": 1.0, "mse": float("nan")}, "nvae")
+
+
+def test_nothing_that_was_set_aside_is_lost(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    for content in ("first", "second", "third"):
+        path.write_text(content)
+        files.set_aside(path, "of another shape")
+    assert {kept.name: kept.read_text() for kept in tmp_path.iterdir()} == {
+        "checkpoint.pt.damaged": "first",
+        "checkpoint.pt.damaged1": "second",
+        "checkpoint.pt.damaged2": "third",
+    }

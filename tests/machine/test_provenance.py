@@ -24,3 +24,10 @@ def test_another_repositorys_commit_is_not_the_codes(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "hybrid" / "provenance.py"))
     monkeypatch.delenv("HYBRID_COMMIT", raising=False)
     assert provenance.code.__wrapped__() == {"commit": None, "dirty": None}
+
+
+def test_devices_of_the_trainings_are_told_apart_from_the_judges():
+    first = {"device": "a CPU", "trained": {"representation": {"device": "a GPU"}, "prior": {"device": "a GPU"}}}
+    assert provenance.trained_on(first) == "a GPU"
+    assert provenance.trained_on(first, {"device": "a CPU", "trained": {"model": {"device": "a CPU"}}}) == "a GPU, a CPU"
+    assert provenance.trained_on({"device": "a CPU"}) == "a CPU"  # an earlier version did not say

@@ -67,6 +67,9 @@ def test_any_text_is_a_value_or_told_in_a_line(leaf, text):
         ("ddim.beta_max=2", "beta_max = 2.0: give a share above 0 and below 1"),
         ("ddim.beta_min=0.5", "beta_min = 0.5: give no more than beta_max"),
         ("evaluation.samples=" + "9" * 30, "give 2 or more"),
+        ("nvae.groups=1-1-1-1-1-1", "groups = (1, 1, 1, 1, 1, 1): give at most five numbers"),
+        ("plus.w.flip=0", "w.flip = 0.0: give a probability above 0, like y's"),
+        ("plus.y.flip=0", "w.flip = 0.5: give y's 0"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(change, says):

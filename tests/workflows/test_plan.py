@@ -117,3 +117,9 @@ def test_what_is_done_is_named(home):
     text = plan.describe(Experiment("smoke"), Work(("hybrid",), True, parts))
     lines = [" ".join(line.split()) for line in text.splitlines()[1:]]
     assert lines[0] == "Hybrid training done, judging done" and lines[2] == "notebooks execution done"
+
+
+def test_a_mixture_has_the_codes_it_needs_to_be_timed(home):
+    experiment = Experiment("smoke,images=4096,plus.y.mixture=40")
+    for stage in plan.unfinished(experiment, "hybridplus", experiment.images).values():
+        assert plan.seconds_per_step(stage, experiment.images.train_labels, 0.1) > 0

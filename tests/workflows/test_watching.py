@@ -8,9 +8,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hybrid import paths
 from hybrid.cli import main
+from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
+from hybrid.models.hybrid import Representation
+from hybrid.profiles.overrides import profile
 from hybrid.training import checkpoint
 from hybrid.training.history import read_history
+from hybrid.workflows import watching
 from hybrid.workflows.watching import Watch
 
 PROFILE = "smoke,images=64,hybrid.representation.training.batch=32,hybrid.prior.training.batch=32,biggan.training.batch=32"
@@ -47,3 +51,15 @@ def test_watching_shows_and_changes_nothing(tmp_path, monkeypatch):
 def test_a_log_of_another_kind_is_refused():
     with pytest.raises(HybridError, match="log = 'wandb': give one of pictures, tensorboard"):
         Watch("wandb")
+
+
+def test_voters_are_of_all_classes_of_a_sorted_set():
+    def draw(count):
+        labels = torch.arange(4).repeat_interleave(count)
+        return (60 * labels).to(torch.uint8)[:, None, None, None].expand(-1, 3, 32, 32).contiguous(), labels
+
+    (train, labels), (test, truth) = draw(1000), draw(200)
+    images = ImageSet("sorted", train, labels, test, truth.clamp(max=2), tuple("abcd"))
+    model = Representation(profile("smoke").hybrid.representation).eval()
+    # Each class is of one colour, and the last one's test images are labelled as another.
+    assert watching.vote(model, images) == {"knn": pytest.approx(75)}
