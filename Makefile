@@ -69,7 +69,7 @@ test-mutants: $(VENV)/.installed-test
 	$(VENV)/bin/python tests/mutants.py
 
 test-inputs: $(VENV)/.installed-test
-	HYBRID_EXAMPLES=1000 HYBRID_REPORT=results/bench/inputs.json $(VENV)/bin/python -m pytest tests/test_inputs.py
+	HYBRID_EXAMPLES=$${HYBRID_EXAMPLES:-1000} HYBRID_REPORT=results/bench/inputs.json $(VENV)/bin/python -m pytest tests/test_inputs.py
 
 audit: $(VENV)/.installed
 	$(VENV)/bin/python tests/licences.py
