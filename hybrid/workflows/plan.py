@@ -33,7 +33,7 @@ from hybrid.training.progress import in_words
 from hybrid.workflows import notebooks
 
 TIMED_SECONDS = 10.0  # upper limit for all timed steps together
-TIMED_IMAGES = (4, 8, 16, 32, 32)  # images in successive timed steps on a CPU, as far as time allows
+TIMED_IMAGES = (4, 16, 32, 32)  # images in successive timed steps on a CPU, as far as time allows
 SHORT = 5e9  # images times parameters: less work than this takes under a minute on any machine and is not timed
 DRAWING_SECONDS = 20.0
 NOTEBOOK_SECONDS = 8.0  # for each of several notebooks; most of it is imports
@@ -207,13 +207,17 @@ def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
     def measured(share: float) -> float:
         # Steps on a GPU are short, and take the same time for few images as for many.
         counts, started = (config.batch,) * 3 if data.is_cuda else TIMED_IMAGES, time.monotonic()
-        images, stepping = [], []  # seconds per image, and of the optimisers
+        seconds, stepping = {}, []  # of the gradients, the least by number of images; of the optimisers
         for count in (min(count, config.batch, len(data)) for count in counts):
-            images.append(_timed(lambda count=count: gradients(count), data.device) / count)
+            spent = _timed(lambda count=count: gradients(count), data.device)
+            seconds[count] = min(spent, seconds.get(count, spent))
             stepping.append(_timed(steps, data.device))
-            if time.monotonic() - started + 2 * (images[-1] * count + stepping[-1]) > share * limit:
+            if len(stepping) > 1 and time.monotonic() - started + 2 * (spent + stepping[-1]) > share * limit:
                 break
-        return min(images) * config.batch + min(stepping)  # the minimum, because the first steps are slow: they set things up
+        few, many = min(seconds), max(seconds)
+        # A part of a step's time does not depend on the number of images.
+        each = max(seconds[many] - seconds[few], 0.0) / (many - few) if many > few else seconds[many] / many
+        return seconds[many] + (config.batch - many) * each + min(stepping)
 
     gradients(min(TIMED_IMAGES[0], config.batch, len(data)))  # imports, among others, which can take longer than `limit`
     steps()
