@@ -131,7 +131,9 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
 
 def claim(rows: pd.DataFrame) -> str:
     """State the paper's claim, as far as there are labels, and the hybrid's numbers for it, from the rows of `table.tidy`."""
-    known = rows[rows["method"] == "hybrid"].dropna(subset=["value"]).set_index("metric")["value"]
+    known, plus = (
+        rows[rows["method"] == name].dropna(subset=["value"]).set_index("metric")["value"] for name in ("hybrid", "hybridplus")
+    )
     distance = table.distance(rows)
     parts = [
         f"a linear layer on y classifies {table.number(known['acc'])} % of the test images correctly" if "acc" in known else "",
@@ -139,6 +141,7 @@ def claim(rows: pd.DataFrame) -> str:
         f"the distance of samples from the train set is {table.number(known[distance])} ({distance})"
         if distance in known
         else "",
+        f"and with Hybrid+, which samples y first, {table.number(plus[distance])}" if distance in plus else "",
     ]
     measured = ", ".join(part for part in parts if part)
     if measured and "acc" not in known:
