@@ -166,12 +166,14 @@ def test_measurements_are_explained_by_the_commands_that_made_them():
     for name, command in (
         ("bounds/bounds.json", "hybrid bounds"),
         ("tradeoff/demo-digits.png", "hybrid tradeoff"),
-        ("demo/digits/factors/seed1.json", "hybrid factors --seed 1"),
+        ("demo/digits/factors/seed1.json", "hybrid factors --profile demo --seed 1"),
         ("bench/2-cores-of-amd-epyc-float32.png", "hybrid bench"),
     ):
         text = explain(results / name)
         assert re.search(f"again +{command}", text) and re.search("commit +[0-9a-f]{40}", text)
-    assert re.search("trained +first stage: hybrid reproduce --seed 1", explain(results / "demo/digits/factors/seed1.json"))
+    assert re.search(
+        "trained +first stage: hybrid reproduce --profile demo --seed 1", explain(results / "demo/digits/factors/seed1.json")
+    )
 
 
 def test_a_figure_of_released_weights_is_drawn_again_by_its_notebook():

@@ -115,7 +115,7 @@ def test_hybrid_plus_and_nothing_trained_twice(shared, seen, monkeypatch):
     assert checkpoints(shared) == before
     assert guided["losses"] == first["losses"]
     assert set(guidance) == {1, 3} and guided["reconstructions"] == first["reconstructions"]
-    prior(shared, "plus", f"{SMALL},plus.w.flip=0")
+    prior(shared, "plus", f"{SMALL},plus.w.training.lr=1e-3")
     after = checkpoints(shared)
     assert [folder.name for folder in after.keys() - before.keys()] == ["texture"]
     assert {folder: after[folder] for folder in before} == before
