@@ -343,6 +343,7 @@ def mutants() -> list[Mutant]:
         "judging/nearest.py",
         ("features(queries.flip(3))", "features(queries)", "mirror images are not looked for"),
         ("(own / reals)", "(reals / own)", "copying upside down"),
+        ("spread(images.test_images, len(samples))", "images.test_images[: len(samples)]", "samples are compared with one class of a sorted set"),
         ("best.indices + first", "best.indices", "places within a block"),
     )
     of(
@@ -461,6 +462,7 @@ def mutants() -> list[Mutant]:
         ("_sweep(path)\n", "pass\n", "what a kill left behind stays", "", 10),
         ("if missing := sorted(set(names) - arrays.keys()):", "if missing := []:", "arrays without a key are taken", "", 4),
         ("set_aside(path, error)\n        return None", "raise", "a damaged file ends in a traceback", "", 4),
+        ("if not aside.exists()", "if True", "a second file that is set aside replaces the first"),
         ("if not math.isfinite(value)]", "if False]", "numbers that are not finite are kept", "", 5),
     )
     of(
