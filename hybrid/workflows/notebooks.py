@@ -70,7 +70,13 @@ def _execute(notebook: Path, target: Path, parameters: dict, kernel: type) -> No
     partial = target.with_name(f".{target.name}")
     try:
         papermill.execute_notebook(
-            notebook, partial, parameters, kernel_name="python3", progress_bar=False, kernel_manager_class=kernel
+            notebook,
+            partial,
+            parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            kernel_manager_class=kernel,
+            shutdown_kernel="immediate",  # one that closes its own sockets sometimes writes to one that is closed, and logs that
         )
     except PapermillExecutionError as error:
         raise HybridError(f"notebook {notebook.name} failed ({error.ename}: {error.evalue}): see {partial}") from error
