@@ -32,6 +32,7 @@ from hybrid.profiles.checked import whole_seed
 from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import Profile, describe
 from hybrid.training import checkpoint
+from hybrid.training.history import active_seconds
 from hybrid.training.loop import Clock, TimeUp
 
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ class Experiment:
             **machine(self.device),
             modules=judging,
             peak_memory_gib=max([peak_memory(self.device), *(origin["peak_memory_gib"] for origin in trained.values())]),
-            training_seconds={stage: lines[-1]["seconds"] for stage, lines in stages.items() if lines},
+            training_seconds={stage: active_seconds(lines)[-1] for stage, lines in stages.items() if lines},
             trained=trained,
             **details,
         )

@@ -16,6 +16,7 @@ from matplotlib.transforms import Bbox
 from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import distance as shown_distance
 from hybrid.showing import figures
+from hybrid.training.history import active_seconds
 
 MARKERS = "oPsD^vX*pdh<>"  # of the table's methods, in order; after the last one they begin again, like the colours
 AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
@@ -113,7 +114,7 @@ def _distance(table: pd.DataFrame) -> str:
 
 
 def curves(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Draw the loss of each training, by <method>-<stage>, over minutes. Without a `loss`, draw the history's first scalar."""
+    """Draw the loss of each training, by <method>-<stage>, over minutes without pauses. Without a `loss`: the first scalar."""
     columns = max(1, min(4, len(histories)))
     rows = max(1, -(-len(histories) // columns))
     with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(STYLE):
@@ -129,7 +130,8 @@ def curves(histories: dict[str, pd.DataFrame]) -> Figure:
                 continue
             scalar = "loss" if "loss" in scalars else scalars[0]
             colour = colours().get(method, "0.4")
-            sns.lineplot(x=history["seconds"] / 60, y=history[scalar], ax=axis, color=colour, linewidth=1.2, errorbar=None)
+            minutes = active_seconds(history.to_dict("records")) / 60
+            sns.lineplot(x=minutes, y=history[scalar], ax=axis, color=colour, linewidth=1.2, errorbar=None)
             axis.set(xlabel="minutes", ylabel=scalar.replace("_", " "))
         sns.despine(figure)
     return figure

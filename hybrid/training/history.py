@@ -8,8 +8,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
 from hybrid.errors import HybridError
 from hybrid.machine import distributed, files
+
+PAUSE = 5.0  # an interval between two lines that takes this many times its neighbours' median has a pause
+NEIGHBOURS = 4  # on each side
 
 
 def append(log: Path, line: dict) -> None:
@@ -43,3 +48,17 @@ def parse(content: bytes) -> list[dict]:
 def read_history(path: Path) -> list[dict]:
     """Return the lines of a history.jsonl, oldest first; an empty list if the file is missing or damaged."""
     return files.read_kept(path, lambda file: parse(file.read())) or []
+
+
+def active_seconds(history: list[dict]) -> np.ndarray:
+    """Return the seconds of training until each line, without pauses, in which the process was stopped.
+
+    An interval with a pause counts at its neighbours' median pace. The first one, which may compile code, counts in full.
+    """
+    steps = np.diff([line["step"] for line in history], prepend=0)
+    spent = np.diff([line["seconds"] for line in history], prepend=0.0)
+    pace = spent / np.maximum(steps, 1)
+    usual = np.array([np.median(pace[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1]) for i in range(len(pace))])
+    paused = pace > PAUSE * usual
+    paused[:1] = False
+    return np.cumsum(np.where(paused, usual * steps, spent)).round(2)

@@ -76,7 +76,7 @@ def _execute(notebook: Path, target: Path, parameters: dict, kernel: type) -> No
             kernel_name="python3",
             progress_bar=False,
             kernel_manager_class=kernel,
-            shutdown_kernel="immediate",  # one that closes its own sockets sometimes writes to one that is closed, and logs that
+            shutdown_kernel="immediate",  # one that ends by itself may write to a closed socket and log that
         )
     except PapermillExecutionError as error:
         raise HybridError(f"notebook {notebook.name} failed ({error.ename}: {error.evalue}): see {partial}") from error

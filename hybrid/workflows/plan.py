@@ -26,7 +26,7 @@ from hybrid.machine.provenance import device_in_words
 from hybrid.models.base import Trainable
 from hybrid.profiles.schema import Training
 from hybrid.training import checkpoint
-from hybrid.training.history import read_history
+from hybrid.training.history import active_seconds, read_history
 from hybrid.training.loop import Clock
 from hybrid.training.optimisers import optimiser_for
 from hybrid.training.progress import in_words
@@ -151,7 +151,7 @@ def _seconds(
         parts[name, "training"] = sum((s.steps - s.step) * paces[f] for f, s in new.items()) if timed else None
         for folder, stage in new.items():
             if timed and (lines := read_history(committed / f"{name}-{stage.name}.jsonl")):
-                factors.append(paces[folder] * lines[-1]["step"] / lines[-1]["seconds"])
+                factors.append(paces[folder] * lines[-1]["step"] / active_seconds(lines)[-1])
     for name, found in stages.items():
         kept = Store(committed).read(name)
         if not found and experiment.kept_outcome(name) is not None:

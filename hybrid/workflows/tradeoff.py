@@ -23,7 +23,7 @@ from hybrid.machine.provenance import machine, provenance
 from hybrid.models.autoencoder import LATENT_CHANNELS
 from hybrid.profiles.schema import Representation, describe, updated
 from hybrid.training import checkpoint
-from hybrid.training.history import read_history
+from hybrid.training.history import active_seconds, read_history
 
 FACTORS = (0.01, 0.1, 10.0, 100.0)  # times the profile's alpha
 COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba")
@@ -98,7 +98,8 @@ def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
     images = experiment.images
     model = train_representation(Run(experiment.profile, images, experiment.seed, folder, experiment.clock), config)
     accuracies, _ = evaluate.accuracy(model, images, experiment.seed)
-    last = distributed.on_rank_zero(lambda: read_history(folder / "representation" / "history.jsonl")[-1])
+    history = distributed.on_rank_zero(lambda: read_history(folder / "representation" / "history.jsonl"))
+    last = history[-1]
     found: dict[str, float | None] = {"alpha": config.alpha, "y_channels": config.autoencoder.y_channels}
     found["acc_y"] = accuracies["acc_y"]
     if config.alpha:
@@ -107,5 +108,5 @@ def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
     if config.contrast.on == "z":
         found |= {"y_channels": LATENT_CHANNELS, "acc_y": found["acc_z"], "acc_w": None}
     trained = checkpoint.origin(folder / "representation" / "checkpoint.pt")
-    about = provenance(**machine(experiment.device), training_seconds=last["seconds"], trained=trained)
+    about = provenance(**machine(experiment.device), training_seconds=active_seconds(history)[-1], trained=trained)
     return found | {"i_cpc": last["i_cpc"], "provenance": about}
