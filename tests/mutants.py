@@ -270,6 +270,8 @@ def mutants() -> list[Mutant]:
     of(
         "training/history.py",
         ("!= text.encode()", "== text.encode()", "a damaged history stays", "", 4),
+        ("np.where(paused, usual * steps, spent)", "spent", "pauses count as training", "tests/training/test_history.py"),
+        ("paused[:1] = False", "", "the first steps' compilation does not count", "tests/training/test_history.py"),
     )
     of(
         "training/checkpoint.py",
