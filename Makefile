@@ -16,9 +16,9 @@ help:
 	@echo "make lint                                                          check style and types"
 	@echo "make test [COVERAGE=1]                                             install, then run the tests; print the share of lines that they run"
 	@echo "make test-faults                                                   kill or damage 200 runs, and count what is lost"
-	@echo "make test-mutants                                                  put 200 wrong lines into a copy, one at a time, and count what tests catch"
+	@echo "make test-mutants                                                  put wrong lines into a copy, one at a time, and count what tests catch"
 	@echo "make test-inputs                                                   try thousands of random inputs"
-	@echo "make audit                                                         list the licences of all installed packages, and look for known vulnerabilities"
+	@echo "make audit                                                         list the licences of the packages that the package needs, and look for known vulnerabilities"
 	@echo "make bench                                                         install alternative libraries, then compare the speed"
 	@echo "make notebooks                                                     store the notebooks with fresh demo outputs"
 	@echo "make docs                                                          build the documentation as a site, into site/"
@@ -29,17 +29,20 @@ $(VENV)/.made:
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	touch $@
 
-# A mark of its own: after a plain `make install` the packages can have other versions.
+# With LOCKED=1, pip adds nothing to the locked packages. Without it, they may get other versions, so the mark goes.
+PIP = $(VENV)/bin/python -m pip install --quiet
+EDITABLE = $(if $(LOCKED),$(PIP) --no-deps --no-build-isolation --editable,rm -f $(VENV)/.locked; $(PIP) --editable)
+
 $(VENV)/.locked: requirements.lock | $(VENV)/.made
-	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(PIP) --require-hashes --requirement requirements.lock
 	touch $@
 
 $(VENV)/.installed: pyproject.toml $(if $(LOCKED),$(VENV)/.locked) | $(VENV)/.made
-	$(VENV)/bin/python -m pip install --quiet $(if $(LOCKED),--no-deps --no-build-isolation) --editable .
+	$(EDITABLE) .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	$(EDITABLE) '.[test]'
 	touch $@
 
 install: $(VENV)/.installed
@@ -55,7 +58,8 @@ reproduce: $(VENV)/.installed
 	$(VENV)/bin/hybrid reproduce --profile '$(PROFILE)' --seed $(SEED) $(if $(DATASET),--dataset '$(DATASET)')
 
 lint: $(VENV)/.installed-test
-	$(VENV)/bin/ruff check hybrid tests docs
+	$(VENV)/bin/ruff check hybrid tests docs examples
+	$(VENV)/bin/ruff format --check hybrid tests docs examples
 	$(VENV)/bin/mypy
 
 test: $(VENV)/.installed-test
@@ -72,12 +76,14 @@ test-inputs: $(VENV)/.installed-test
 	HYBRID_EXAMPLES=$${HYBRID_EXAMPLES:-1000} HYBRID_REPORT=results/bench/inputs.json $(VENV)/bin/python -m pytest tests/test_inputs.py
 
 audit: $(VENV)/.installed
-	$(VENV)/bin/python tests/licences.py
-	$(VENV)/bin/python -m pip install --quiet pip-audit
-	$(VENV)/bin/pip-audit --progress-spinner off --skip-editable
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	status=0; $(VENV)/bin/python tests/licences.py || status=1; \
+	build/audit/bin/pip-audit --progress-spinner off --skip-editable --path \
+		"$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || status=1; exit $$status
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	rm -f $(VENV)/.locked; $(PIP) --editable '.[bench]'
 	touch $@
 
 bench: $(VENV)/.installed-bench
@@ -87,7 +93,7 @@ notebooks: $(VENV)/.installed
 	$(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
 $(VENV)/.installed-docs: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	rm -f $(VENV)/.locked; $(PIP) --editable '.[docs]'
 	touch $@
 
 docs: $(VENV)/.installed-docs

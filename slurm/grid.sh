@@ -3,15 +3,15 @@
 #
 #   mkdir -p runs/slurm                       # Slurm does not make the folder for its logs
 #   make install && .venv/bin/hybrid data --dataset cifar10 && .venv/bin/hybrid data --dataset cifar100
-#   .venv/bin/python -c 'from pytorch_fid.inception import InceptionV3; InceptionV3()'    # FID's weights, for nodes without a network connection
+#                                             # FID's weights for nodes without a network connection: docs/how-to/offline.md
 #   sbatch slurm/grid.sh                      # from the repository's folder, which all nodes must see
 #   sbatch --array=0-5 slurm/grid.sh          # the first six only
 #   PROFILE=laptop SLICE=3600 sbatch --time=02:00:00 slurm/grid.sh
 #
 # A job trains for at most SLICE seconds. Then it stops at a checkpoint with status 75, enters the queue again, and continues
 # from there. After the training it judges the method, in the rest of --time. A finished job that runs again does nothing.
-# When all jobs are finished, make figures, table and report for each data set:
-# hybrid reproduce --profile paper --dataset cifar10
+# When all jobs are finished, make figures, table and report for each data set. This samples, and trains a small classifier:
+# srun --gpus=1 .venv/bin/hybrid reproduce --profile paper --dataset cifar10
 #
 #SBATCH --job-name=hybrid
 #SBATCH --array=0-35

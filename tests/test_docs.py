@@ -150,3 +150,11 @@ def test_notebooks_say_first_how_long_they_take_and_last_what_to_try_next(path):
     cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
     assert re.search(r"^\*\*Time:\*\* \d+ (seconds|minutes) on two CPU cores", cells[0], re.MULTILINE)
     assert cells[-1].startswith("**What to try next.**")
+
+
+def test_layout_lists_every_environment_variable():
+    code = "\n".join(path.read_text() for path in (ROOT / "hybrid").rglob("*.py"))
+    read = set(re.findall(r'environ(?:\.get\(|\[)"(HYBRID_\w+)"', code))
+    assert len(read) > 5
+    page = (ROOT / "docs" / "reference" / "layout.md").read_text()
+    assert set(re.findall(r"HYBRID_[A-Z]+", page.partition("## Environment variables")[2])) == read

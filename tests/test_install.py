@@ -117,3 +117,26 @@ def test_the_lock_is_installed_over_a_plain_installation(tmp_path):
     for mark in (".locked", ".installed"):
         (tmp_path / mark).touch()
     assert "pip" not in told("LOCKED=1") + told()
+
+
+def test_an_installation_of_other_versions_takes_the_locks_mark_away(tmp_path):
+    """`make install LOCKED=1` did nothing after a plain installation that came after a locked one."""
+
+    def told(target, *variables):
+        command = ["make", "--dry-run", "--always-make", target, f"VENV={tmp_path}", *variables]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    for target in (".installed", ".installed-test", ".installed-bench", ".installed-docs"):
+        assert any(f"rm -f {tmp_path}/.locked" in line for line in told(tmp_path / target)), target
+    for target in (".installed", ".installed-test"):
+        lines = [line for line in told(tmp_path / target, "LOCKED=1") if "--editable" in line]
+        assert lines and all("--no-deps --no-build-isolation" in line and "rm -f" not in line for line in lines)
+
+
+def test_versions_that_are_written_twice_are_the_same():
+    import hybrid
+
+    here = {canonicalize_name(requirement.name): requirement for requirement, _ in locked()}
+    assert f"rev: v{str(here['ruff'].specifier).removeprefix('==')}\n" in (ROOT / ".pre-commit-config.yaml").read_text()
+    assert f"version: {hybrid.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"hybrid_mi-{hybrid.__version__}-py3" in (ROOT / "docs" / "how-to" / "install.md").read_text()

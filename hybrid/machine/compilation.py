@@ -1,7 +1,7 @@
 """Faster steps with the same results: torch.compile, and on a GPU one CUDA graph of the whole step.
 
-torch.compile is used only on GPUs with Triton, unless HYBRID_COMPILE says otherwise: on two CPU cores it does not make steps
-faster (results/bench/step.md) and takes a minute to compile. HYBRID_GRAPH=no turns the graph off.
+torch.compile is used only on GPUs with Triton, unless HYBRID_COMPILE says otherwise: on two CPU cores it does not make steps of
+the first stage faster (results/bench/step.md) and takes a minute to compile. HYBRID_GRAPH=no turns the graph off.
 """
 
 from __future__ import annotations

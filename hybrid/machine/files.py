@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import logging
 import math
 import os
+import platform
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -28,6 +31,7 @@ from hybrid.errors import HybridError
 from hybrid.machine import distributed
 
 log = logging.getLogger(__name__)
+HOST = re.sub(r"\W+", "-", platform.node())  # this machine, in the names of temporary files
 moves: ContextVar[bool] = ContextVar("moves", default=True)  # whether unusable files are set aside
 
 T = TypeVar("T")
@@ -140,7 +144,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     if distributed.rank() > 0:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -158,8 +162,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove temporary files of `path` whose processes have ended. Those of other machines stay."""
-    for left in path.parent.glob(f".{path.name.replace('[', '[[]')}.*"):
+    """Remove temporary files of `path` whose processes on this machine have ended. Those of other machines stay."""
+    for left in path.parent.glob(f"{glob.escape(f'.{path.name}.{HOST}')}.*"):
         number = left.name.rpartition(".")[2]
         if number.isdigit() and not _runs(int(number)):
             with contextlib.suppress(OSError):

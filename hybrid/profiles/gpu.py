@@ -1,4 +1,4 @@
-"""Minutes on a GPU: wider networks and larger batches than in `laptop`."""
+"""For one GPU: wider networks and larger batches than in `laptop`."""
 
 from hybrid.profiles.schema import (
     NVAE,

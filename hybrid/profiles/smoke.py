@@ -1,4 +1,4 @@
-"""Seconds: the whole pipeline runs on almost no data, and the numbers mean nothing. For tests."""
+"""Minutes on two CPU cores: the whole pipeline runs on almost no data, and the numbers mean nothing. For tests."""
 
 from hybrid.profiles.schema import (
     NVAE,

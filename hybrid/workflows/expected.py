@@ -58,9 +58,11 @@ def file(experiment: Experiment) -> Path:
 def add(experiment: Experiment) -> Path:
     """Add the experiment's outcomes to the file and return its path. They replace those of the same seed, device and precision.
 
-    Raises HybridError if no method is judged yet.
+    Raises HybridError if no method is judged yet, or outside a repository.
     """
     path, new = file(experiment), []
+    if not (paths.REPOSITORY / "pyproject.toml").exists():
+        raise HybridError(f"{paths.REPOSITORY} is an installed package: hybrid expect works in a clone, after make install")
     for name in METHODS:
         if (kept := experiment.kept_outcome(name)) is not None:
             origin = kept["provenance"]

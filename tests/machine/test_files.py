@@ -104,10 +104,11 @@ def test_what_a_kill_left_behind_is_swept(tmp_path):
     """And what another process, or another machine's, is writing is not."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    mine, gone = tmp_path / f".a.json.{os.getppid()}", tmp_path / f".a.json.{ended.pid}"
-    mine.touch(), gone.touch()
-    files.write_json(tmp_path / "a.json", {})
-    assert mine.exists() and not gone.exists()
+    names = (f"{files.HOST}.{os.getppid()}", f"{files.HOST}.{ended.pid}", f"another.{ended.pid}")
+    mine, gone, others = (tmp_path / f".a[0].json.{name}" for name in names)
+    mine.touch(), gone.touch(), others.touch()
+    files.write_json(tmp_path / "a[0].json", {})
+    assert mine.exists() and others.exists() and not gone.exists()
 
 
 def test_texts_are_written_alike_in_every_locale(tmp_path):

@@ -16,7 +16,10 @@ from hybrid.workflows.expected import add, compare, expected_range, formatted, v
 @pytest.fixture
 def outcomes(home, tmp_path, monkeypatch):
     """Writes made-up outcomes of smoke's MoCo-v2; the repository is a folder of the test's."""
-    monkeypatch.setattr(expected.paths, "REPOSITORY", tmp_path / "repository")
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "pyproject.toml").touch()
+    monkeypatch.setattr(expected.paths, "REPOSITORY", repository)
 
     def write(seed, acc, device="2 cores of A", precision="float32"):
         experiment = Experiment("smoke", seed=seed)
@@ -90,3 +93,10 @@ def test_two_runs_make_no_range(outcomes):
 def test_nothing_judged_is_told(home):
     with pytest.raises(HybridError, match="run hybrid reproduce first"):
         add(Experiment("smoke"))
+
+
+def test_an_installed_package_is_not_written_to(outcomes):
+    experiment = outcomes(0, 10.0)
+    (expected.paths.REPOSITORY / "pyproject.toml").unlink()
+    with pytest.raises(HybridError, match="works in a clone"):
+        add(experiment)
