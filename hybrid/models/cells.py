@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from hybrid.models.batchnorm import BatchNorm
+from hybrid.models.convolution import Conv3x3
 
 
 class Cell(nn.Module):
@@ -28,10 +29,10 @@ class EncoderCell(Cell):
         self.branch = nn.Sequential(
             BatchNorm(channels),
             nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            Conv3x3(channels, channels),
             BatchNorm(channels),
             nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            Conv3x3(channels, channels),
             squeeze_excite(channels),
         )
         nn.init.zeros_(self.branch[-2].weight)
