@@ -22,15 +22,18 @@ PROFILE = Profile(
     dataset="cifar10",
     hybrid=Hybrid(
         representation=Representation(
-            training=Training(epochs=60, batch=512, optimiser="muon", lr=4e-3, weight_decay=0.2),
-            autoencoder=Autoencoder(widths=(96, 160, 256), cells=(3, 3, 2), decoder_width=96, decoder_cells=4),
+            training=Training(epochs=82, batch=512, optimiser="muon", lr=4e-3, weight_decay=0.15),
+            autoencoder=Autoencoder(widths=(96, 160, 256), cells=(3, 3, 2), w_cells=1, decoder_width=96, decoder_cells=4),
             augmentation=Augmentation(crop=0.3, size=24),
+            early_size=16,
             noise=0.3,
         ),
         prior=LatentDiffusion(
             training=Training(epochs=25, batch=512, optimiser="muon", lr=3e-3, average=0.1),
             channels=64,
+            multipliers=(1, 2, 2),
             predict="v",
+            unshuffle=True,
         ),
     ),
     plus=Plus(
@@ -40,6 +43,7 @@ PROFILE = Profile(
             channels=64,
             multipliers=(1, 2, 2),
             predict="v",
+            guidance=2.0,
         ),
     ),
     nvae=NVAE(training=Training(epochs=60, average=0.1), channels=64),

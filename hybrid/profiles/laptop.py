@@ -22,9 +22,10 @@ PROFILE = Profile(
     dataset="cifar10",
     hybrid=Hybrid(
         representation=Representation(
-            training=Training(epochs=72, optimiser="muon", lr=3e-3, weight_decay=0.2),
+            training=Training(epochs=99, optimiser="muon", lr=3e-3, weight_decay=0.15),
             autoencoder=Autoencoder(widths=(32, 128, 256), cells=(1, 2, 1), w_cells=1, decoder_width=48, decoder_cells=2),
             augmentation=Augmentation(crop=0.3, size=24),
+            early_size=16,
             decode_every=2,
             noise=0.3,
         ),
