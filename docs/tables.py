@@ -34,7 +34,7 @@ from hybrid.showing.bounds import TITLES
 
 ROOT = Path(__file__).resolve().parents[1]
 # Committed results, by the names that pages call them by.
-FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100", "gpu": "gpu/cifar10"}
+FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100"}
 BOTH = dict(zip(("laptop", "laptop100"), DATA_SETS.values(), strict=True))
 FIRST = {"hybridplus": "hybrid"}  # methods that take another's first stage, whose training they cost too
 NONE = "–"
