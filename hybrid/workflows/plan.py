@@ -21,6 +21,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS, Preview, method
 from hybrid.experiments.store import Store
 from hybrid.machine import distributed
+from hybrid.machine.lines import in_words
 from hybrid.machine.precision import autocast
 from hybrid.machine.provenance import device_in_words
 from hybrid.models.base import Trainable
@@ -29,7 +30,6 @@ from hybrid.training import checkpoint
 from hybrid.training.history import active_seconds, read_history
 from hybrid.training.loop import Clock
 from hybrid.training.optimisers import optimiser_for
-from hybrid.training.progress import in_words
 from hybrid.workflows import notebooks
 
 TIMED_SECONDS = 10.0  # upper limit for all timed steps together
