@@ -208,7 +208,7 @@ def test_the_counts(capsys):
         print(f"\ninputs: tried {tried.total()}, " + ", ".join(f"{count} {kind}" for kind, count in tried.items()))
 
 
-@pytest.mark.parametrize("command", [["screen"], ["tradeoff", "--ends"], ["factors"]])
+@pytest.mark.parametrize("command", [["screen"], ["tradeoff", "--rows", "ends"], ["factors"]])
 def test_a_probe_without_classes_is_refused_before_any_training(command, tmp_path, home, capsys):
     flat = tmp_path / "flat"
     flat.mkdir()

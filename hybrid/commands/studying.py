@@ -123,7 +123,11 @@ def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, ru
 
 
 def tradeoff(
-    profile: str = "demo", dataset: str | None = None, seed: int = 0, ends: bool = False, time_limit: float | None = None
+    profile: str = "demo",
+    dataset: str | None = None,
+    seed: int = 0,
+    rows: Literal["all", "ends", "contrast"] = "all",
+    time_limit: float | None = None,
 ) -> None:
     """Train and judge the hybrid's first stage for several alpha from 0 to 1, and with 1 to 6 channels in y: many trainings.
 
@@ -134,7 +138,8 @@ def tradeoff(
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
-        ends: train only MoCo-v2, the profile's own setting, the autoencoder alone and the contrast on all of z.
+        rows: "ends" trains only MoCo-v2, the profile's own setting, the autoencoder alone and the contrast on all of z;
+            "contrast" only the profile's own setting and the contrast on all of z.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
     """
     from hybrid.experiments.experiment import Experiment
@@ -144,8 +149,8 @@ def tradeoff(
     from hybrid.workflows import tradeoff
 
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
-    path = tradeoff.tradeoff(experiment, ends)
-    rows = tradeoff.read(path.stem, profile)
-    print(rows.round(3).to_string())
-    figures.save_figure(showing.draw(rows), path.with_suffix(""))
+    path = tradeoff.tradeoff(experiment, rows)
+    found = tradeoff.read(path.stem, profile)
+    print(found.round(3).to_string())
+    figures.save_figure(showing.draw(found), path.with_suffix(""))
     print(f"trade-off: {path}")

@@ -28,6 +28,7 @@ from hybrid.data.datasets import quiet_download
 from hybrid.errors import HybridError
 from hybrid.judging.manifold import precision_recall
 from hybrid.machine.files import load_arrays, save_arrays
+from hybrid.machine.lines import told
 from hybrid.machine.precision import float64_device, without_tf32
 
 BATCH = 200  # images at once
@@ -54,7 +55,8 @@ class FeatureNetwork:
     @torch.no_grad()
     @without_tf32()
     def __call__(self, images: Tensor) -> Tensor:
-        features = torch.cat([self.net(part.to(self.device) / 255).float() for part in images.split(BATCH)])
+        parts = told([(part,) for part in images.split(BATCH)])
+        features = torch.cat([self.net(part.to(self.device) / 255).float() for (part,) in parts])
         return features.to(float64_device(self.device))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hybrid.errors import HybridError
+from hybrid.machine import lines
 
 T = TypeVar("T")
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # like `Trainable.loss`: the loss, and scalars
@@ -108,8 +109,8 @@ def map_sharded(function: Callable[..., Tensor], parts: list[tuple[Tensor, ...]]
     ends = [i * len(parts) // world() for i in range(world() + 1)]
     runs = [parts[a:b] for a, b in pairwise(ends)]
     if world() == 1 or not all(runs):  # with fewer parts than processes, each process computes all of them
-        return torch.cat([function(*part) for part in parts])
-    own = torch.cat([function(*part) for part in runs[rank()]])
+        return torch.cat([function(*part) for part in lines.told(parts, silent=rank() > 0)])
+    own = torch.cat([function(*part) for part in lines.told(runs[rank()], silent=rank() > 0)])
     counts = [sum(len(part[0]) for part in run) for run in runs]
     padded = torch.cat([own, own.new_zeros(max(counts) - len(own), *own.shape[1:])])
     return torch.cat([x[:count] for x, count in zip(gather(padded), counts, strict=True)])

@@ -12,8 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hybrid.machine import distributed
-
-LINE_SECONDS = 60.0  # between plain lines
+from hybrid.machine.lines import LINE_SECONDS, in_words
 
 # Seconds between plain lines when several processes share a terminal; None: show a bar on a terminal.
 line_seconds: ContextVar[float | None] = ContextVar("line_seconds", default=None)
@@ -72,11 +71,3 @@ class Progress:
     def show(self, values: dict[str, float]) -> None:
         """Show the means of a line of the history next to the bar."""
         self.bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
-
-
-def in_words(seconds: float) -> str:
-    """Format a duration with two digits: 8 s, 2.5 min, 31 h, 4.2 days."""
-    for unit, size, most in (("s", 1, 60), ("min", 60, 90), ("h", 3600, 48), ("days", 86400, float("inf"))):
-        if (count := seconds / size) < most:
-            return f"{count:.0f} {unit}" if unit == "s" or count >= 10 else f"{count:.1f} {unit}"
-    raise ValueError(seconds)

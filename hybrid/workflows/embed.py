@@ -24,9 +24,9 @@ from tqdm import tqdm
 from hybrid.data.sources import Row, Source
 from hybrid.errors import HybridError, counted
 from hybrid.machine import files
+from hybrid.machine.lines import LINE_SECONDS, in_words
 from hybrid.model import HybridModel
 from hybrid.training import checkpoint
-from hybrid.training.progress import LINE_SECONDS, in_words
 
 CHUNK = 500  # images to read and encode at once
 SUFFIXES = (".npz", ".csv", ".parquet")

@@ -21,6 +21,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS, Preview, method
 from hybrid.experiments.store import Store
 from hybrid.machine import distributed
+from hybrid.machine.lines import in_words
 from hybrid.machine.precision import autocast
 from hybrid.machine.provenance import device_in_words
 from hybrid.models.base import Trainable
@@ -29,7 +30,6 @@ from hybrid.training import checkpoint
 from hybrid.training.history import active_seconds, read_history
 from hybrid.training.loop import Clock
 from hybrid.training.optimisers import optimiser_for
-from hybrid.training.progress import in_words
 from hybrid.workflows import notebooks
 
 TIMED_SECONDS = 10.0  # upper limit for all timed steps together
@@ -142,7 +142,8 @@ def _seconds(
         for folder, stage in every.items():
             share = (until - time.monotonic()) / (len(every) - len(paces))
             paces[folder] = seconds_per_step(stage, images.train_labels, share) / processes
-    parts, known, factors = {}, set(), []
+    parts, known = {}, set()
+    factors: dict[str, float] = {}  # times that a step of a method takes as long as on the committed device, at least
     committed = paths.REPOSITORY / "results" / experiment.profile.name.split(",")[0] / experiment.slug / "seed0"
     for name, found in stages.items():
         new = {folder: stage for folder, stage in found.items() if folder not in known}  # methods may share a stage
@@ -151,7 +152,8 @@ def _seconds(
         parts[name, "training"] = sum((s.steps - s.step) * paces[f] for f, s in new.items()) if timed else None
         for folder, stage in new.items():
             if timed and (lines := read_history(committed / f"{name}-{stage.name}.jsonl")):
-                factors.append(paces[folder] * lines[-1]["step"] / active_seconds(lines)[-1])
+                factor = paces[folder] * lines[-1]["step"] / active_seconds(lines)[-1]
+                factors[name] = min(factors.get(name, factor), factor)
     for name, found in stages.items():
         kept = Store(committed).read(name)
         if not found and experiment.kept_outcome(name) is not None:
@@ -159,7 +161,8 @@ def _seconds(
         elif kept is None or (known and not factors):
             parts[name, "judging"] = None
         else:
-            parts[name, "judging"] = kept["provenance"].get("evaluation_seconds", 0.0) * min(factors, default=1.0)
+            factor = factors.get(name) or min(factors.values(), default=1.0)
+            parts[name, "judging"] = kept["provenance"].get("evaluation_seconds", 0.0) * factor
     parts = {(name, kind): parts[name, kind] for name in methods for kind in KINDS}  # in their order
     changed = any(seconds != 0 for seconds in parts.values())
     parts[DRAWING] = DRAWING_SECONDS

@@ -16,8 +16,8 @@ from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.machine.files import write_text
+from hybrid.machine.lines import in_words
 from hybrid.machine.provenance import trained_on
-from hybrid.training.progress import in_words
 from hybrid.workflows import expected, work
 
 FIGURES = {  # title, caption, alternative text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -25,25 +26,28 @@ from hybrid.profiles.schema import Representation, describe, updated
 from hybrid.training import checkpoint
 from hybrid.training.history import active_seconds, read_history
 
+Rows = Literal["all", "ends", "contrast"]
 FACTORS = (0.01, 0.1, 10.0, 100.0)  # times the profile's alpha
 COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba")
 
 
-def variants(config: Representation, ends: bool = False) -> dict[tuple[str, float], Representation]:
+def variants(config: Representation, rows: Rows = "all") -> dict[tuple[str, float], Representation]:
     """Return the settings to train, by (sweep, value). The sweeps are "alpha" and "y_channels"; 6 channels are all of z.
 
-    Both sweeps have the profile's own setting. `ends`: only that, MoCo-v2, the autoencoder, and the contrast on all of z.
+    Both sweeps have the profile's own setting. `rows`: "contrast" for only that and the contrast on all of z, "ends" for these,
+    MoCo-v2 and the autoencoder.
     """
-    alphas = {0.0, config.alpha, 1.0} | ({config.alpha * factor for factor in FACTORS} if not ends else set())
+    alphas = {config.alpha} | ({0.0, 1.0} if rows != "contrast" else set())
+    alphas |= {config.alpha * factor for factor in FACTORS} if rows == "all" else set()
     swept = {("alpha", alpha): replace(config, alpha=alpha) for alpha in sorted(alphas) if alpha <= 1}
     for channels in range(1, LATENT_CHANNELS):
-        if not ends or channels == config.autoencoder.y_channels:
+        if rows == "all" or channels == config.autoencoder.y_channels:
             swept["y_channels", channels] = replace(config, autoencoder=replace(config.autoencoder, y_channels=channels))
     swept["y_channels", LATENT_CHANNELS] = replace(config, contrast=replace(config.contrast, on="z"))
     return swept
 
 
-def tradeoff(experiment: Experiment, ends: bool = False) -> Path:
+def tradeoff(experiment: Experiment, rows: Rows = "all") -> Path:
     """Train and evaluate the `variants` that are not saved yet for the experiment's seed. Return the file's path.
 
     Raises TimeUp if the experiment's time limit ends.
@@ -51,7 +55,7 @@ def tradeoff(experiment: Experiment, ends: bool = False) -> Path:
     path = file(experiment)
     experiment.images.demand_classes()
     about = {"profile": experiment.profile.name, "sha256": experiment.sha256, "seed": experiment.seed}
-    for (sweep, value), config in variants(experiment.profile.hybrid.representation, ends).items():
+    for (sweep, value), config in variants(experiment.profile.hybrid.representation, rows).items():
         wanted = about | {"config": as_json(describe(config))}
         same = [row for row in distributed.on_rank_zero(lambda: _kept(path)) if _of(row) == wanted]
         if any(row["sweep"] == sweep for row in same):

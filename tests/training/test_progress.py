@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from hybrid.machine import distributed
+from hybrid.machine.lines import in_words
 from hybrid.training import progress
-from hybrid.training.progress import Progress, in_words
+from hybrid.training.progress import Progress
 
 
 @pytest.fixture

@@ -4,8 +4,11 @@ import time
 
 import pytest
 
+from hybrid import paths
 from hybrid.cli import main
 from hybrid.experiments.experiment import Experiment
+from hybrid.machine import files
+from hybrid.training.history import read_history
 from hybrid.training.loop import Clock
 from hybrid.workflows import plan
 from hybrid.workflows.plan import DRAWING, Work
@@ -35,6 +38,17 @@ def test_steps_are_counted(home, slow):
     assert work.seconds["hybrid", "training"] == 603 * per_epoch
     assert [name for name, _ in slow] == ["representation", "prior"]
     assert sum(limit for _, limit in slow) <= 1.6 * plan.TIMED_SECONDS and slow[0][1] <= plan.TIMED_SECONDS / 2
+
+
+def test_judging_takes_longer_by_the_methods_own_pace(home, slow):
+    """Methods were committed from different machines: a GPU's minutes of judging said nothing of those of a CPU."""
+    work = plan.make(Experiment(DEMO), ("hybrid", "mocov2"), execute=False)
+    committed = paths.REPOSITORY / "results" / "demo" / "digits" / "seed0"
+    for name, stages in (("hybrid", ("representation", "prior")), ("mocov2", ("representation",))):
+        histories = [read_history(committed / f"{name}-{stage}.jsonl")[-1] for stage in stages]
+        slower = min(last["step"] / last["seconds"] for last in histories)
+        seconds = files.read_json(committed / f"{name}.json")["provenance"]["evaluation_seconds"]
+        assert work.seconds[name, "judging"] == pytest.approx(seconds * slower, rel=0.01)
 
 
 @pytest.mark.slow
