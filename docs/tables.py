@@ -3,7 +3,7 @@
     <!-- table summary laptop -->     the lines up to <!-- end --> come from the function of that name below
     78.8<!--laptop hybrid acc-->      the number before the comment: a name in FOLDERS, or paper or paper100, a method, a metric
     50.7<!--ladder guided fd-->       the same of a step of results/bench/generation.jsonl, see LADDER
-    96.5<!--tradeoff digits alpha=0 acc_y-->   a sweep's data set, a setting, a column; "sd" after it: the deviation over seeds
+    96.5<!--tradeoff digits alpha=0 acc_y-->   a name in SWEEPS, a setting, a column; "sd" after it: the deviation over seeds
     7.07<!--bounds estimate correlated Gaussians, 10 nats/trained both-->   a column, a case, an estimator, perhaps /m=64
     48.2<!--probe cifar10 cifar10 w 20-NN acc., %-->   released weights, a data set, a part, a column of `hybrid probe`
     0.97<!--factors demo class, y-->   a profile, a factor and the part of the code that a probe sees; "sd" likewise
@@ -47,7 +47,11 @@ LADDER = {
     "first": {"K": 64, "y": "sem", "guidance": 1.0},  # y, then w given y, without guidance
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
-SWEEPS = {"digits": "demo-digits.json", "cifar10": "laptop-cifar10.json"}  # in results/tradeoff
+SWEEPS = {  # files in results/tradeoff, each with what the profile's name contains
+    "digits": ("demo-digits.json", "demo"),
+    "cifar10": ("laptop-cifar10.json", "images=10000"),
+    "cifar10third": ("laptop-cifar10.json", "epochs=33"),
+}
 CASES = {  # of results/bounds, with the names that the documentation uses
     "correlated Gaussians, 4 nats": "correlated Gaussians",
     "correlated Gaussians, 10 nats": "correlated Gaussians",
@@ -272,7 +276,9 @@ def tradeoff(images: str) -> str:
 @cache
 def _swept(images: str) -> list[dict]:
     """The committed rows of the sweeps on a data set."""
-    return json.loads((ROOT / "results" / "tradeoff" / SWEEPS[images]).read_text(encoding="utf-8"))
+    name, part = SWEEPS[images]
+    rows = json.loads((ROOT / "results" / "tradeoff" / name).read_text(encoding="utf-8"))
+    return [row for row in rows if part in row["profile"]]
 
 
 def _at(images: str, sweep: str, setting: float | str, column: str) -> list[float]:
