@@ -16,7 +16,9 @@ from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import describe
 from hybrid.workflows import tradeoff
 
-NOT_BORNE_OUT: dict[str, set[str]] = {}  # by the committed sweep's name
+NOT_BORNE_OUT = {  # by the committed sweep's name, up to the overrides of "hybrid"
+    "laptop-cifar10 laptop,images=10000": {"the hybrid classifies at most 2 points worse than MoCo-v2"},  # 2.04 in seed 0
+}
 
 
 def test_variants_change_one_value_each():
@@ -103,7 +105,7 @@ def test_no_committed_contrast_is_above_its_cap(name):
 def test_which_claims_hold_of_the_committed(name):
     found = claims(COMMITTED[name])
     assert len(found) == (6 if (COMMITTED[name]["alpha"] == 0).any() else 2)
-    assert {claim for claim, holds in found.items() if not holds} == NOT_BORNE_OUT.get(name, set())
+    assert {claim for claim, holds in found.items() if not holds} == NOT_BORNE_OUT.get(name.partition(",hybrid.")[0], set())
 
 
 def test_claims_without_their_rows_are_left_out():
