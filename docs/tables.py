@@ -31,6 +31,7 @@ from hybrid.experiments.table import DATA_SETS, PAPER, best, number
 from hybrid.machine.provenance import trained_on
 from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
+from hybrid.workflows import tradeoff as tradeoffs
 
 ROOT = Path(__file__).resolve().parents[1]
 # Committed results, by the names that pages call them by.
@@ -47,11 +48,7 @@ LADDER = {
     "first": {"K": 64, "y": "sem", "guidance": 1.0},  # y, then w given y, without guidance
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
-SWEEPS = {  # files in results/tradeoff, each with what the profile's name contains
-    "digits": ("demo-digits.json", "demo"),
-    "cifar10": ("laptop-cifar10.json", "images=10000"),
-    "cifar10third": ("laptop-cifar10.json", "epochs=33"),
-}
+SWEEPS = {"digits": "demo-digits", "cifar10": "laptop-cifar10"}  # files in results/tradeoff
 CASES = {  # of results/bounds, with the names that the documentation uses
     "correlated Gaussians, 4 nats": "correlated Gaussians",
     "correlated Gaussians, 10 nats": "correlated Gaussians",
@@ -61,7 +58,11 @@ CASES = {  # of results/bounds, with the names that the documentation uses
     "student-identity-5-5-3": "Student 5 + 5, 3 degrees",
     "asinh-student-identity-5-5-2": "asinh of Student 5 + 5",
 }
-ENDS = {("alpha", 0.0): "0: MoCo-v2", ("alpha", 1.0): "1: an autoencoder", ("y_channels", 6): "6: the contrast on all of z"}
+ENDS = {
+    ("alpha", 0.0): "0: MoCo-v2",
+    ("alpha", 1.0): "1: an autoencoder",
+    ("y_channels", 6): "6: contrast and accuracy on all of z",
+}
 
 BLOCK = re.compile(r"(<!-- table (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)(<!--(\w+) (\w+) ([^>]+?)-->)")
@@ -263,7 +264,8 @@ def _counted(name: str) -> dict:
 
 def tradeoff(images: str) -> str:
     """The sweeps of alpha and of y's channels: means over seeds, with deviations if there are several."""
-    columns = {"acc_y": "accuracy on what is contrasted, %", "acc_w": "on w, %", "mse": "error, 1e-3", "i_cpc": "I_CPC, nats"}
+    columns = {"acc_y": "accuracy on y, %", "acc_w": "on w, %", "mse": "error, 1e-3", "i_cpc": "I_CPC, nats"}
+    columns |= {"i_ba": "I_BA − h(X), nats"}
     rows = []
     for sweep, symbol in (("alpha", "alpha"), ("y_channels", "channels of y")):
         for setting in sorted({row[sweep] for row in _swept(images) if row["sweep"] == sweep}):
@@ -276,9 +278,8 @@ def tradeoff(images: str) -> str:
 @cache
 def _swept(images: str) -> list[dict]:
     """The committed rows of the sweeps on a data set."""
-    name, part = SWEEPS[images]
-    rows = json.loads((ROOT / "results" / "tradeoff" / name).read_text(encoding="utf-8"))
-    return [row for row in rows if part in row["profile"]]
+    rows = json.loads((ROOT / "results" / "tradeoff" / f"{SWEEPS[images]}.json").read_text(encoding="utf-8"))
+    return tradeoffs.table(rows).to_dict("records")
 
 
 def _at(images: str, sweep: str, setting: float | str, column: str) -> list[float]:
@@ -286,7 +287,7 @@ def _at(images: str, sweep: str, setting: float | str, column: str) -> list[floa
     if setting == "own":
         setting = next(row[sweep] for row in _swept(images) if row["sweep"] != sweep)
     rows = [row for row in _swept(images) if row["sweep"] == sweep and row[sweep] == float(setting)]
-    return [row[column] for row in rows if row.get(column) is not None]
+    return [row[column] for row in rows if pd.notna(row[column])]
 
 
 def _of_sweep(images: str, metric: str) -> float:
@@ -366,7 +367,7 @@ READERS = {
 def _spread(found: list[float]) -> str:
     if not found:
         return NONE
-    digits = 2 if abs(mean(found)) < 10 else 1
+    digits = 2 if abs(mean(found)) < 10 else 1 if abs(mean(found)) < 1000 else 0
     return f"{mean(found):.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")
 
 

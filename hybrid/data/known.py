@@ -239,7 +239,7 @@ def spiralled(dims: int) -> Mapped:
     return Mapped(two_pairs(dims), spiral((0, 1), 1 / dims), spiral((1, 2), 1 / dims))
 
 
-# Tasks of the public benchmark, by its names: of its 40 tasks, those that are not simple variants of others.
+# Ten of the 40 tasks of the public benchmark, by its names.
 BENCHMARK: dict[str, Known] = {
     "multinormal-dense-2-2-0.5": dense(2),
     "multinormal-dense-5-5-0.5": dense(5),

@@ -26,7 +26,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     """Draw estimates with bars of three standard errors.
 
     Left: correlated Gaussians, with I_BA, and I_CPC for each m with its upper limit log m. Right: estimate / truth in all other
-    cases; values below LEAST are drawn at the panel's left edge.
+    cases, and that limit where it is below the truth. Values below LEAST are written beside a triangle at the left edge.
     """
     swept, others = _swept(rows)
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
@@ -41,7 +41,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         ba = swept[swept["bound"] == "ba"]
         style = {"color": figures.COLOURS[3], "marker": "s", "markersize": 3, "linestyle": "none"}
         left.errorbar(ba["truth"], ba["estimate"], 3 * ba["error"], label="I_BA, linear Gaussian", **style)
-        left.plot([0, most], [0, most], color="0.3", linewidth=0.8, zorder=1)
+        left.plot([0, most], [0, most], color="0.3", linewidth=0.8, zorder=1, label="the truth")
         left.legend(fontsize=7, loc="upper left", frameon=True)
         left.set(title="correlated Gaussians, the best critic", xlabel="I(X; Z), nats", ylabel="estimate, nats")
         cases = list(others["case"].unique())[::-1]
@@ -50,10 +50,21 @@ def draw(rows: pd.DataFrame) -> Figure:
             at = [cases.index(case) + 0.3 - 0.15 * shift for case in some["case"]]
             share, error = some["estimate"] / some["truth"], 3 * some["error"] / some["truth"]
             style = {"color": colour, "marker": MARKERS[by], "markersize": 4, "linestyle": "none", "label": title}
-            right.errorbar(share.clip(lower=LEAST), at, xerr=error.where(share > LEAST, 0), **style)
+            right.errorbar(share.where(share > LEAST), at, xerr=error, **style)
+            for value, height in zip(share, at, strict=True):
+                if value <= LEAST:
+                    right.plot(LEAST, height, "<", color=colour, markersize=4)
+                    right.annotate(f"{value:.1f}", (LEAST + 0.02, height), va="center", color=colour, fontsize=6)
+        capped = others[(others["bound"] == "cpc") & (others["m"].map(math.log, na_action="ignore") < others["truth"])]
+        capped = capped.drop_duplicates("case")
+        limits = capped["m"].map(math.log) / capped["truth"]
+        heights = [cases.index(case) for case in capped["case"]]
+        right.vlines(
+            limits, [at - 0.4 for at in heights], [at + 0.4 for at in heights], color="0.3", linestyle="--", label="log m"
+        )
         right.axvline(1, color="0.3", linewidth=0.8, zorder=1)
         right.set(title="all other cases", xlabel="estimate / truth", xlim=(LEAST - 0.05, 1.3))
-        right.set_yticks(range(len(cases)), cases, fontsize=6)
+        right.set_yticks(range(len(cases)), [_name(case, others) for case in cases], fontsize=6)
         right.legend(fontsize=6, loc="upper left", frameon=True)
         sns.despine(figure)
     return figure
@@ -72,3 +83,9 @@ def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     swept = rows["case"].str.startswith("correlated Gaussians, 20")
     largest = rows[~swept].sort_values("m", ascending=False, kind="stable").drop_duplicates(["case", "by"])
     return rows[swept], largest.sort_index()
+
+
+def _name(case: str, rows: pd.DataFrame) -> str:
+    """Return the case with its m, and without the benchmark's list of correlations."""
+    m = rows.loc[rows["case"] == case, "m"].max()
+    return f"{case.removesuffix('-2-2.0')}, m = {m:,.0f}"

