@@ -104,15 +104,16 @@ def test_tables_are_those_of_the_csv(profile):
         assert any(cell == pytest.approx(row.value, abs=0.0051 if row.value < 10 else 0.051) for cell in cells)
 
 
-def test_a_number_that_drifted_is_mended():
+def test_a_number_that_drifted_is_mended(monkeypatch):
     kept = json.loads((ROOT / "results/laptop/cifar10/seed0/hybrid.json").read_text())["metrics"]
     assert tables.update("y has 1.0<!--laptop hybrid acc--> %") == f"y has {kept['acc']:.1f}<!--laptop hybrid acc--> %"
     assert tables.update("3.14<!--paper nvae mse-->") == "0.25<!--paper nvae mse-->"
     log = (ROOT / "results/bench/generation.md").read_text()  # whose tables were written by hand
     assert all(f"{tables.value('ladder', step, 'fd'):.1f}" in log for step in tables.LADDER)
-    assert 0 < tables.value("laptop", "mocov2", "deviation/acc") < 5
     with pytest.raises(KeyError):
         tables.update("1<!--laptop hybrid nothing-->")
+    monkeypatch.setattr(tables, "values", lambda *_: [77.0, 79.0])
+    assert tables.value("laptop", "mocov2", "deviation/acc") == pytest.approx(2**0.5)
 
 
 def test_a_method_without_outcomes_has_dashes(monkeypatch):
