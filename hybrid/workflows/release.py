@@ -53,7 +53,7 @@ def release(experiment: Experiment, folder: Path = FOLDER, force: bool = False) 
     metadata = {"about": json.dumps(known)}
     write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
     list_sum(path)
-    template = Environment(loader=PackageLoader("hybrid.workflows", "")).get_template("card.md")
+    template = Environment(loader=PackageLoader("hybrid.workflows", ""), keep_trailing_newline=True).get_template("card.md")
     card = template.render(
         name=experiment.slug,
         profile=experiment.profile.name,
