@@ -121,7 +121,7 @@ def test_a_signal_ends_a_training_with_one_line(home, heard, number, status):
     error = running.communicate(timeout=60)[1]
     assert running.returncode == status
     device, told = error.splitlines()
-    assert "float32" in device or "bfloat16" in device
+    assert "float32" in device or "bf16" in device
     assert number.name in told and "the same command continues" in told and str(home) in told
 
 

@@ -184,7 +184,8 @@ def test_training_steps(mps, tmp_path, name, optimiser):
     assert "aten::convolution_backward" in COMPUTED
 
 
-def test_a_hybrid_is_sampled_encoded_and_judged(mps):
+def test_a_hybrid_is_sampled_encoded_and_judged(mps, monkeypatch):
+    monkeypatch.setenv("HYBRID_PRECISION", "float32")  # of the CPU's features too
     representation, images = Representation(REPRESENTATION), pictures()
     prior = LatentDDIM(SMOKE.hybrid.prior, REPRESENTATION.autoencoder)
     model = HybridModel(representation.encoder, representation.decoder, prior)
