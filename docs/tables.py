@@ -28,6 +28,7 @@ import pandas as pd
 
 from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
+from hybrid.judging.factors import PARTS
 from hybrid.machine.provenance import trained_on
 from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
@@ -57,6 +58,9 @@ CASES = {  # of results/bounds, with the names that the documentation uses
     "spiral-multinormal-sparse-3-3-2-2.0": "spiral 3 + 3",
     "student-identity-5-5-3": "Student 5 + 5, 3 degrees",
     "asinh-student-identity-5-5-2": "asinh of Student 5 + 5",
+    "1 digit, class kept 100%": "one digit",
+    "1 digit, class kept 80%": "one digit, another class in a fifth",
+    "2 digits, class kept 100%": "two digits",
 }
 ENDS = {
     ("alpha", 0.0): "0: MoCo-v2",
@@ -297,12 +301,12 @@ def _of_sweep(images: str, metric: str) -> float:
 
 
 def bounds(_: str) -> str:
-    """Estimates of the cases in CASES beside the truth, each with its standard error."""
+    """Estimates of the cases in CASES beside the truth: with the standard error, or the deviation over trainings."""
     rows = []
     for case, name in CASES.items():
-        found = {by: _estimate(case, by) for by in TITLES}
-        cells = [f"{each['estimate']:.2f} ± {each['error']:.2f}" for each in found.values()]
-        rows.append([f"{name}, m = {found['best critic']['m']}", f"{found['best critic']['truth']:.2f}", *cells])
+        known = [_estimate(case, by) for by in TITLES]
+        m, truth = (max(each[key] or 0 for each in known) for key in ("m", "truth"))
+        rows.append([f"{name}, m = {m}", f"{truth:.2f}", *(_with_error(case, by) for by in TITLES)])
     return markdown(["case", "truth", *TITLES.values()], rows)
 
 
@@ -312,18 +316,34 @@ def _estimates() -> list[dict]:
 
 
 def _estimate(case: str, by: str, *conditions: str) -> dict:
-    """The row of a case and an estimator that fits conditions such as m=64 and truth=14; if several do, the largest m's."""
+    """The rows of a case and an estimator that fit conditions such as m=64 and truth=14; if several m do, the largest.
+
+    `estimate` is the mean over trainings, and `error` the deviation over them; with one row, its own standard error.
+    """
     found = [row for row in _estimates() if (row["case"], row["by"]) == (case, by)]
     for key, wanted in (condition.split("=") for condition in conditions):
         found = [row for row in found if math.isclose(row[key], float(wanted))]
-    return max(found, key=lambda row: row["m"] or 0)
+    if not found:
+        return dict.fromkeys(("m", "truth", "estimate", "error"))
+    largest = max(row["m"] or 0 for row in found)
+    found = [row for row in found if (row["m"] or 0) == largest]
+    estimates = [row["estimate"] for row in found]
+    spread = {"estimate": mean(estimates), "error": stdev(estimates)} if len(found) > 1 else {}
+    return found[0] | spread
+
+
+def _with_error(case: str, by: str) -> str:
+    found = _estimate(case, by)
+    if found["estimate"] is None:
+        return NONE
+    return f"{found['estimate']:.2f}" + ("" if found["error"] is None else f" ± {found['error']:.2f}")
 
 
 def factors(profile: str) -> str:
     """What linear probes predict from each part of the code: means over seeds, with deviations if there are several."""
     names = dict.fromkeys(row["factor"] for row in _studies(profile)[0]["rows"])
-    rows = [[name, *(_spread(_scores(profile, f"{name}, {part}")) for part in "ywz")] for name in names]
-    return markdown(["factor", "y", "w", "z"], rows)
+    rows = [[name, *(_spread(_scores(profile, f"{name}, {part}")) for part in PARTS)] for name in names]
+    return markdown(["factor", *PARTS], rows)
 
 
 @cache

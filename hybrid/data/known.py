@@ -272,6 +272,10 @@ class DigitPairs:
         noise = -sum(p * math.log(p) for p in [self.kept, *[wrong / 9] * 9] if p)
         return self.copies * (math.log(10) - noise)
 
+    def log_density(self, x: Tensor) -> Tensor:
+        """Return log p of the classes of x, (N, copies) -> (N,): it replaces that of the images, as in `estimators.Namer`."""
+        return torch.full((len(x),), -self.copies * math.log(10))
+
     def sample(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Sample indices of images, int64 (count, copies) each."""
         shape = (count, self.copies)

@@ -1,4 +1,4 @@
-"""The information that y, w and z keep about an image: linear probes for its class, colours, texture and position.
+"""The information that y, w and z keep about an image: linear probes for its class, brightness, colours, texture and position.
 
 For the embedded digits these factors are known exactly, because the digits were drawn from them. For other images, statistics
 of the pixels replace them.
@@ -10,21 +10,26 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.functional import rgb_to_grayscale
 
 from hybrid.data.datasets import ImageSet, split, spread
 from hybrid.data.digits import load_digit_factors
 from hybrid.data.pixels import as_float
 from hybrid.judging.probe import VALIDATION, linear_probe, second_moments, standardise
 from hybrid.machine.precision import float64_device
-from hybrid.model import HybridModel
+from hybrid.model import EncoderModel, HybridModel
 
 PENALTIES = tuple(10.0**power for power in range(2, -6, -1))  # of ridge regression on features of variance 1
 KINDS_PENALTIES = (1e-1, 1e-2, 1e-3)  # of `linear_probe`
 MOST = 10_000  # largest number of train images for fitting probes
+PARTS = ("y", "w", "z", "pixels", "y, untrained")
 
 
-def study(model: HybridModel, images: ImageSet, seed: int) -> pd.DataFrame:
-    """Return a row per factor and part of the code: `factor`, `part` (y, w, z), `score` and, for kinds, `accuracy` in percent.
+def study(model: HybridModel, untrained: EncoderModel, images: ImageSet, seed: int) -> pd.DataFrame:
+    """Return a row per factor and part: `factor`, `part` (of `PARTS`), `score` and, for kinds, `accuracy` in percent.
+
+    Besides the code's parts, two inputs show what the probes find without any training: the pixels themselves, and the y of
+    `untrained`, the same network with random weights.
 
     `score`, on test images, is 1 if the part determines the factor and 0 if it says nothing about it. For continuous factors it
     is R^2 of ridge regression, averaged over coordinates. For kinds (classes) it is (accuracy - g) / (100 - g), with g the
@@ -33,7 +38,8 @@ def study(model: HybridModel, images: ImageSet, seed: int) -> pd.DataFrame:
     train_factors, test_factors = factors(images)
     some = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(seed))[:MOST].sort().values
     sources = None if images.train_sources is None else images.train_sources[some]
-    train, test = model.features(images.train_images[some.to(images.train_images.device)]), model.features(images.test_images)
+    chosen = images.train_images[some.to(images.train_images.device)]
+    train, test = (_inputs(model, untrained, x) for x in (chosen, images.test_images))
     smooth = [name for name, wanted in test_factors.items() if wanted.is_floating_point()]
     fitted, wanted = (torch.cat([known[name].double() for name in smooth], dim=1) for known in (train_factors, test_factors))
     widths = [test_factors[name].shape[1] for name in smooth]
@@ -51,21 +57,18 @@ def study(model: HybridModel, images: ImageSet, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _inputs(model: HybridModel, untrained: EncoderModel, images: Tensor) -> dict[str, Tensor]:
+    """Return what each probe sees, (N, D) by the names of `PARTS`."""
+    pixels = torch.cat([as_float(some).flatten(1) for some in images.split(1000)])
+    return {**model.features(images), "pixels": pixels, "y, untrained": untrained.features(images)["y"]}
+
+
 def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the factors of train and test images on the CPU: float (N, D), or int64 (N,) for kinds."""
     if images.train_sources is not None:  # the embedded digits, under whatever name
-        names = {
-            "class": "labels",
-            "ink's colour": "ink",
-            "paper's colour": "paper",
-            "kind of texture": "texture",
-            "strength of texture": "strength",
-            "place": "shift",
-            "size": "scale",
-        }
         counts = len(images.train_images), len(images.test_images)  # fewer if the profile uses only some
         known = zip(load_digit_factors(), counts, strict=True)
-        train, test = ({name: spread(values[key], count) for name, key in names.items()} for values, count in known)
+        train, test = ({name: spread(of, count) for name, of in _of_digits(drawn).items()} for drawn, count in known)
         return train, test
     train, test = (
         {"class": labels.cpu(), **statistics(x)}
@@ -74,17 +77,34 @@ def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return train, test
 
 
+def _of_digits(drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = {"class": drawn["labels"]}
+    for name in ("ink", "paper"):
+        light, chroma = _light_and_chroma(drawn[name])
+        found |= {f"{name}'s brightness": light, f"{name}'s chroma": chroma}
+    names = {"texture": "kind of texture", "strength": "strength of texture", "shift": "place", "scale": "size"}
+    return found | {name: drawn[key] for key, name in names.items()}
+
+
+def _light_and_chroma(colours: Tensor) -> tuple[Tensor, Tensor]:
+    """Split RGB (N, 3) into the luma (N, 1), which greyscale views keep, and the chroma (N, 2): red and blue minus the luma."""
+    light = rgb_to_grayscale(colours[:, :, None, None])[:, :, 0, 0]
+    return light, colours[:, [0, 2]] - light
+
+
 def statistics(images: Tensor) -> dict[str, Tensor]:
     """Return statistics of uint8 images (N, 3, H, W): float (N, D) each, on the CPU.
 
-    `mean colour`: RGB on [0, 1]. `contrast`: standard deviation of the brightness. `fineness`: log of the squared differences
-    between neighbouring pixels, relative to the variance of the brightness. `direction`: log ratio of the squared differences
-    along rows to those along columns. `place`: centre of the squared differences, (down, right), in pixels.
+    `brightness` and `chroma`: those of the mean colour, on [0, 1]. The others are of the luma. `contrast`: its standard
+    deviation. `fineness`: log of the squared differences between neighbouring pixels, relative to its variance. `direction`:
+    log ratio of the squared differences along rows to those along columns. `place`: centre of the squared differences, (down,
+    right), in pixels.
     """
     parts = []
     for some in images.split(1000):
         x = as_float(some)
-        light = x.mean(1)  # (N, H, W)
+        mean_light, chroma = _light_and_chroma(x.mean((2, 3)))
+        light = rgb_to_grayscale(x)[:, 0]  # (N, H, W)
         down, right = (F.pad(light.diff(dim=1), (0, 0, 0, 1)), F.pad(light.diff(dim=2), (0, 1)))
         slopes = down.square() + right.square() + 1e-8
         weight = slopes / slopes.sum((1, 2), keepdim=True)
@@ -92,7 +112,8 @@ def statistics(images: Tensor) -> dict[str, Tensor]:
         variance = light.var((1, 2)) + 1e-6
         parts.append(
             {
-                "mean colour": x.mean((2, 3)),
+                "brightness": mean_light,
+                "chroma": chroma,
                 "contrast": variance.sqrt()[:, None],
                 "fineness": (slopes.mean((1, 2)) / variance).log()[:, None],
                 "direction": ((right.square().mean((1, 2)) + 1e-6) / (down.square().mean((1, 2)) + 1e-6)).log()[:, None],

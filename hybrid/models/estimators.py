@@ -1,4 +1,4 @@
-"""Small estimators to test on known mutual information: a critic for equation (3), a Gaussian decoder for (2), both for (4).
+"""Small estimators to test on known mutual information: a critic for equation (3), a decoder for (2), both for (4).
 
 Their inputs are pairs, rows (x, z) of one tensor. As in the paper, the decoder sees all of z = [y, w] and the critic only y.
 """
@@ -90,18 +90,41 @@ def image_net() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels, WIDTH), nn.ReLU(inplace=True))
 
 
+class Namer(Trainable):
+    """q(x|z) of images with a class: `see_z` gives scores (N, 10 copies) of the classes of x, and every image of a class is as
+    likely as in p.
+
+    So log q(x|z) - log p(x) = log q(class of x|z) - log p(class of x), and the images' own density is not needed.
+    """
+
+    def __init__(self, see_z: SeesImages, labels: Tensor, copies: int):
+        super().__init__()
+        self.see_z, self.copies = see_z, copies
+        self.register_buffer("labels", labels, persistent=False)
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log q(class of x|z), summed over copies: indices of images (N, copies), (N, copies of z) -> (N,)."""
+        scores = self.see_z(z).unflatten(1, (self.copies, 10)).float().log_softmax(-1)
+        return scores.gather(-1, self.labels[x][..., None]).sum((1, 2))
+
+    def loss(self, player: str, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return minus equation (2), without the constant entropy of the classes."""
+        ba = i_ba(self.log_likelihood(batch[:, : self.copies], batch[:, self.copies :]))
+        return -ba, {"i_ba": ba}
+
+
 class SeesImages(nn.Module):
-    """Indices of images in `bank`, int64 (N, copies) -> (N, DIM): `net` on each image, then a linear layer on all copies.
+    """Indices of images in `bank`, int64 (N, copies) -> (N, outputs): `net` on each image, then a linear layer on all copies.
 
     `rows`: how many of the 32 rows of each copy are visible, from the top; None, for training: a random number.
     `bank` (M, 3, 32, 32), uint8, is not a parameter and is not saved.
     """
 
-    def __init__(self, bank: Tensor, net: nn.Module, rows: tuple[int, ...] | None):
+    def __init__(self, bank: Tensor, net: nn.Module, rows: tuple[int, ...] | None, outputs: int = DIM):
         super().__init__()
         self.register_buffer("bank", bank, persistent=False)
         self.net, self.rows = net, rows
-        self.head = nn.Linear(len(rows or (32,)) * WIDTH, DIM)
+        self.head = nn.Linear(len(rows or (32,)) * WIDTH, outputs)
 
     def forward(self, places: Tensor) -> Tensor:
         x = as_float(self.bank[places.flatten()])  # (N copies, 3, 32, 32)

@@ -11,19 +11,19 @@ from matplotlib.figure import Figure
 
 from hybrid.showing import figures
 
-MARKERS = {"best critic": "o", "trained critic": "P", "linear Gaussian": "s", "trained Gaussian": "D", "trained both": "^"}
+MARKERS = {"best critic": "o", "trained critic": "P", "linear Gaussian": "s", "trained decoder": "D", "trained both": "^"}
 LEAST = -0.3  # left end of the right panel, as a fraction of the truth
 TITLES = {
     "best critic": "I_CPC, best critic",
     "trained critic": "I_CPC, trained",
     "linear Gaussian": "I_BA, linear Gaussian",
-    "trained Gaussian": "I_BA, trained",
+    "trained decoder": "I_BA, trained",
     "trained both": "hybrid, trained",
 }
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Draw estimates with bars of three standard errors.
+    """Draw estimates with bars of three standard errors; each training is a marker of its own.
 
     Left: correlated Gaussians, with I_BA, and I_CPC for each m with its upper limit log m. Right: estimate / truth in all other
     cases, and that limit where it is below the truth. Values below LEAST are written beside a triangle at the left edge.
@@ -71,9 +71,9 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of the cases in the right panel: a row per case, with the truth and each estimate."""
+    """Return a table of the cases in the right panel: a row per case, with the truth and the mean of each estimate."""
     _, largest = _swept(rows)
-    wide = largest.pivot(index=["case", "truth"], columns="by", values="estimate")
+    wide = largest.pivot_table(index=["case", "truth"], columns="by", values="estimate")
     order = largest.drop_duplicates("case").set_index(["case", "truth"]).index
     return wide[[by for by in TITLES if by in wide]].rename(columns=TITLES).loc[order].round(2)
 
@@ -81,7 +81,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def _swept(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split the rows into correlated Gaussians with the best critic, and each estimate of the other cases at its largest m."""
     swept = rows["case"].str.startswith("correlated Gaussians, 20")
-    largest = rows[~swept].sort_values("m", ascending=False, kind="stable").drop_duplicates(["case", "by"])
+    largest = rows[~swept].sort_values("m", ascending=False, kind="stable").drop_duplicates(["case", "by", "seed"])
     return rows[swept], largest.sort_index()
 
 

@@ -7,9 +7,10 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from hybrid.judging.factors import PARTS
 from hybrid.showing import figures
 
-COLOURS = {"y": figures.COLOURS[0], "w": figures.COLOURS[1], "z": "0.6"}
+COLOURS = dict(zip(PARTS, (figures.COLOURS[0], figures.COLOURS[1], "0.35", "0.65", "0.85"), strict=True))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +25,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def draw(studies: dict[str, pd.DataFrame]) -> Figure:
     """Draw a panel for each named result of `judging.factors.study`: a group of bars per factor, a bar per part of the code."""
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
-        figure, axes = plt.subplots(1, len(studies), figsize=(4.5 * len(studies), 3), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(1, len(studies), figsize=(4.5 * len(studies), 4.5), squeeze=False, layout="constrained")
         for axis, (title, rows) in zip(axes[0], studies.items(), strict=True):
             shown = rows.assign(score=rows["score"].clip(lower=0))
             sns.barplot(shown, y="factor", x="score", hue="part", palette=COLOURS, ax=axis, legend=axis is axes[0, -1])

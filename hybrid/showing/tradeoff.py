@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -30,13 +32,14 @@ def draw(rows: pd.DataFrame) -> Figure:
     """Draw `workflows.tradeoff.read`'s rows: accuracies, error and both bounds over each sweep, and accuracy against error.
 
     Each point is a training. Lines connect means over the seeds that all settings of a sweep have. A vertical line marks the
-    profile's own setting. The contrast on all of z has the encoder of that setting, so no line leads to it.
+    profile's own setting, and a dashed line the cap of I_CPC. The contrast on all of z has the encoder of that setting, so no
+    line leads to it.
     """
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
         figure = plt.figure(figsize=(11, 6), layout="constrained")
         grid = figure.add_gridspec(len(ROWS), 3, width_ratios=(3, 3, 3.4))
         axes = grid[:, :2].subgridspec(len(ROWS), 2).subplots(sharex="col", sharey="row")
-        shared = dict(zip(SWEEPS, own(rows), strict=True))
+        shared, m = dict(zip(SWEEPS, own(rows), strict=True)), rows["m"].iloc[0]
         for column, (over, label) in zip(axes.T, SWEEPS.items(), strict=True):
             swept = rows[rows["sweep"] == over]
             values = sorted(swept[over].unique())
@@ -44,12 +47,14 @@ def draw(rows: pd.DataFrame) -> Figure:
                 _line(column[0], swept, over, values, metric, colour, name)
             for axis, metric in zip(column[1:], list(ROWS)[1:], strict=True):
                 _line(axis, swept, over, values, metric, GREY)
+            column[2].axhline(math.log(m), color=GREY, linewidth=0.8, linestyle="--")
             for axis in column:
                 axis.axvline(values.index(shared[over]), color="0.6", linewidth=0.8, linestyle=":")
             column[-1].set_xticks(range(len(values)), [_name(over, value) for value in values])
             column[-1].set_xlabel(label)
         for axis, label in zip(axes[:, 0], ROWS.values(), strict=True):
             axis.set_ylabel(label)
+        axes[2, 0].annotate(f"log m, m = {m:,}", (0, math.log(m)), (2, -8), textcoords="offset points", color=GREY, fontsize=7)
         for axis in axes[1:3, 0]:
             axis.set_ylim(bottom=0)
         _against(figure.add_subplot(grid[:, 2]), rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from hybrid import paths, released
 from hybrid.errors import HybridError
@@ -14,12 +15,14 @@ from hybrid.experiments.store import Key, Store, as_json
 from hybrid.judging.factors import MOST, study
 from hybrid.machine import distributed, files
 from hybrid.machine.provenance import machine, provenance
-from hybrid.model import HybridModel
+from hybrid.model import EncoderModel, HybridModel
+from hybrid.models.base import stream
+from hybrid.models.hybrid import Representation
 from hybrid.profiles import schema
 from hybrid.profiles.schema import describe
 from hybrid.training import checkpoint
 
-JUDGING = 1  # increase it when a change of the judging code changes the numbers
+JUDGING = 2  # increase it when a change of the judging code changes the numbers
 
 
 def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFrame:
@@ -40,12 +43,12 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
         kept = None
     if kept is None:
         experiment.images.demand_classes()
-        model = _model(experiment, run)
-        rows = distributed.on_rank_zero(lambda: study(model, experiment.images, experiment.seed).to_dict("records"))
+        model, before = _model(experiment, run), _untrained(experiment)
+        found = distributed.on_rank_zero(lambda: study(model, before, experiment.images, experiment.seed).to_dict("records"))
         origin = _origin(experiment, run)
         about = provenance(**machine(experiment.device), seed=experiment.seed, sha256=experiment.images.sha256, trained=origin)
-        metrics = {f"{row['factor']}, {row['part']}": row["score"] for row in rows}
-        kept = store.keep_outcome(name, key, {"metrics": metrics, "calibration": [], "rows": rows, "provenance": about})
+        metrics = {f"{row['factor']}, {row['part']}": row["score"] for row in found}
+        kept = store.keep_outcome(name, key, {"metrics": metrics, "calibration": [], "rows": found, "provenance": about})
     return pd.DataFrame(kept["rows"])
 
 
@@ -67,6 +70,12 @@ def _model(experiment: Experiment, run: str | Path | None) -> HybridModel:
     if run is not None:
         return released.open_model(run, experiment.device)
     return train_representation(experiment.run("hybrid"), experiment.profile.hybrid.representation)
+
+
+def _untrained(experiment: Experiment) -> EncoderModel:
+    """Return the encoder with the weights that this seed's training starts from."""
+    torch.manual_seed(stream(experiment.seed, "representation"))
+    return EncoderModel(Representation(experiment.profile.hybrid.representation).encoder.to(experiment.device))
 
 
 def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:

@@ -29,7 +29,7 @@ from hybrid.training.history import active_seconds, read_history
 
 Rows = Literal["all", "ends", "contrast"]
 FACTORS = (0.01, 0.1, 10.0, 100.0)  # times the profile's alpha
-COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba")
+COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba", "m")
 
 
 def variants(config: Representation, rows: Rows = "all") -> dict[tuple[str, float], Representation]:
@@ -79,7 +79,8 @@ def read(name: str, profile: str | None = None) -> pd.DataFrame:
     `profile`: the profile as given to the command; by default, the last row's. `acc_y` is the linear accuracy, in percent, on
     y, or on all of z where the contrast is on z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension.
     Both bounds are in nats, for augmented train images, and means over the last quarter of an epoch. `i_ba` does not include
-    h(X). `i_cpc` is missing at alpha = 1, where nothing trains the head. Raises HybridError if there are no rows.
+    h(X). `i_cpc` is missing at alpha = 1, where nothing trains the head. `m` is the number of its candidates. Raises
+    HybridError if there are no rows.
     """
     path = paths.tradeoff() / f"{name}.json"
     kept = _kept(path) or _kept(paths.REPOSITORY / "results" / "tradeoff" / path.name)
@@ -91,7 +92,8 @@ def read(name: str, profile: str | None = None) -> pd.DataFrame:
 
 def table(rows: list[dict]) -> pd.DataFrame:
     """Return rows of a file as `read` does."""
-    found = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    candidates = [row["config"]["contrast"]["queue"] for row in rows]
+    found = pd.DataFrame(rows).assign(m=candidates).reindex(columns=list(COLUMNS))
     return found.assign(i_cpc=found["i_cpc"].where(found["alpha"] < 1))
 
 

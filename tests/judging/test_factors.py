@@ -18,7 +18,8 @@ def test_statistics_of_constructed_images():
     images[2, :, 20:24, 6:10] = 255  # a spot
     images[3, :, :, ::4] = 255  # upright stripes
     found = statistics(images)
-    torch.testing.assert_close(found["mean colour"][:2], torch.tensor([[0.2, 0.2, 0.2], [1.0, 0.2, 0.2]]))
+    torch.testing.assert_close(found["brightness"][:2], torch.tensor([[0.2], [0.2 + 0.8 * 0.299]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found["chroma"][:2], torch.tensor([[0.0, 0.0], [0.8 * 0.701, -0.8 * 0.299]]), atol=1e-3, rtol=0)
     torch.testing.assert_close(found["place"][2], torch.tensor([21.5, 7.5]), atol=0.6, rtol=0)
     assert found["direction"][3] > 5 and abs(found["direction"][2]) < 0.1
     assert found["contrast"][3] > found["contrast"][2] > 0.01 > found["contrast"][0]
@@ -65,16 +66,21 @@ def test_a_study_finds_what_a_code_was_given():
         return images.to(torch.uint8), labels
 
     images = ImageSet("own", *draw(600), *draw(300), class_names=("a", "b"))
-    found = factors.study(Model(), images, seed=0).set_index(["factor", "part"])["score"]
+    class Untrained:
+        def features(self, images):
+            return {"y": torch.randn(len(images), 5, generator=chance)}
+
+    found = factors.study(Model(), Untrained(), images, seed=0).set_index(["factor", "part"])["score"]
     assert found["class", "y"] > 0.95 > 0.5 > found["class", "w"]
-    assert found["mean colour", "w"] > 0.99 and found["mean colour", "y"] < 0.6
-    assert min(found["class", "z"], found["mean colour", "z"]) > 0.95
+    assert found["chroma", "w"] > 0.99 and found["chroma", "y"] < 0.6
+    assert min(found["class", "z"], found["chroma", "z"]) > 0.95
+    assert found["chroma", "pixels"] > 0.99 and found.xs("y, untrained", level="part").max() < 0.2
 
 
 def test_factors_of_digits_are_those_that_they_were_drawn_from():
     images = datasets.load("digits", Path())
     train, test = factors.factors(images)
-    assert torch.equal(train["class"], images.train_labels) and len(test["ink's colour"]) == len(images.test_images)
+    assert torch.equal(train["class"], images.train_labels) and len(test["ink's chroma"]) == len(images.test_images)
     few = images.spread(50)
     some = factors.factors(few)
     assert torch.equal(some[0]["class"], few.train_labels) and torch.equal(some[1]["class"], few.test_labels)

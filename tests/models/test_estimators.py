@@ -7,7 +7,7 @@ import torch
 
 from hybrid.data import known
 from hybrid.judging.known import barber_agakov
-from hybrid.models.estimators import Both, Critic, LinearGaussian, SeesImages, image_net, perceptron
+from hybrid.models.estimators import Both, Critic, LinearGaussian, Namer, SeesImages, image_net, perceptron
 
 
 def generator(seed=0):
@@ -69,3 +69,22 @@ def test_i_ba_of_a_useless_decoder_is_zero():
     x, z = pairs.sample(4096, generator())
     found = barber_agakov(lambda x, z: pairs.log_density(x), pairs, x, z)
     assert (found.value, found.error) == pytest.approx((0, 0), abs=1e-5)
+
+
+def test_a_decoder_that_names_the_class_has_all_of_the_truth_and_a_wrong_one_less():
+    """z is an image of the class of x, or of another in a fifth of the pairs: q is the channel itself."""
+    labels = torch.arange(10).repeat(3)
+    pairs = known.DigitPairs(labels, 0.8, 2)
+
+    class Channel(torch.nn.Module):
+        def __init__(self, kept):
+            super().__init__()
+            self.scores = torch.full((10, 10), (1 - kept) / 9).fill_diagonal_(kept).log()
+
+        def forward(self, places):
+            return self.scores[labels[places]].flatten(1)
+
+    x, z = pairs.sample(2**14, generator())
+    found, sure = (barber_agakov(Namer(Channel(kept), labels, 2).log_likelihood, pairs, x, z) for kept in (0.8, 0.99))
+    assert found.value == pytest.approx(pairs.truth, abs=3 * found.error) and found.error < 0.03
+    assert sure.value < pairs.truth - 10 * found.error

@@ -6,17 +6,19 @@ import pytest
 from hybrid import paths
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
+from hybrid.judging.factors import PARTS
 from hybrid.showing import factors as showing
 from hybrid.workflows import factors as workflow
 
 
 def rows(score):
-    return pd.DataFrame([{"factor": "class", "part": part, "score": score, "accuracy": 60.0} for part in "ywz"])
+    return pd.DataFrame([{"factor": "class", "part": part, "score": score, "accuracy": 60.0} for part in PARTS])
 
 
 def test_made_once_for_the_same_weights(home, monkeypatch):
     origin = {"date": "now"}
     monkeypatch.setattr(workflow, "_model", lambda *_: None)
+    monkeypatch.setattr(workflow, "_untrained", lambda *_: None)
     monkeypatch.setattr(workflow, "_origin", lambda *_: origin)
     monkeypatch.setattr(workflow, "study", lambda *_: rows(0.5))
     made = workflow.factors(Experiment("smoke"))
