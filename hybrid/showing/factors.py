@@ -28,9 +28,9 @@ def draw(studies: dict[str, pd.DataFrame]) -> Figure:
         figure, axes = plt.subplots(1, len(studies), figsize=(4.5 * len(studies), 4.5), squeeze=False, layout="constrained")
         for axis, (title, rows) in zip(axes[0], studies.items(), strict=True):
             shown = rows.assign(score=rows["score"].clip(lower=0))
-            sns.barplot(shown, y="factor", x="score", hue="part", palette=COLOURS, ax=axis, legend=axis is axes[0, -1])
+            sns.barplot(shown, y="factor", x="score", hue="part", palette=COLOURS, ax=axis)
             axis.set(title=title, xlabel="share that a linear probe reads: 0 none, 1 all", ylabel="", xlim=(0, 1))
-        if axes[0, -1].get_legend():
-            sns.move_legend(axes[0, -1], "lower right", title=None, frameon=True)
+            axis.get_legend().remove()
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLOURS), frameon=False)
         sns.despine(figure, left=True)
     return figure

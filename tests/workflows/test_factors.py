@@ -7,6 +7,7 @@ from hybrid import paths
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging.factors import PARTS
+from hybrid.machine import files
 from hybrid.showing import factors as showing
 from hybrid.workflows import factors as workflow
 
@@ -54,18 +55,30 @@ def test_they_are_no_methods_outcome(home):
         workflow.committed("smoke", "digits")
 
 
-COMMITTED = sorted((path.parts[-4], path.parts[-3]) for path in paths.REPOSITORY.glob("results/*/*/factors/seed0.json"))
+COMMITTED = sorted(paths.REPOSITORY.glob("results/*/*/factors/seed*.json"))
 
 
-@pytest.fixture(params=COMMITTED, ids="-".join)
+@pytest.fixture(params=COMMITTED, ids=lambda path: "-".join((*path.parts[-4:-2], path.stem)))
 def committed(request, monkeypatch):
+    profile, dataset, _, name = request.param.with_suffix("").parts[-4:]
+    assert not files.read_json(request.param)["provenance"]["dirty"]
     monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("it is not committed"))
     monkeypatch.setattr(workflow, "_model", lambda *_: pytest.fail("it is not committed"))
-    return showing.table(workflow.factors(Experiment(*request.param)))
+    return showing.table(workflow.factors(Experiment(profile, dataset, int(name.removeprefix("seed")))))
 
 
-def test_y_has_the_class_and_w_the_looks(committed):
-    assert committed.loc["class", "y"] > committed.loc["class", "w"] + 0.3
-    colours = committed.index[committed.index.str.contains("colour")]
-    assert (committed.loc[colours, "w"] > 0.9).all()
-    assert (committed.loc[colours, "y"] < committed.loc[colours, "w"]).all()
+def test_y_has_the_class_and_training_brings_it(committed):
+    others = committed.loc["class", ["w", "pixels", "y, untrained"]]
+    assert committed.loc["class", "y"] > others.max() + 0.3
+
+
+def test_training_drops_colours_from_y_and_w_has_them(committed):
+    colours = committed[committed.index.str.contains("brightness|chroma")]
+    assert (colours["w"] > 0.9).all() and (colours["w"] > colours["y"]).all()
+    assert (colours["y, untrained"] > colours["y"]).all()
+
+
+def test_training_brings_texture_and_place_to_y_and_w_has_them_as_pixels_have(committed):
+    shapes = committed[committed.index.str.contains("texture|fineness|direction|place|size")]
+    assert (shapes["y"] > shapes["y, untrained"]).all()
+    assert (shapes["w"] - shapes["pixels"]).abs().max() < 0.1
