@@ -66,6 +66,7 @@ def test_a_study_finds_what_a_code_was_given():
         return images.to(torch.uint8), labels
 
     images = ImageSet("own", *draw(600), *draw(300), class_names=("a", "b"))
+
     class Untrained:
         def features(self, images):
             return {"y": torch.randn(len(images), 5, generator=chance)}
