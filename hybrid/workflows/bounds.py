@@ -174,13 +174,13 @@ def consistency(seed: int, kept: float = 0.9, m: int = 256) -> list[dict]:
     for seen in (0, 8, 16, 24, 32):
         critic.see_z.rows = (seen,)
         add("masked", f"{seen} of 32 rows", critic, pairs, {0: 0.0, 32: one}.get(seen))
-    for test, what, name, seen, copies in (
+    for test, what, name, visible, copies in (
         ("data processing", "z", "one", (32,), 1),
         ("data processing", "z and its upper half", "processed", (32, 16), 1),
         ("additivity", "two pairs", "two", (32,), 2),
     ):
         pairs = _digit_pairs(seed, name, kept, copies)
-        add(test, what, _digit_critic(seed, name, pairs, seen), pairs, copies * one)
+        add(test, what, _digit_critic(seed, name, pairs, visible), pairs, copies * one)
     return rows
 
 
