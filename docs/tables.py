@@ -301,7 +301,7 @@ def _of_sweep(images: str, metric: str) -> float:
 
 
 def bounds(_: str) -> str:
-    """Estimates of the cases in CASES beside the truth: with the standard error, or the deviation over trainings."""
+    """Estimates of the cases in CASES beside the truth, with their errors."""
     rows = []
     for case, name in CASES.items():
         known = [_estimate(case, by) for by in TITLES]
@@ -318,7 +318,7 @@ def _estimates() -> list[dict]:
 def _estimate(case: str, by: str, *conditions: str) -> dict:
     """The rows of a case and an estimator that fit conditions such as m=64 and truth=14; if several m do, the largest.
 
-    `estimate` is the mean over trainings, and `error` the deviation over them; with one row, its own standard error.
+    `estimate` is the mean over trainings, and `error` the larger of the deviation over them and the largest standard error.
     """
     found = [row for row in _estimates() if (row["case"], row["by"]) == (case, by)]
     for key, wanted in (condition.split("=") for condition in conditions):
@@ -327,9 +327,9 @@ def _estimate(case: str, by: str, *conditions: str) -> dict:
         return dict.fromkeys(("m", "truth", "estimate", "error"))
     largest = max(row["m"] or 0 for row in found)
     found = [row for row in found if (row["m"] or 0) == largest]
-    estimates = [row["estimate"] for row in found]
-    spread = {"estimate": mean(estimates), "error": stdev(estimates)} if len(found) > 1 else {}
-    return found[0] | spread
+    estimates, errors = ([row[key] for row in found if row[key] is not None] for key in ("estimate", "error"))
+    errors += [stdev(estimates)] if len(estimates) > 1 else []
+    return found[0] | {"estimate": mean(estimates), "error": max(errors, default=None)}
 
 
 def _with_error(case: str, by: str) -> str:
@@ -388,7 +388,7 @@ def _spread(found: list[float]) -> str:
     if not found:
         return NONE
     digits = 2 if abs(mean(found)) < 10 else 1 if abs(mean(found)) < 1000 else 0
-    return f"{mean(found):.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")
+    return f"{round(mean(found), digits) + 0:.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")
 
 
 FUNCTIONS = (
