@@ -49,7 +49,8 @@ LADDER = {
     "first": {"K": 64, "y": "sem", "guidance": 1.0},  # y, then w given y, without guidance
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
-SWEEPS = {"digits": "demo-digits", "cifar10": "laptop-cifar10"}  # files in results/tradeoff
+# Files in results/tradeoff.
+SWEEPS = {"digits": "demo-digits", "cifar10": "laptop-cifar10", "contrast": "laptop-cifar10-contrast"}
 CASES = {  # of results/bounds, with the names that the documentation uses
     "correlated Gaussians, 4 nats": "correlated Gaussians",
     "correlated Gaussians, 10 nats": "correlated Gaussians",
@@ -318,7 +319,8 @@ def _estimates() -> list[dict]:
 def _estimate(case: str, by: str, *conditions: str) -> dict:
     """The rows of a case and an estimator that fit conditions such as m=64 and truth=14; if several m do, the largest.
 
-    `estimate` is the mean over trainings, and `error` the larger of the deviation over them and the largest standard error.
+    `estimate` is the mean over trainings, and `error` the larger of the deviation over them and the largest standard error;
+    None without a standard error.
     """
     found = [row for row in _estimates() if (row["case"], row["by"]) == (case, by)]
     for key, wanted in (condition.split("=") for condition in conditions):
@@ -328,7 +330,7 @@ def _estimate(case: str, by: str, *conditions: str) -> dict:
     largest = max(row["m"] or 0 for row in found)
     found = [row for row in found if (row["m"] or 0) == largest]
     estimates, errors = ([row[key] for row in found if row[key] is not None] for key in ("estimate", "error"))
-    errors += [stdev(estimates)] if len(estimates) > 1 else []
+    errors += [stdev(estimates)] if errors and len(estimates) > 1 else []
     return found[0] | {"estimate": mean(estimates), "error": max(errors, default=None)}
 
 
@@ -342,8 +344,9 @@ def _with_error(case: str, by: str) -> str:
 def factors(profile: str) -> str:
     """What linear probes predict from each part of the code: means over seeds, with deviations if there are several."""
     names = dict.fromkeys(row["factor"] for row in _studies(profile)[0]["rows"])
-    rows = [[name, *(_spread(_scores(profile, f"{name}, {part}")) for part in PARTS)] for name in names]
-    return markdown(["factor", *PARTS], rows)
+    parts = [part for part in PARTS if part in {row["part"] for row in _studies(profile)[0]["rows"]}]
+    rows = [[name, *(_spread(_scores(profile, f"{name}, {part}")) for part in parts)] for name in names]
+    return markdown(["factor", *parts], rows)
 
 
 @cache

@@ -22,16 +22,17 @@ from hybrid.model import EncoderModel, HybridModel
 PENALTIES = tuple(10.0**power for power in range(2, -6, -1))  # of ridge regression on features of variance 1
 KINDS_PENALTIES = (1e-1, 1e-2, 1e-3)  # of `linear_probe`
 MOST = 10_000  # largest number of train images for fitting probes
-PARTS = ("y", "w", "z", "pixels", "y, untrained")
+PARTS = ("y", "w", "z", "pixels", "y of MoCo-v2", "y, untrained")
 
 
-def study(model: HybridModel, untrained: EncoderModel, images: ImageSet, seed: int) -> pd.DataFrame:
+def study(model: HybridModel, others: dict[str, EncoderModel], images: ImageSet, seed: int) -> pd.DataFrame:
     """Return a row per factor and part: `factor`, `part` (of `PARTS`), `score` and, for kinds, `accuracy` in percent.
 
-    Besides the code's parts, two inputs show what the probes find without any training: the pixels themselves, and the y of
-    `untrained`, the same network with random weights.
+    Besides the code's parts, the probes see the pixels themselves and the y of `others`, such as that of the same network with
+    random weights, by their names in `PARTS`.
 
-    `score`, on test images, is 1 if the part determines the factor and 0 if it says nothing about it. For continuous factors it
+    `score`, on test images, is 1 if a linear function of the part predicts the factor perfectly, and 0 if none is better than a
+    constant. For continuous factors it
     is R^2 of ridge regression, averaged over coordinates. For kinds (classes) it is (accuracy - g) / (100 - g), with g the
     accuracy of always guessing the most frequent kind.
     """
@@ -39,7 +40,7 @@ def study(model: HybridModel, untrained: EncoderModel, images: ImageSet, seed: i
     some = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(seed))[:MOST].sort().values
     sources = None if images.train_sources is None else images.train_sources[some]
     chosen = images.train_images[some.to(images.train_images.device)]
-    train, test = (_inputs(model, untrained, x) for x in (chosen, images.test_images))
+    train, test = (_inputs(model, others, x) for x in (chosen, images.test_images))
     smooth = [name for name, wanted in test_factors.items() if wanted.is_floating_point()]
     fitted, wanted = (torch.cat([known[name].double() for name in smooth], dim=1) for known in (train_factors, test_factors))
     widths = [test_factors[name].shape[1] for name in smooth]
@@ -57,10 +58,11 @@ def study(model: HybridModel, untrained: EncoderModel, images: ImageSet, seed: i
     return pd.DataFrame(rows)
 
 
-def _inputs(model: HybridModel, untrained: EncoderModel, images: Tensor) -> dict[str, Tensor]:
+def _inputs(model: HybridModel, others: dict[str, EncoderModel], images: Tensor) -> dict[str, Tensor]:
     """Return what each probe sees, (N, D) by the names of `PARTS`."""
     pixels = torch.cat([as_float(some).flatten(1) for some in images.split(1000)])
-    return {**model.features(images), "pixels": pixels, "y, untrained": untrained.features(images)["y"]}
+    of_others = {name: other.features(images)["y"] for name, other in others.items()}
+    return {**model.features(images), "pixels": pixels, **of_others}
 
 
 def factors(images: ImageSet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -77,7 +77,7 @@ def claims(rows: pd.DataFrame) -> dict[str, bool]:
     far_below, far_above = rows["truth"] < cap - 2, rows["truth"] > cap + 4
     error = rows["error"].fillna(0)
     below = rows["estimate"] <= ceiling(rows) + ERRORS * error
-    exact = (rows["estimate"] - rows["truth"]).abs() <= ERRORS * error + 0.01 * rows["truth"]
+    exact = (rows["estimate"] - rows["truth"]).abs() <= ERRORS * error
     enough = rows["estimate"] + ERRORS * error >= 0.9 * rows["truth"]
     full = rows["estimate"] > 0.97 * cap
     found = {

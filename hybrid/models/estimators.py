@@ -1,6 +1,7 @@
 """Small estimators to test on known mutual information: a critic for equation (3), a decoder for (2), both for (4).
 
-Their inputs are pairs, rows (x, z) of one tensor. As in the paper, the decoder sees all of z = [y, w] and the critic only y.
+Their inputs are pairs, rows (x, z) of one tensor. In `Both`, as in the paper, the decoder sees all of z = [y, w] and the critic
+only y.
 """
 
 from __future__ import annotations

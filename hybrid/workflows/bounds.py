@@ -245,7 +245,7 @@ def _linear(pairs: Known, generator: Generator, x: Tensor, z: Tensor) -> Estimat
 def _case(name: str, family: str, truth: float, seed: int) -> Callable[..., dict]:
     """Return a function for the rows of one distribution: (bound, by, m or None, estimate) -> row.
 
-    The log q of a Gaussian has no variance under Student's t with three degrees of freedom, so the estimate has no error.
+    Under Student's t with three degrees of freedom the log q of a Gaussian has infinite variance, so the estimate has no error.
     """
 
     def row(bound: str, by: str, m: int | None, found: Estimate) -> dict:

@@ -10,7 +10,7 @@ import torch
 from hybrid import paths, released
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import train_representation
+from hybrid.experiments.methods import contrast_only, train_representation
 from hybrid.experiments.store import Key, Store, as_json
 from hybrid.judging.factors import MOST, study
 from hybrid.machine import distributed, files
@@ -22,13 +22,14 @@ from hybrid.profiles import schema
 from hybrid.profiles.schema import describe
 from hybrid.training import checkpoint
 
-JUDGING = 2  # increase it when a change of the judging code changes the numbers
+JUDGING = 3  # increase it when a change of the judging code changes the numbers
 
 
 def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFrame:
     """Return `judging.factors.study` of the experiment's first stage: the saved result, or else train, measure and save it.
 
-    `run`: released weights or a run's folder to measure instead of training. A saved result of other weights is made again.
+    `run`: released weights or a run's folder to measure instead of training; without it, MoCo-v2 is measured too. A saved
+    result of other weights is made again.
     Raises HybridError if the weights are of another profile or data set.
     """
     config, images = experiment.profile.hybrid.representation, experiment.slug
@@ -43,8 +44,10 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
         kept = None
     if kept is None:
         experiment.images.demand_classes()
-        model, before = _model(experiment, run), _untrained(experiment)
-        found = distributed.on_rank_zero(lambda: study(model, before, experiment.images, experiment.seed).to_dict("records"))
+        model, others = _model(experiment, run), {"y, untrained": _untrained(experiment)}
+        if run is None:
+            others["y of MoCo-v2"] = train_representation(experiment.run("mocov2"), contrast_only(experiment.profile))
+        found = distributed.on_rank_zero(lambda: study(model, others, experiment.images, experiment.seed).to_dict("records"))
         origin = _origin(experiment, run)
         about = provenance(**machine(experiment.device), seed=experiment.seed, sha256=experiment.images.sha256, trained=origin)
         metrics = {f"{row['factor']}, {row['part']}": row["score"] for row in found}

@@ -16,7 +16,12 @@ from hybrid.experiments.methods import TABLE
 
 AT_ONCE = 2  # notebooks executed in parallel; most of their time is for imports, on one core
 # The methods that a notebook needs; the others need the hybrid.
-NEEDS = {"baselines": set(TABLE), "ablations": {"hybrid", "contrast_on_z"}, "figure6": {"hybridplus"}}
+NEEDS = {
+    "baselines": set(TABLE),
+    "ablations": {"hybrid", "contrast_on_z"},
+    "factors": {"hybrid", "mocov2"},
+    "figure6": {"hybridplus"},
+}
 
 
 def executed_copies(experiment: Experiment, methods: tuple[str, ...]) -> dict[Path, Path]:

@@ -71,7 +71,7 @@ def test_a_study_finds_what_a_code_was_given():
         def features(self, images):
             return {"y": torch.randn(len(images), 5, generator=chance)}
 
-    found = factors.study(Model(), Untrained(), images, seed=0).set_index(["factor", "part"])["score"]
+    found = factors.study(Model(), {"y, untrained": Untrained()}, images, seed=0).set_index(["factor", "part"])["score"]
     assert found["class", "y"] > 0.95 > 0.5 > found["class", "w"]
     assert found["chroma", "w"] > 0.99 and found["chroma", "y"] < 0.6
     assert min(found["class", "z"], found["chroma", "z"]) > 0.95

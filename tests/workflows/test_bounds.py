@@ -44,6 +44,10 @@ def test_nothing_kept_is_told(home, tmp_path, monkeypatch):
         bounds.read()
 
 
+def test_all_claims_have_estimates():
+    assert len(claims(ROWS)) == 6
+
+
 @pytest.mark.parametrize("words", claims(ROWS))
 def test_claims_hold_of_the_committed_estimates(words):
     assert claims(ROWS)[words]
@@ -66,9 +70,10 @@ def test_where_the_hybrid_sees_what_the_contrast_alone_cannot():
     assert ten.min()["trained decoder"] > 9
 
 
-def test_digits_reach_what_their_classes_tell():
+def test_digits_find_most_of_what_their_classes_tell():
     digits = ROWS[(ROWS["family"] == "digits") & ~ROWS["m"].isin([16, 64]) & (ROWS["bound"] != "hybrid")]
-    assert set(digits["bound"]) == {"cpc", "ba"} and (digits["estimate"] > 0.6 * ceiling(digits)).all()
+    least = digits["bound"].map({"cpc": 0.5, "ba": 0.75})
+    assert set(digits["bound"]) == {"cpc", "ba"} and (digits["estimate"] > least * ceiling(digits)).all()
     critics = ROWS[(ROWS["case"] == "2 digits, class kept 100%") & (ROWS["by"] == "trained critic")]
     two = critics.pivot(index="seed", columns="m", values="estimate")
     assert ((two[16] < two[64]) & (two[64] < two[256])).all()  # the cap hides some of the truth, 4.6 nats

@@ -83,6 +83,6 @@ def test_training_brings_texture_place_and_size_to_y(committed):
     assert (shapes["y"] > shapes["y, untrained"] + 0.1).all()
 
 
-def test_w_has_texture_as_pixels_have_it(committed):
+def test_a_linear_probe_finds_as_little_texture_in_w_as_in_pixels(committed):
     textures = committed[committed.index.str.contains("texture|fineness|direction|contrast")]
     assert (textures["w"] - textures["pixels"]).abs().max() < 0.1
