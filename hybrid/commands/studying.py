@@ -107,7 +107,8 @@ def factors(profile: str = "demo", dataset: str | None = None, seed: int = 0, ru
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed of the run, and of the images held out to choose penalties.
-        run: released weights, such as cifar10, or a run's folder, of that profile; if omitted: the profile's first stage.
+        run: released weights, such as cifar10, or a run's folder, of that profile; if omitted: the profile's first stage and,
+            for comparison, its MoCo-v2.
     """
     from hybrid.experiments.experiment import Experiment
     from hybrid.showing import factors as showing
