@@ -101,7 +101,7 @@ def _against(axis: Axes, rows: pd.DataFrame) -> None:
     if (rows["alpha"] == 0).any():
         axis.axhline(rows.loc[rows["alpha"] == 0, "acc_y"].mean(), color=GREY, linestyle="--", linewidth=0.8, label="MoCo-v2")
     axis.set(title="better is up and left", xlabel=ROWS["mse"].replace("\n", " "), ylabel="linear accuracy on y, %")
-    axis.legend(frameon=True, loc="lower right")
+    axis.legend(frameon=True, loc="best")
 
 
 def _means(rows: pd.DataFrame, over: str, metric: str) -> pd.Series:

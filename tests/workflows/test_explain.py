@@ -171,9 +171,8 @@ def test_measurements_are_explained_by_the_commands_that_made_them():
     ):
         text = explain(results / name)
         assert re.search(f"again +{command}", text) and re.search("commit +[0-9a-f]{40}", text)
-    assert re.search(
-        "trained +first stage: hybrid reproduce --profile demo --seed 1", explain(results / "demo/digits/factors/seed1.json")
-    )
+    released = explain(results / "laptop/cifar10/factors/seed0.json")
+    assert re.search(r"trained +first stage: .*train --profile laptop --dataset cifar10", released)
 
 
 def test_a_figure_of_released_weights_is_drawn_again_by_its_notebook():
