@@ -32,9 +32,8 @@ def study(model: HybridModel, others: dict[str, EncoderModel], images: ImageSet,
     random weights, by their names in `PARTS`.
 
     `score`, on test images, is 1 if a linear function of the part predicts the factor perfectly, and 0 if none is better than a
-    constant. For continuous factors it
-    is R^2 of ridge regression, averaged over coordinates. For kinds (classes) it is (accuracy - g) / (100 - g), with g the
-    accuracy of always guessing the most frequent kind.
+    constant. For continuous factors it is R^2 of ridge regression, averaged over coordinates. For kinds (classes) it is
+    (accuracy - g) / (100 - g), with g the accuracy of always guessing the most frequent kind.
     """
     train_factors, test_factors = factors(images)
     some = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(seed))[:MOST].sort().values

@@ -169,8 +169,8 @@ def consistency(seed: int, kept: float = 0.9, m: int = 256) -> list[dict]:
     def add(test: str, what: str, critic: Critic, pairs: PairsOfDigits, expected: float | None) -> None:
         x, z = pairs.test
         found = contrastive(critic, x, z.repeat(1, len(critic.see_z.rows) // pairs.held.copies), m)
-        values = found.value, found.error, expected, seed
-        rows.append({"test": test, "what": what} | dict(zip(("estimate", "error", "expected", "seed"), values, strict=True)))
+        estimated = {"estimate": found.value, "error": found.error}
+        rows.append({"test": test, "what": what, **estimated, "expected": expected, "seed": seed})
 
     pairs = _digit_pairs(seed, "masked", kept, 1)
     critic = _digit_critic(seed, "masked", pairs, None, MASKED_TRAINING)
