@@ -1,4 +1,4 @@
-"""Faster steps with the same results: torch.compile, and on a GPU one CUDA graph of the whole step.
+"""Faster steps with the same results: torch.compile, gradients by products, and on a GPU one CUDA graph of the whole step.
 
 torch.compile is used only on GPUs with Triton, unless HYBRID_COMPILE says otherwise: on two CPU cores it does not make steps of
 the first stage faster (results/bench/step.md) and takes a minute to compile. HYBRID_GRAPH=no turns the graph off.
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._triton import has_triton
 
 from hybrid.errors import HybridError
+from hybrid.machine.gradients import by_products
 
 
 def backend(device: torch.device) -> str | None:
@@ -41,7 +42,7 @@ def compile_networks(networks: list[nn.Module], device: torch.device) -> None:
 
 @contextlib.contextmanager
 def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
-    """Inside this context the networks are compiled, and on a GPU cuDNN searches for its fastest algorithms.
+    """Inside this context the networks are compiled or take gradients `by_products`; on a GPU, cuDNN looks for its fastest way.
 
     Afterwards both are undone, because they do not pay for a few batches of other shapes. If the compiler fails, the networks
     run uncompiled, with a warning.
@@ -52,7 +53,8 @@ def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
     compile_networks(networks, device)
     compiler.suppress_errors = suppress or backend(device) is not None
     try:
-        yield
+        with by_products(networks, device) if backend(device) is None else contextlib.nullcontext():
+            yield
     finally:
         torch.backends.cudnn.benchmark, compiler.suppress_errors = benchmark, suppress
         for network in networks:
