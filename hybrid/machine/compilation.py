@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._triton import has_triton
 
 from hybrid.errors import HybridError
-from hybrid.machine.gradients import by_products
+from hybrid.machine.gradients import leave_products, take_products
 
 
 def backend(device: torch.device) -> str | None:
@@ -33,16 +33,18 @@ def backend(device: torch.device) -> str | None:
 
 
 def compile_networks(networks: list[nn.Module], device: torch.device) -> None:
-    """Compile each in place, at its first call."""
+    """Compile each in place, at its first call. Without a compiler, they take gradients by products where that is faster."""
     name = backend(device)
-    if name is not None:
+    if name is None:
+        take_products(networks, device)
+    else:
         for network in networks:
             network.compile(backend=name)
 
 
 @contextlib.contextmanager
 def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
-    """Inside this context the networks are compiled or take gradients `by_products`; on a GPU, cuDNN looks for its fastest way.
+    """Inside this context `compile_networks` holds, and on a GPU cuDNN searches for its fastest algorithms.
 
     Afterwards both are undone, because they do not pay for a few batches of other shapes. If the compiler fails, the networks
     run uncompiled, with a warning.
@@ -53,12 +55,12 @@ def compiled(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
     compile_networks(networks, device)
     compiler.suppress_errors = suppress or backend(device) is not None
     try:
-        with by_products(networks, device) if backend(device) is None else contextlib.nullcontext():
-            yield
+        yield
     finally:
         torch.backends.cudnn.benchmark, compiler.suppress_errors = benchmark, suppress
         for network in networks:
             network._compiled_call_impl = None
+        leave_products(networks)
 
 
 Step = Callable[..., dict[str, Tensor]]  # tensors of the same shapes at every call -> named scalars

@@ -6,8 +6,6 @@ oneDNN's kernel for these gradients takes up to eight times as long as the convo
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -17,19 +15,21 @@ from torch import Tensor, nn
 SMALL = 6**2  # places of an output map, about; above, copying the inputs costs more than the products save
 
 
-@contextlib.contextmanager
-def by_products(networks: list[nn.Module], device: torch.device) -> Iterator[None]:
-    """Inside this context, convolutions of the networks that autocast runs in bfloat16 take this way, on CPUs with AMX."""
-    modules = []
+def take_products(networks: list[nn.Module], device: torch.device) -> None:
+    """From now on, convolutions of the networks that autocast runs in bfloat16 take this way, on a CPU with AMX."""
     if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
-        modules = [m for network in networks for m in network.modules() if isinstance(m, nn.Conv2d) and is_plain(m)]
-    for module in modules:
-        module._conv_forward = partial(_forward, module)
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module._conv_forward
+        for module in _convolutions(networks):
+            module._conv_forward = partial(_forward, module)
+
+
+def leave_products(networks: list[nn.Module]) -> None:
+    """Undo `take_products`."""
+    for module in _convolutions(networks):
+        vars(module).pop("_conv_forward", None)
+
+
+def _convolutions(networks: list[nn.Module]) -> list[nn.Conv2d]:
+    return [m for network in networks for m in network.modules() if isinstance(m, nn.Conv2d) and is_plain(m)]
 
 
 def is_plain(module: nn.Conv2d) -> bool:
@@ -55,7 +55,7 @@ class Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, stride, padding):
         ctx.save_for_backward(x, weight)
-        ctx.biases, ctx.stride, ctx.padding = None if bias is None else [len(bias)], stride, padding
+        ctx.stride, ctx.padding = stride, padding
         return F.conv2d(x, weight, bias, stride, padding)
 
     @staticmethod

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hybrid.machine.compilation import compiled
-from hybrid.machine.gradients import Convolution, by_products, is_plain, weights_gradient
+from hybrid.machine.gradients import Convolution, is_plain, leave_products, take_products, weights_gradient
 
 CPU = torch.device("cpu")
 KINDS = [  # kernel, stride, padding, size
@@ -55,29 +55,38 @@ def step(network: nn.Module, size: int, bf16: bool = True) -> tuple[str, torch.T
     return y.grad_fn.name(), network.weight.grad.clone()
 
 
-def test_which_steps_take_products(monkeypatch):
-    conv = nn.Conv2d(8, 8, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+def conv3x3() -> nn.Conv2d:
+    return nn.Conv2d(8, 8, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+
+
+def test_which_steps_take_products():
+    conv = conv3x3()
     plain, expected = step(conv, 4)
-    with by_products([nn.Sequential(conv)], CPU):
-        name, found = step(conv, 4)
-        assert name == "ConvolutionBackward" != plain
-        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
-        assert step(conv, 4, bf16=False)[0] == plain, "float32 keeps its own way"
-        assert step(conv, 8)[0] == plain, "a large map"
-        with torch.no_grad():
-            assert conv(torch.zeros(1, 8, 4, 4)).grad_fn is None
-    assert step(conv, 4)[0] == plain, "after the training, all is as before"
-    with by_products([conv], torch.device("cuda")):
-        assert step(conv, 4)[0] == plain
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    with by_products([conv], CPU):
-        assert step(conv, 4)[0] == plain, "a CPU without AMX"
+    take_products([nn.Sequential(conv)], CPU)
+    name, found = step(conv, 4)
+    assert name == "ConvolutionBackward" != plain
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
+    assert step(conv, 4, bf16=False)[0] == plain, "float32 keeps its own way"
+    assert step(conv, 8)[0] == plain, "a large map"
+    with torch.no_grad():
+        assert conv(torch.zeros(1, 8, 4, 4)).grad_fn is None
+    leave_products([conv])
+    assert step(conv, 4)[0] == plain
+
+
+@pytest.mark.parametrize(("kind", "amx"), [("cuda", True), ("cpu", False)])
+def test_only_cpus_with_amx_take_products(kind, amx, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    conv = conv3x3()
+    take_products([conv], torch.device(kind))
+    assert step(conv, 4)[0] != "ConvolutionBackward"
 
 
 def test_a_compiled_network_keeps_its_own_gradients(monkeypatch):
-    conv = nn.Conv2d(8, 8, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    conv = conv3x3()
     with compiled([conv], CPU):
         assert step(conv, 4)[0] == "ConvolutionBackward"
+    assert step(conv, 4)[0] != "ConvolutionBackward", "after a training, all is as before"
     monkeypatch.setenv("HYBRID_COMPILE", "eager")
     with compiled([conv], CPU):
         assert "_conv_forward" not in vars(conv)
