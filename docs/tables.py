@@ -5,6 +5,7 @@
     50.7<!--ladder guided fd-->       the same of a step of results/bench/generation.jsonl, see LADDER
     96.5<!--tradeoff digits alpha=0 acc_y-->   a name in SWEEPS, a setting, a column; "sd" after it: the deviation over seeds
     7.07<!--bounds estimate correlated Gaussians, 10 nats/trained both-->   a column, a case, an estimator, perhaps /m=64
+    0.93<!--nearest hybridplus features-->   of `laptop`: samples' mean distance to train images, relative to test images
     48.2<!--probe cifar10 cifar10 w 20-NN acc., %-->   released weights, a data set, a part, a column of `hybrid probe`
     0.97<!--factors demo class, y-->   a profile, a factor and the part of the code that a probe sees; "sd" likewise
 
@@ -30,6 +31,8 @@ from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
 from hybrid.judging.factors import PARTS
 from hybrid.machine.provenance import trained_on
+from hybrid.models.autoencoder import LATENT_CHANNELS
+from hybrid.profiles.overrides import profile
 from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
 from hybrid.workflows import tradeoff as tradeoffs
@@ -46,7 +49,8 @@ OWN_IMAGES = ("samples", "reconstructions of the test set")  # calibration rows 
 # The steps from one DDIM on z to Hybrid+, as rows of results/bench/generation.jsonl: all on the same codes and train images.
 LADDER = {
     "joint": {"trial": "joint smooth None"},  # one DDIM on all of z
-    "first": {"K": 64, "y": "sem", "guidance": 1.0},  # y, then w given y, without guidance
+    "all": {"trial": "base", "y": "sem"},  # all components of y, then w given them, without guidance
+    "first": {"K": 64, "y": "sem", "guidance": 1.0},  # its largest components, then w given them
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
 # Files in results/tradeoff.
@@ -282,9 +286,38 @@ def tradeoff(images: str) -> str:
 
 @cache
 def _swept(images: str) -> list[dict]:
-    """The committed rows of the sweeps on a data set."""
-    rows = json.loads((ROOT / "results" / "tradeoff" / f"{SWEEPS[images]}.json").read_text(encoding="utf-8"))
-    return tradeoffs.table(rows).to_dict("records")
+    """The committed rows of the sweeps on a data set; of several profiles, those of the last row's."""
+    rows = _committed(images)
+    return tradeoffs.table([row for row in rows if row["profile"] == rows[-1]["profile"]]).to_dict("records")
+
+
+def _committed(images: str) -> list[dict]:
+    return json.loads((ROOT / "results" / "tradeoff" / f"{SWEEPS[images]}.json").read_text(encoding="utf-8"))
+
+
+def lengths(_: str) -> str:
+    """The contrast on y and on all of z at `laptop`'s size, by the length of training: means over seeds, with deviations."""
+    of_y, of_z = ("alpha", None), ("y_channels", float(LATENT_CHANNELS))
+    found: dict[int, list[list[float]]] = {}
+    for row in _committed("contrast"):
+        cells = found.setdefault(row["config"]["training"]["epochs"], [[], [], [], []])
+        for place, (sweep, value) in enumerate((of_y, of_z)):
+            if row["sweep"] == sweep and value in (None, row[sweep]):
+                cells[place].append(row["mse"])
+                cells[place + 2].append(row["acc_y"])
+    full = profile("laptop").hybrid.representation.training.epochs
+    pairs = (("hybrid", "mse"), ("contrast_on_z", "mse"), ("hybrid", "acc_y"), ("contrast_on_z", "acc_z"))
+    found[full] = [values("laptop", method, metric) for method, metric in pairs]
+    head = [
+        "epochs",
+        "error, 1e-3, contrast on y",
+        "contrast on z",
+        "accuracy on y, %, contrast on y",
+        "on z, contrast on z",
+        "seeds",
+    ]
+    rows = [[str(epochs), *map(_spread, cells), str(len(cells[1]))] for epochs, cells in sorted(found.items())]
+    return markdown(head, rows)
 
 
 def _at(images: str, sweep: str, setting: float | str, column: str) -> list[float]:
@@ -376,7 +409,13 @@ def _of_probe(run: str, metric: str) -> float:
     return _probed(run, dataset)[part][how]
 
 
+def _nearest(method: str, by: str) -> float:
+    with np.load(ROOT / "results" / FOLDERS["laptop"] / "seed0" / f"{method}-gallery.npz") as data:
+        return float(data[f"copying_by_{by}"])
+
+
 READERS = {
+    "nearest": _nearest,
     "probe": _of_probe,
     "paper": lambda method, metric: PAPER["cifar10"][method][metric],
     "paper100": lambda method, metric: PAPER["cifar100"][method][metric],
@@ -396,7 +435,7 @@ def _spread(found: list[float]) -> str:
 
 FUNCTIONS = (
     *(summary, detail, parts, calibration, transfer, given, work),
-    *(faults, inputs, mutants, survivors, cases, tradeoff, bounds, factors),
+    *(faults, inputs, mutants, survivors, cases, tradeoff, lengths, bounds, factors),
 )
 TABLES = {function.__name__: function for function in FUNCTIONS}
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
@@ -17,7 +18,7 @@ from hybrid.judging import probe
 from hybrid.judging.evaluate import squared_error
 from hybrid.judging.probe import layer
 from hybrid.training import checkpoint
-from hybrid.workflows.release import release
+from hybrid.workflows.release import card, release
 
 
 @pytest.fixture
@@ -86,9 +87,20 @@ def test_the_released_probe_names_classes(trained):
 
 
 def test_the_model_card_has_the_numbers(trained):
-    card = (released.FOLDER / "digits.md").read_text()
-    assert f"{trained.outcome()['metrics']['acc_y']:.1f} %" in card
-    assert "MIT" in card and "{{" not in card and "smoke" in card
+    text = (released.FOLDER / "digits.md").read_text()
+    assert f"{trained.outcome()['metrics']['acc_y']:.1f} %" in text
+    assert "MIT" in text and "{{" not in text and "smoke" in text
+
+
+def test_the_committed_card_is_that_of_its_weights():
+    """With all commits that its trainings ran at, the continued ones too."""
+    path = paths.REPOSITORY / "hybrid" / "weights" / "cifar10.safetensors"
+    with safe_open(path, "pt") as file:
+        known = json.loads(file.metadata()["about"])
+    text = path.with_suffix(".md").read_text()
+    assert text == card(path, released.pretrained("cifar10"), "laptop", known)
+    resumed = known["provenance"]["trained"]["representation"]["resumed"]
+    assert resumed and all(each["commit"][:12] in text for each in resumed)
 
 
 def test_the_command_line_takes_a_released_name(trained, tmp_path):

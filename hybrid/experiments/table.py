@@ -14,6 +14,7 @@ import pandas as pd
 
 from hybrid.experiments.methods import METHODS, TABLE, Method
 from hybrid.judging.evaluate import FINE_IMAGES, FINE_STEPS
+from hybrid.judging.frechet import KERNEL_IMAGES
 
 COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
 
@@ -156,6 +157,7 @@ def legend(table: pd.DataFrame, samples: int) -> str:
     """Return a legend of what the table has. `samples`: how many samples of each method are compared."""
     table, cells = measured(table), set(formatted(table).to_numpy().ravel())
     known = set(table.dropna(subset=["value"])["metric"])
+    kernel = f", a `kd_…` the first {KERNEL_IMAGES:,}" if samples > KERNEL_IMAGES else ""
     sentences = {
         "Numbers are means over seeds, ± the standard deviation.": table["std"].notna().any(),
         "The best value of a column is bold.": compares(table),
@@ -163,7 +165,7 @@ def legend(table: pd.DataFrame, samples: int) -> str:
         "“missing” means that this number was not measured.": MISSING in cells,
         "The MSE is per dimension, on [0, 1].": "mse" in known,
         STAND_IN: any(metric.startswith(("fd_", "kd_")) for metric in known),
-        f"Each distance uses {samples:,} samples.": any(metric.startswith(("fid", *STAND_INS)) for metric in known),
+        f"Each distance uses {samples:,} samples{kernel}.": any(metric.startswith(("fid", *STAND_INS)) for metric in known),
         SHARES: "precision" in known,
     }
     return " ".join(sentence for sentence, applies in sentences.items() if applies)

@@ -21,6 +21,8 @@ from hybrid.model import HybridModel
 from hybrid.profiles.schema import describe
 from hybrid.released import EXAMPLES, FOLDER, KEPT, PROBE, SUMS, sha256, sums
 
+STAGES = {"representation": "first stage", "semantic": "model of y", "texture": "model of w given y"}
+
 
 def release(experiment: Experiment, folder: Path = FOLDER, force: bool = False) -> Path:
     """Write `folder`/<data set>.safetensors and its model card <data set>.md, and return the path of the weights.
@@ -53,17 +55,28 @@ def release(experiment: Experiment, folder: Path = FOLDER, force: bool = False) 
     metadata = {"about": json.dumps(known)}
     write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
     list_sum(path)
+    write_text(path.with_suffix(".md"), card(path, model, experiment.profile.name, known))
+    return path
+
+
+def card(path: Path, model: HybridModel, profile: str, known: dict) -> str:
+    """Return the model card of released weights. `known`: what their file says about them."""
+    made = known["provenance"]
+    commits = {
+        stage: list(dict.fromkeys((each["commit"] or "not recorded")[:12] for each in (origin, *origin.get("resumed", ()))))
+        for stage, origin in made["trained"].items()
+    }
     template = Environment(loader=PackageLoader("hybrid.workflows", ""), keep_trailing_newline=True).get_template("card.md")
-    card = template.render(
-        name=experiment.slug,
-        profile=experiment.profile.name,
+    return template.render(
+        name=path.stem,
+        profile=profile,
         megabytes=path.stat().st_size / 1e6,
         parameters=sum(p.numel() for p in model.parameters()),
         minutes={stage: seconds / 60 for stage, seconds in made["training_seconds"].items()},
+        titles=STAGES,
+        commits=commits,
         **known,
     )
-    write_text(path.with_suffix(".md"), card)
-    return path
 
 
 def write_probe(model: HybridModel, images: ImageSet, judged: dict, path: Path) -> None:
