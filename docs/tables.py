@@ -53,8 +53,8 @@ LADDER = {
     "first": {"K": 64, "y": "sem", "guidance": 1.0},  # its largest components, then w given them
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
-# Files in results/tradeoff.
-SWEEPS = {"digits": "demo-digits", "cifar10": "laptop-cifar10", "contrast": "laptop-cifar10-contrast"}
+# Files in results/tradeoff; of one with several profiles, the epochs of the first stage in the rows to take.
+SWEEPS = {"digits": ("demo-digits", None), "cifar10": ("laptop-cifar10", None), "contrast": ("laptop-cifar10-contrast", 6)}
 CASES = {  # of results/bounds, with the names that the documentation uses
     "correlated Gaussians, 4 nats": "correlated Gaussians",
     "correlated Gaussians, 10 nats": "correlated Gaussians",
@@ -286,13 +286,14 @@ def tradeoff(images: str) -> str:
 
 @cache
 def _swept(images: str) -> list[dict]:
-    """The committed rows of the sweeps on a data set; of several profiles, those of the last row's."""
-    rows = _committed(images)
-    return tradeoffs.table([row for row in rows if row["profile"] == rows[-1]["profile"]]).to_dict("records")
+    """The committed rows of the sweeps on a data set."""
+    epochs, rows = SWEEPS[images][1], _committed(images)
+    rows = [row for row in rows if epochs in (None, row["config"]["training"]["epochs"])]
+    return tradeoffs.table(rows).to_dict("records")
 
 
 def _committed(images: str) -> list[dict]:
-    return json.loads((ROOT / "results" / "tradeoff" / f"{SWEEPS[images]}.json").read_text(encoding="utf-8"))
+    return json.loads((ROOT / "results" / "tradeoff" / f"{SWEEPS[images][0]}.json").read_text(encoding="utf-8"))
 
 
 def lengths(_: str) -> str:

@@ -206,7 +206,7 @@ def sums(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the weights' files in a folder, by name."""
     path = folder / SUMS
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {name: digest for digest, name in (line.split() for line in lines)}
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def sha256(path: Path) -> str:

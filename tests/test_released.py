@@ -18,7 +18,7 @@ from hybrid.judging import probe
 from hybrid.judging.evaluate import squared_error
 from hybrid.judging.probe import layer
 from hybrid.training import checkpoint
-from hybrid.workflows.release import card, release
+from hybrid.workflows.release import card, list_sum, release
 
 
 @pytest.fixture
@@ -90,6 +90,14 @@ def test_the_model_card_has_the_numbers(trained):
     text = (released.FOLDER / "digits.md").read_text()
     assert f"{trained.outcome()['metrics']['acc_y']:.1f} %" in text
     assert "MIT" in text and "{{" not in text and "smoke" in text
+
+
+def test_names_with_spaces_are_listed(tmp_path):
+    (tmp_path / "my photos.npz").write_bytes(b"1")
+    list_sum(tmp_path / "my photos.npz")
+    (tmp_path / "a.npz").write_bytes(b"2")
+    list_sum(tmp_path / "a.npz")
+    assert released.sums(tmp_path) == {name: released.sha256(tmp_path / name) for name in ("a.npz", "my photos.npz")}
 
 
 def test_the_committed_card_is_that_of_its_weights():

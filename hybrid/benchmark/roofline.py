@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.benchmark.contenders import Setting, Workload, digits, representation, training_steps
+from hybrid.machine.gradients import take_products
 from hybrid.machine.precision import autocast
 from hybrid.models.hybrid import Representation
 
@@ -65,7 +66,8 @@ def calls(model: Representation, images: Tensor) -> Counter[Call]:
 def alone(found: Counter[Call], device: torch.device) -> Callable[[], None]:
     """Return a function that makes all these calls, forward and backward, one after the other, and nothing else.
 
-    Inputs, weights and gradients already have autocast's type and channels_last, so no casts or copies are timed.
+    Inputs, weights and gradients already have autocast's type and channels_last, so no casts or copies are timed. Convolutions
+    take the same ways as in the step.
     """
     with autocast(device):
         enabled = torch.is_autocast_enabled(device.type)
@@ -74,17 +76,19 @@ def alone(found: Counter[Call], device: torch.device) -> Callable[[], None]:
     for call, count in found.items():
         layer = copy.deepcopy(call.module).requires_grad_(call.weight_gradient)
         layer.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        take_products([layer], device)
         layout = torch.channels_last if len(call.shape) == 4 else torch.contiguous_format
         x = torch.randn(call.shape, device=device, dtype=dtype).contiguous(memory_format=layout)
         x.requires_grad_(call.input_gradient)
         wanted = [x] * call.input_gradient + list(layer.parameters()) * call.weight_gradient
-        with torch.no_grad():
+        with torch.no_grad(), autocast(device):
             work.append((count, layer, x, wanted, torch.randn_like(layer(x))))
 
     def turn() -> None:
         for count, layer, x, wanted, gradient in work:
             for _ in range(count):
-                y = layer(x)
+                with autocast(device):
+                    y = layer(x)
                 if wanted:
                     torch.autograd.grad(y, wanted, gradient)
 

@@ -152,6 +152,6 @@ def tradeoff(
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     path = tradeoff.tradeoff(experiment, rows)
     found = tradeoff.read(path.stem, profile)
-    print(found.round(3).to_string())
+    print(found.round({name: 3 for name in found if name != "alpha"}).to_string())
     figures.save_figure(showing.draw(found), path.with_suffix(""))
     print(f"trade-off: {path}")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIGURES = {"hybrid": tuple(interpolations.PARTS), "hybridplus": (6,)}  # the figures that need a method's model
+FEWEST_TEST = 2  # test images; figures show paths between two
 JUDGING = 3  # increase it when a change of the code for judging, or for choosing what to show, changes the numbers
 
 
@@ -105,7 +106,12 @@ class Experiment:
             return images
 
         loaded = distributed.on_rank_zero(load).to(self.device)
-        return loaded if self.profile.images is None else loaded.spread(self.profile.images)
+        images = loaded if self.profile.images is None else loaded.spread(self.profile.images)
+        if len(images.test_images) < FEWEST_TEST:
+            raise HybridError(
+                f"{self.dataset} has {counted(len(images.test_images), 'test image')}: give {FEWEST_TEST} or more"
+            )
+        return images
 
     def run(self, name: str) -> Run:
         """Return the run of a method: its profile, data, seed and folder."""

@@ -22,6 +22,7 @@ from hybrid.model import EncoderModel, HybridModel
 PENALTIES = tuple(10.0**power for power in range(2, -6, -1))  # of ridge regression on features of variance 1
 KINDS_PENALTIES = (1e-1, 1e-2, 1e-3)  # of `linear_probe`
 MOST = 10_000  # largest number of train images for fitting probes
+CONSTANT = 1e-4  # largest deviation of a factor that is left out; rounding gives grey images a chroma of 1e-5
 PARTS = ("y", "w", "z", "pixels", "y of MoCo-v2", "y, untrained")
 
 
@@ -33,7 +34,8 @@ def study(model: HybridModel, others: dict[str, EncoderModel], images: ImageSet,
 
     `score`, on test images, is 1 if a linear function of the part predicts the factor perfectly, and 0 if none is better than a
     constant. For continuous factors it is R^2 of ridge regression, averaged over coordinates. For kinds (classes) it is
-    (accuracy - g) / (100 - g), with g the accuracy of always guessing the most frequent kind.
+    (accuracy - g) / (100 - g), with g the accuracy of always guessing the most frequent kind. Factors that all images share
+    are left out.
     """
     train_factors, test_factors = factors(images)
     some = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(seed))[:MOST].sort().values
@@ -41,6 +43,9 @@ def study(model: HybridModel, others: dict[str, EncoderModel], images: ImageSet,
     chosen = images.train_images[some.to(images.train_images.device)]
     train, test = (_inputs(model, others, x) for x in (chosen, images.test_images))
     smooth = [name for name, wanted in test_factors.items() if wanted.is_floating_point()]
+    constant = [name for name in smooth if train_factors[name].std(0).max() < CONSTANT]  # such as the chroma of grey images
+    test_factors = {name: wanted for name, wanted in test_factors.items() if name not in constant}
+    smooth = [name for name in smooth if name not in constant]
     fitted, wanted = (torch.cat([known[name].double() for name in smooth], dim=1) for known in (train_factors, test_factors))
     widths = [test_factors[name].shape[1] for name in smooth]
     rows = []

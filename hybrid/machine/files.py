@@ -122,6 +122,18 @@ def write_json(path: Path, values: dict | list) -> None:
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 
+def append_json(path: Path, row: dict) -> None:
+    """Append a row to a list in a JSON file. Several processes may do so, if the file system supports locks."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        write_json(path, [*(read_json(path) or []), row])
+    finally:
+        lock.release()
+
+
 def sealed(values: dict) -> dict:
     """Return the values with their digest added, for `write_json`."""
     return values | {"digest": digest(values)}

@@ -50,6 +50,19 @@ def read_history(path: Path) -> list[dict]:
     return files.read_kept(path, lambda file: parse(file.read())) or []
 
 
+def closing(history: list[dict]) -> dict[str, float]:
+    """Return the scalars' means over the last lines that together have at least a quarter of an epoch.
+
+    A line has the steps since the line before; the last one can have few.
+    """
+    last = history[-1]
+    steps = np.diff([line["step"] for line in history], prepend=0)
+    quarter = int(last["step"] / last["epoch"] / 4)
+    taken = next((n for n in range(1, len(history)) if steps[-n:].sum() >= quarter), len(history))
+    keys = [key for key in last if key not in ("step", "epoch", "seconds")]
+    return {key: float(np.average([line[key] for line in history[-taken:]], weights=steps[-taken:])) for key in keys}
+
+
 def active_seconds(history: list[dict]) -> np.ndarray:
     """Return the seconds of training until each line, without pauses, in which the process was stopped.
 

@@ -7,6 +7,7 @@ same command continues after an interruption.
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import sys
 import time
@@ -221,7 +222,9 @@ def _write_parquet(
         for rows, arrays in chunks():
             if not rows:
                 continue
-            table = {NAMES.get(name, name): pa.array([getattr(row, name) for row in rows]) for name in ("file", *columns)}
+            names = [os.fsencode(row.file).decode("utf-8", "replace") for row in rows]  # Parquet has only Unicode
+            table = {"file": pa.array(names)}
+            table |= {NAMES.get(name, name): pa.array([getattr(row, name) for row in rows]) for name in columns}
             for part in parts:
                 codes = arrays[part].reshape(len(rows), -1).astype(np.float32)
                 table[part] = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), codes.shape[1])

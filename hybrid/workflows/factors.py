@@ -22,6 +22,7 @@ from hybrid.profiles import schema
 from hybrid.profiles.schema import describe
 from hybrid.training import checkpoint
 
+MOCO = "y of MoCo-v2"  # the name of that part, see PARTS
 JUDGING = 3  # increase it when a change of the judging code changes the numbers
 
 
@@ -29,7 +30,7 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
     """Return `judging.factors.study` of the experiment's first stage: the saved result, or else train, measure and save it.
 
     `run`: released weights or a run's folder to measure instead of training; without it, MoCo-v2 is measured too. A saved
-    result of other weights is made again.
+    result of other weights, of the hybrid or of MoCo-v2, is made again.
     Raises HybridError if the weights are of another profile or data set.
     """
     config, images = experiment.profile.hybrid.representation, experiment.slug
@@ -39,17 +40,19 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
     values["sha256"] = experiment.sha256
     key = Key(as_json(values), schema.Representation)
     store, name = Store(folder(experiment)), f"seed{experiment.seed}"
-    kept, origin = store.outcome(name, key), _origin(experiment, run)
-    if kept is not None and origin not in (None, kept["provenance"].get("trained")):
-        kept = None
-    if kept is None:
+    kept, origin, moco = store.outcome(name, key), _origin(experiment, run), _moco_origin(experiment, run)
+    if kept is not None:
+        of_others = origin not in (None, kept["provenance"].get("trained"))
+        of_others |= moco not in (None, kept["provenance"].get("moco"))
+        lacks_moco = run is None and origin is not None and MOCO not in {row["part"] for row in kept["rows"]}
+    if kept is None or of_others or lacks_moco:
         experiment.images.demand_classes()
         model, others = _model(experiment, run), {"y, untrained": _untrained(experiment)}
         if run is None:
-            others["y of MoCo-v2"] = train_representation(experiment.run("mocov2"), contrast_only(experiment.profile))
+            others[MOCO] = train_representation(experiment.run("mocov2"), contrast_only(experiment.profile))
         found = distributed.on_rank_zero(lambda: study(model, others, experiment.images, experiment.seed).to_dict("records"))
-        origin = _origin(experiment, run)
-        about = provenance(**machine(experiment.device), seed=experiment.seed, sha256=experiment.images.sha256, trained=origin)
+        about = provenance(**machine(experiment.device), seed=experiment.seed, sha256=experiment.images.sha256)
+        about |= {"trained": _origin(experiment, run), "moco": _moco_origin(experiment, run)}
         metrics = {f"{row['factor']}, {row['part']}": row["score"] for row in found}
         kept = store.keep_outcome(name, key, {"metrics": metrics, "calibration": [], "rows": found, "provenance": about})
     return pd.DataFrame(kept["rows"])
@@ -96,9 +99,8 @@ def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
                 "give the profile and data set that its model card names"
             )
         return as_json({"released": str(run), **known["provenance"]["trained"]["representation"]})
-    first = experiment.run_folder("hybrid") if run is None else released.first_stage(run)
-    state = checkpoint.load(first / "representation" / "checkpoint.pt")
-    if state is None or state["step"] < state["steps"]:
+    state = _trained(experiment.run_folder("hybrid") if run is None else released.first_stage(run))
+    if state is None:
         return None
     if run is not None:
         found = describe(schema.restore(schema.Representation, state["about"]["config"]))
@@ -108,3 +110,15 @@ def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
                 "give the profile and data set of that run"
             )
     return as_json(state["provenance"])
+
+
+def _moco_origin(experiment: Experiment, run: str | Path | None) -> dict | None:
+    """Return the provenance of MoCo-v2's training; None if `run` is measured without it, or if it must be trained first."""
+    state = None if run is not None else _trained(experiment.run_folder("mocov2"))
+    return None if state is None else as_json(state["provenance"])
+
+
+def _trained(folder: Path) -> dict | None:
+    """Return the checkpoint of a first stage whose training is complete."""
+    state = checkpoint.load(folder / "representation" / "checkpoint.pt")
+    return state if state is not None and state["step"] == state["steps"] else None

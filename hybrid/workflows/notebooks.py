@@ -22,6 +22,9 @@ NEEDS = {
     "factors": {"hybrid", "mocov2"},
     "figure6": {"hybridplus"},
 }
+LABELLED = {"factors"}  # those that need classes
+# What a notebook shows beside its seed's outcomes, from the results' folder.
+SHOWS = {"table1": "seed*/*.json", "baselines": "seed*/*.json", "factors": "factors/*.json"}
 
 
 def executed_copies(experiment: Experiment, methods: tuple[str, ...]) -> dict[Path, Path]:
@@ -31,17 +34,19 @@ def executed_copies(experiment: Experiment, methods: tuple[str, ...]) -> dict[Pa
     """
     folder = experiment.runs / "notebooks" / f"seed{experiment.seed}"
     found = [path for path in sorted(paths.notebooks().glob("*.ipynb")) if set(methods) >= NEEDS.get(path.stem, {"hybrid"})]
+    found = [path for path in found if experiment.images.labelled or path.stem not in LABELLED]
     return {notebook: folder / notebook.name for notebook in found if "profile" in _parameters(notebook)}
 
 
 def stale(experiment: Experiment, methods: tuple[str, ...]) -> list[Path]:
-    """Return the notebooks to execute: those without an executed copy that is newer than the notebook and all outcomes."""
-    outcomes = [path.stat().st_mtime for path in experiment.folder.glob("*.json*")]
-    return [
-        notebook
-        for notebook, target in executed_copies(experiment, methods).items()
-        if not target.exists() or target.stat().st_mtime <= max([notebook.stat().st_mtime, *outcomes])
-    ]
+    """Return the notebooks to execute: those without an executed copy that is newer than the notebook and all that it shows."""
+    outcomes = list(experiment.folder.glob("*.json*"))
+
+    def is_stale(notebook: Path, target: Path) -> bool:
+        shown = [*outcomes, *experiment.results.glob(SHOWS[notebook.stem])] if notebook.stem in SHOWS else outcomes
+        return not target.exists() or target.stat().st_mtime <= max(path.stat().st_mtime for path in (notebook, *shown))
+
+    return [notebook for notebook, target in executed_copies(experiment, methods).items() if is_stale(notebook, target)]
 
 
 def execute(experiment: Experiment, methods: tuple[str, ...]) -> list[Path]:

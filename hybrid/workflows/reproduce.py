@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hybrid.errors import HybridError
 from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import TABLE
@@ -49,7 +50,11 @@ def _show(experiment: Experiment, work: Work) -> Path:
     executed = []
     if work.notebooks:
         work.begin(*NOTEBOOKS, experiment.clock)
-        executed = notebooks.execute(experiment, work.methods)
+        try:
+            executed = notebooks.execute(experiment, work.methods)
+        except HybridError:
+            report.write(experiment, work.methods, [])  # of all but the notebooks
+            raise
     return report.write(experiment, work.methods, executed)
 
 

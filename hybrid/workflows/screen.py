@@ -33,7 +33,7 @@ from hybrid.profiles import schema
 from hybrid.profiles.schema import describe
 from hybrid.released import open_model
 from hybrid.training import checkpoint
-from hybrid.training.history import append, read_history
+from hybrid.training.history import append, closing, read_history
 
 HELD_OUT = 0.1  # fraction of the train set for judging
 SAMPLES = 2000  # largest number of images for a prior's distances
@@ -149,7 +149,7 @@ def judge_prior(
     latents = torch.stack([real, model.encode(held.flip(3))], dim=1)  # (N, 2, 6, 16, 16)
 
     def judge() -> dict[str, dict]:
-        losses, last = {}, {name: read_history(folder / "history.jsonl")[-1] for name, folder in trained.items()}
+        losses, last = {}, {name: closing(read_history(folder / "history.jsonl")) for name, folder in trained.items()}
         for name, row in diagnose.losses(model, codes, latents, seed).dropna(subset="prior").iterrows():
             part, key = name.split(": ")
             values = {"train": last[PARTS[part]][key], "held_out": row["prior"], "gaussian": row["Gaussian"]}

@@ -20,12 +20,13 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import Run, train_representation
 from hybrid.experiments.store import as_json
 from hybrid.judging import evaluate
+from hybrid.judging.probe import PENALTIES
 from hybrid.machine import distributed, files
 from hybrid.machine.provenance import machine, provenance
 from hybrid.models.autoencoder import LATENT_CHANNELS
 from hybrid.profiles.schema import Representation, describe, updated
 from hybrid.training import checkpoint
-from hybrid.training.history import active_seconds, read_history
+from hybrid.training.history import active_seconds, closing, read_history
 
 Rows = Literal["all", "ends", "contrast"]
 FACTORS = (0.01, 0.1, 10.0, 100.0)  # times the profile's alpha
@@ -51,18 +52,23 @@ def variants(config: Representation, rows: Rows = "all") -> dict[tuple[str, floa
 def tradeoff(experiment: Experiment, rows: Rows = "all") -> Path:
     """Train and evaluate the `variants` that are not saved yet for the experiment's seed. Return the file's path.
 
-    Raises TimeUp if the experiment's time limit ends.
+    Raises TimeUp if the experiment's time limit ends, and HybridError if the profile has one end of the trade-off as its own.
     """
-    path = file(experiment, rows)
+    path, own = file(experiment, rows), experiment.profile.hybrid.representation
     experiment.images.demand_classes()
+    if not 0 < own.alpha < 1 or own.contrast.on != "y":
+        raise HybridError(
+            f"alpha = {own.alpha:g} with the contrast on {own.contrast.on}: the trade-off varies them itself, "
+            "so give a profile with alpha between 0 and 1 and the contrast on y"
+        )
     about = {"profile": experiment.profile.name, "sha256": experiment.sha256, "seed": experiment.seed}
-    for (sweep, value), config in variants(experiment.profile.hybrid.representation, rows).items():
+    for (sweep, value), config in variants(own, rows).items():
         wanted = about | {"config": as_json(describe(config))}
         same = [row for row in distributed.on_rank_zero(lambda: _kept(path)) if _of(row) == wanted]
         if any(row["sweep"] == sweep for row in same):
             continue
         found = same[0] if same else wanted | _judged(experiment, f"{sweep}{value:g}", config)
-        files.write_json(path, [*_kept(path), found | {"sweep": sweep}])  # read again: another process may have added a seed
+        files.append_json(path, found | {"sweep": sweep})
     return path
 
 
@@ -78,7 +84,8 @@ def read(name: str, profile: str | None = None) -> pd.DataFrame:
     If the home folder has none, they are those of the repository.
     `profile`: the profile as given to the command; by default, the last row's. `acc_y` is the linear accuracy, in percent, on
     y, or on all of z where the contrast is on z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension.
-    Both bounds are in nats, for augmented train images, and means over the last quarter of an epoch. `i_ba` does not include
+    Both bounds are in nats, for augmented train images, and means over the last quarter of an epoch or, in
+    older rows, over its last steps. `i_ba` does not include
     h(X). `i_cpc` is missing at alpha = 1, where nothing trains the head. `m` is the number of its candidates. Raises
     HybridError if there are no rows.
     """
@@ -111,9 +118,9 @@ def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
     folder = experiment.runs / "tradeoff" / name / f"seed{experiment.seed}"
     images = experiment.images
     model = train_representation(Run(experiment.profile, images, experiment.seed, folder, experiment.clock), config)
-    accuracies, _ = evaluate.accuracy(model, images, experiment.seed)
+    accuracies, _ = evaluate.accuracy(model, images, experiment.seed, experiment.profile.evaluation.penalties or PENALTIES)
     history = distributed.on_rank_zero(lambda: read_history(folder / "representation" / "history.jsonl"))
-    last = history[-1]
+    last = closing(history)
     found: dict[str, float | None] = {"alpha": config.alpha, "y_channels": config.autoencoder.y_channels}
     found["acc_y"] = accuracies["acc_y"]
     if config.alpha:

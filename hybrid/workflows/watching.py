@@ -37,17 +37,19 @@ class Watch:
         if kind not in KINDS:
             raise HybridError(f"log = {kind!r}: give one of {', '.join(KINDS)}")
         self.kind, self._writers = kind, {}
+        self._epochs: dict[Path, int] = {}  # shown last, of each stage
 
     def __call__(self, folder: Path, model: Trainable, line: dict, images: ImageSet) -> None:
-        """Record a line (step, epoch, seconds and scalars), and after a whole epoch also images of the model.
+        """Record a line (step, epoch, seconds and scalars), and with the first line after an epoch also images of the model.
 
         `model`: the model that the training would return if it ended here. Random numbers come from separate generators, and
         the model does not change, so the training stays the same.
         """
-        step = line["step"]
+        step, epoch = line["step"], int(line["epoch"])
         scalars = {key: value for key, value in line.items() if key not in ("step", "epoch", "seconds")}
         sheets: dict[str, tuple[Tensor, int]] = {}
-        if float(line["epoch"]).is_integer() and distributed.world() == 1:
+        if epoch > self._epochs.get(folder, 0) and distributed.world() == 1:
+            self._epochs[folder] = epoch
             was = [(module, module.training) for module in model.modules()]
             model.eval()
             try:

@@ -106,7 +106,9 @@ def operations(module: Trainable, images: int) -> int:
     def counted(_: float) -> int:
         with FlopCounterMode(display=False) as counter:
             for player in module.players:
-                module.loss(player, batch, labels)[0].backward()
+                with torch.autocast(device.type, torch.bfloat16):  # else a CPU has ways with fewer operations
+                    loss = module.loss(player, batch, labels)[0]
+                loss.backward()
         return counter.get_total_flops()
 
     return round(module.mean_over_phases(counted))

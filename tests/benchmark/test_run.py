@@ -191,6 +191,14 @@ def test_convolutions_alone_leave_the_model_as_it_was(setting):
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_convolutions_alone_run_in_the_type_of_the_step(setting, precision, monkeypatch):
+    """With layers wide enough for the ways of float32, which the quick profile's are not."""
+    monkeypatch.setenv("HYBRID_PRECISION", precision)
+    monkeypatch.setattr("hybrid.models.convolution.ENOUGH", 1)
+    alone(calls(contenders.representation(setting), contenders.digits()[:8]), CPU)()
+
+
 def test_sqrtm_gets_back_the_argument_that_scipy_removed(monkeypatch):
     root = scipy.linalg.sqrtm
     monkeypatch.setattr(fid_score.linalg, "sqrtm", lambda a: root(a))

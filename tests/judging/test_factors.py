@@ -1,5 +1,6 @@
 """Factors of images and probes for them: constructed images, and scikit-learn's ridge regression."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,11 @@ def test_a_study_finds_what_a_code_was_given():
     assert found["chroma", "w"] > 0.99 and found["chroma", "y"] < 0.6
     assert min(found["class", "z"], found["chroma", "z"]) > 0.95
     assert found["chroma", "pixels"] > 0.99 and found.xs("y, untrained", level="part").max() < 0.2
+
+    grey = (part[:, :1].expand(-1, 3, -1, -1).contiguous() for part in (images.train_images, images.test_images))
+    shades = replace(images, **dict(zip(("train_images", "test_images"), grey, strict=True)))
+    named = set(factors.study(Model(), {}, shades, seed=0)["factor"])
+    assert "brightness" in named and "chroma" not in named  # it would be the rounding of the brightness
 
 
 def test_factors_of_digits_are_those_that_they_were_drawn_from():

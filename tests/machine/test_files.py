@@ -120,6 +120,14 @@ def test_texts_are_written_alike_in_every_locale(tmp_path):
     assert (tmp_path / "x").read_bytes() == "±".encode()
 
 
+def test_rows_of_two_processes_are_all_kept(tmp_path):
+    append = "import sys; from pathlib import Path; from hybrid.machine.files import append_json\n"
+    append += "for i in range(15): append_json(Path(sys.argv[1]), {'i': i})"
+    started = [subprocess.Popen([sys.executable, "-c", append, str(tmp_path / "rows.json")]) for _ in range(2)]
+    assert [process.wait() for process in started] == [0, 0]
+    assert sorted(row["i"] for row in files.read_json(tmp_path / "rows.json")) == sorted([*range(15)] * 2)
+
+
 def test_numbers_that_are_not_finite_are_refused():
     files.check_finite({"acc": 1.0}, "nvae")
     with pytest.raises(HybridError, match="nvae: mse is nan, not finite"):

@@ -3,13 +3,21 @@
 import numpy as np
 import pytest
 
-from hybrid.training.history import active_seconds
+from hybrid.training.history import active_seconds, closing
 
 
 def lines(paces, steps=10, first=0.0):
     """A history with a line every `steps` steps, which take `paces` seconds each; `first`: seconds before the first step."""
     seconds = first + np.cumsum(np.multiply(paces, steps))
     return [{"step": steps * (i + 1), "seconds": each} for i, each in enumerate(seconds)]
+
+
+def test_the_end_is_a_quarter_of_an_epoch():
+    """Ten steps an epoch: a line every two steps, as a quarter has two and a half, and one after the last step."""
+    history = [{"step": step, "epoch": step / 10, "seconds": 0.0, "loss": float(step)} for step in (2, 4, 6, 8)]
+    assert closing(history) == {"loss": 8.0}
+    assert closing([*history, {"step": 9, "epoch": 0.9, "seconds": 0.0, "loss": 2.0}]) == {"loss": pytest.approx(18 / 3)}
+    assert closing(history[:1]) == {"loss": 2.0}
 
 
 def test_pauses_do_not_count():

@@ -1,6 +1,8 @@
 """Codes of images in three formats, made once, whatever stops them on the way."""
 
 import csv
+import os
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -55,6 +57,17 @@ def test_three_formats_say_the_same(model, folder, tmp_path):
     assert kept["file"].tolist() == sorted(map(str, folder.rglob("*.png")), key=lambda f: (Path(f).parent, Path(f).name))
     assert set(kept["class"]) == {"cat", "dög"} and set(kept["split"]) == {"train", "test"}
     assert not list(tmp_path.glob(".codes*"))  # what was kept on the way is gone
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_unicode(model, tmp_path):
+    folder = os.fsencode(tmp_path / "odd")
+    os.mkdir(folder)
+    Image.new("RGB", (32, 32)).save(tmp_path / "odd" / "a.png")
+    os.rename(folder + b"/a.png", folder + b"/\xff.png")
+    for suffix in embed.SUFFIXES:
+        assert embed.embed(model, source([str(tmp_path / "odd")]), tmp_path / f"codes{suffix}", ("y",)).images == 1
+    assert pd.read_parquet(tmp_path / "codes.parquet")["file"].tolist() == [str(tmp_path / "odd" / "\ufffd.png")]
 
 
 def stop_encoding(monkeypatch, call):

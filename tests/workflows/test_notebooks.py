@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from hybrid import cli, paths
+from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
@@ -78,6 +79,35 @@ def test_a_notebook_that_is_cut_is_told(two, home, content):
     (home / "notebooks" / "a.ipynb").write_bytes(content)
     with pytest.raises(HybridError, match=r"a\.ipynb is not a readable notebook"):
         notebooks.executed_copies(experiment, tuple(METHODS))
+
+
+def test_images_without_classes_leave_out_what_needs_them(home, monkeypatch):
+    experiment = Experiment("smoke")
+    monkeypatch.setattr(ImageSet, "labelled", False)
+    left = {path.stem for path in notebooks.executed_copies(experiment, tuple(METHODS))}
+    assert "factors" not in left and {"figure2", "table1"} <= left
+
+
+def test_a_notebook_is_stale_if_any_that_it_shows_is_newer(home):
+    experiment = Experiment("smoke")
+    copies = notebooks.executed_copies(experiment, tuple(METHODS))
+    for target in copies.values():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    later = time.time() + 10
+
+    def stale_after(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (later, later))
+        found = {notebook.stem for notebook in notebooks.stale(experiment, tuple(METHODS))}
+        path.unlink()
+        return found
+
+    assert notebooks.stale(experiment, tuple(METHODS)) == []
+    assert stale_after(experiment.results / "seed1" / "hybrid.json") == {"table1", "baselines"}
+    assert stale_after(experiment.results / "factors" / "seed0.json") == {"factors"}
+    assert stale_after(experiment.folder / "hybrid.json") == {notebook.stem for notebook in copies}
 
 
 def test_kernels_warn_of_nothing(two, capfd):

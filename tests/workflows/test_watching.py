@@ -48,6 +48,16 @@ def test_watching_shows_and_changes_nothing(tmp_path, monkeypatch):
     assert 0 <= events.Scalars("knn")[-1].value <= 100
 
 
+def test_pictures_come_after_each_epoch_whatever_the_lines(tmp_path, monkeypatch):
+    """Lines every 48 of 195 steps, as on CIFAR-10, fall on the end of an epoch only by chance."""
+    monkeypatch.setattr(watching, "vote", lambda *_: {})
+    monkeypatch.setattr(watching, "pictures", lambda *_: [("samples", (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 1))])
+    watch = Watch("pictures")
+    for step in [*range(48, 780, 48), 780]:
+        watch(tmp_path, torch.nn.Identity(), {"step": step, "epoch": round(step / 195, 3), "seconds": 0.0}, None)
+    assert [int(path.name[:8]) for path in sorted(tmp_path.rglob("*.png"))] == [240, 432, 624, 780]
+
+
 def test_a_log_of_another_kind_is_refused():
     with pytest.raises(HybridError, match="log = 'wandb': give one of pictures, tensorboard"):
         Watch("wandb")

@@ -7,6 +7,7 @@ from torch import nn
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.models.base import Trainable
+from hybrid.models.convolution import ENOUGH, Conv3x3
 from hybrid.workflows import work
 
 
@@ -25,6 +26,22 @@ class Layers(Trainable):
 def test_operations_are_those_counted_by_hand():
     forward = 2 * 3 * 4 * 9 * 32 * 32  # of an image; backward there are its weights' gradients alone
     assert work.operations(Layers(), 7) == 7 * 2 * forward + 3 * 2 * 5**3
+
+
+def test_operations_follow_from_the_profile_not_from_the_machine():
+    """A CPU in float32 needs fewer for wide 3 x 3 convolutions of small maps: these do not count."""
+
+    class Wide(Layers):
+        def __init__(self):
+            super().__init__()
+            self.conv = Conv3x3(3, 50_000)
+            self.narrow = nn.AdaptiveAvgPool2d(4)
+
+        def loss(self, player, batch, labels):
+            return super().loss(player, self.narrow(batch.float()), labels)
+
+    assert ENOUGH <= 7 * 3 * 50_000
+    assert work.operations(Wide(), 7) == 7 * 2 * 2 * 3 * 50_000 * 9 * 4 * 4 + 3 * 2 * 5**3
 
 
 class Growing(Layers):
