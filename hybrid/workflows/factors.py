@@ -40,12 +40,8 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
     values["sha256"] = experiment.sha256
     key = Key(as_json(values), schema.Representation)
     store, name = Store(folder(experiment)), f"seed{experiment.seed}"
-    kept, origin, moco = store.outcome(name, key), _origin(experiment, run), _moco_origin(experiment, run)
-    if kept is not None:
-        of_others = origin not in (None, kept["provenance"].get("trained"))
-        of_others |= moco not in (None, kept["provenance"].get("moco"))
-        lacks_moco = run is None and origin is not None and MOCO not in {row["part"] for row in kept["rows"]}
-    if kept is None or of_others or lacks_moco:
+    kept = store.outcome(name, key)
+    if kept is None or not _is_of(kept, experiment, run):
         experiment.images.demand_classes()
         model, others = _model(experiment, run), {"y, untrained": _untrained(experiment)}
         if run is None:
@@ -110,6 +106,13 @@ def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
                 "give the profile and data set of that run"
             )
     return as_json(state["provenance"])
+
+
+def _is_of(kept: dict, experiment: Experiment, run: str | Path | None) -> bool:
+    """Return whether a saved result is of the weights that are here, if any, and then has MoCo-v2 if it is wanted."""
+    origin, about = _origin(experiment, run), kept["provenance"]
+    same = origin in (None, about.get("trained")) and _moco_origin(experiment, run) in (None, about.get("moco"))
+    return same and (origin is None or run is not None or MOCO in {row["part"] for row in kept["rows"]})
 
 
 def _moco_origin(experiment: Experiment, run: str | Path | None) -> dict | None:

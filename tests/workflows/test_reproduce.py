@@ -9,13 +9,14 @@ import pytest
 from hybrid import paths
 from hybrid.cli import STOPPED, main
 from hybrid.data.datasets import NAMED
+from hybrid.errors import HybridError
 from hybrid.experiments import methods
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS, TABLE
 from hybrid.judging import evaluate
 from hybrid.machine import files
 from hybrid.training import checkpoint
-from hybrid.workflows import report
+from hybrid.workflows import notebooks, report
 from hybrid.workflows.explain import explain
 from hybrid.workflows.reproduce import write_table, write_table_of_both
 
@@ -62,6 +63,21 @@ def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
     monkeypatch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained again"))
     assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
     assert before == {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
+
+
+def test_a_notebook_that_fails_leaves_a_report(done, monkeypatch, capsys):
+    def fail(*_):
+        raise HybridError("notebook figure2.ipynb failed")
+
+    page = done / "results" / "smoke" / "digits" / "report.html"
+    kept = page.read_bytes()
+    page.unlink()
+    monkeypatch.setattr(notebooks, "execute", fail)
+    try:
+        assert main(["reproduce", "--profile", "smoke"]) == 2
+        assert "figure2.ipynb failed" in capsys.readouterr().err and "Notebooks" not in page.read_text()
+    finally:
+        page.write_bytes(kept)
 
 
 @pytest.mark.parametrize(
