@@ -31,7 +31,6 @@ from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
 from hybrid.judging.factors import PARTS
 from hybrid.machine.provenance import trained_on
-from hybrid.models.autoencoder import LATENT_CHANNELS
 from hybrid.profiles.overrides import profile
 from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
@@ -297,15 +296,18 @@ def _committed(images: str) -> list[dict]:
 
 
 def lengths(_: str) -> str:
-    """The contrast on y and on all of z at `laptop`'s size, by the length of training: means over seeds, with deviations."""
-    of_y, of_z = ("alpha", None), ("y_channels", float(LATENT_CHANNELS))
+    """The contrast on y and on all of z at `laptop`'s size, by the length of training: means over seeds, with deviations.
+
+    Lengths without the contrast on z are left out.
+    """
     found: dict[int, list[list[float]]] = {}
-    for row in _committed("contrast"):
-        cells = found.setdefault(row["config"]["training"]["epochs"], [[], [], [], []])
-        for place, (sweep, value) in enumerate((of_y, of_z)):
-            if row["sweep"] == sweep and value in (None, row[sweep]):
-                cells[place].append(row["mse"])
-                cells[place + 2].append(row["acc_y"])
+    for row in [row for row in _committed("contrast") if row["sweep"] == "y_channels"]:
+        cells, on_z = (
+            found.setdefault(row["config"]["training"]["epochs"], [[], [], [], []]),
+            row["config"]["contrast"]["on"] == "z",
+        )
+        cells[on_z].append(row["mse"])
+        cells[2 + on_z].append(row["acc_y"])
     full = profile("laptop").hybrid.representation.training.epochs
     pairs = (("hybrid", "mse"), ("contrast_on_z", "mse"), ("hybrid", "acc_y"), ("contrast_on_z", "acc_z"))
     found[full] = [values("laptop", method, metric) for method, metric in pairs]
@@ -317,7 +319,7 @@ def lengths(_: str) -> str:
         "on z, contrast on z",
         "seeds",
     ]
-    rows = [[str(epochs), *map(_spread, cells), str(len(cells[1]))] for epochs, cells in sorted(found.items())]
+    rows = [[str(epochs), *map(_spread, cells), str(len(cells[1]))] for epochs, cells in sorted(found.items()) if cells[1]]
     return markdown(head, rows)
 
 
