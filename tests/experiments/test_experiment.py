@@ -12,6 +12,7 @@ import torch
 
 from hybrid import released
 from hybrid.cli import main
+from hybrid.errors import HybridError
 from hybrid.experiments import methods
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging import evaluate, frechet, given
@@ -167,3 +168,8 @@ def test_figure_6_comes_from_released_weights_where_their_training_is_not_here(d
         assert origin.get("weights") == says and (origin["trained"] == known["provenance"]["trained"]) == bool(says)
         path.unlink()
     path.write_bytes(before)
+
+
+def test_one_test_image_is_too_few(home):
+    with pytest.raises(HybridError, match="digits has 1 test image: give 2 or more"):
+        _ = Experiment("smoke,images=1").images
