@@ -43,22 +43,21 @@ def study(model: HybridModel, others: dict[str, EncoderModel], images: ImageSet,
     chosen = images.train_images[some.to(images.train_images.device)]
     train, test = (_inputs(model, others, x) for x in (chosen, images.test_images))
     smooth = [name for name, wanted in test_factors.items() if wanted.is_floating_point()]
-    constant = [name for name in smooth if train_factors[name].std(0).max() < CONSTANT]  # such as the chroma of grey images
-    test_factors = {name: wanted for name, wanted in test_factors.items() if name not in constant}
-    smooth = [name for name in smooth if name not in constant]
+    smooth = [name for name in smooth if train_factors[name].std(0).max() > CONSTANT]  # not the chroma of grey images
+    kinds = [name for name, wanted in test_factors.items() if not wanted.is_floating_point()]
     fitted, wanted = (torch.cat([known[name].double() for name in smooth], dim=1) for known in (train_factors, test_factors))
     widths = [test_factors[name].shape[1] for name in smooth]
     rows = []
     for part in train:
         found = explained(train[part], fitted[some], test[part], wanted, seed, sources).split(widths)
         scores = {name: {"score": of_name.mean().item()} for name, of_name in zip(smooth, found, strict=True)}
-        for name in [name for name in test_factors if name not in smooth]:
+        for name in kinds:
             labels = train_factors[name][some], test_factors[name]
             on_device = [values.to(train[part].device) for values in labels]
             probe = linear_probe(train[part], on_device[0], test[part], on_device[1], seed, KINDS_PENALTIES, sources)
             guessed = 100 * (labels[1] == labels[0].bincount().argmax()).float().mean().item()
             scores[name] = {"score": (probe.accuracy - guessed) / (100 - guessed), "accuracy": probe.accuracy}
-        rows += [{"factor": name, "part": part, **scores[name]} for name in test_factors]
+        rows += [{"factor": name, "part": part, **scores[name]} for name in test_factors if name in scores]
     return pd.DataFrame(rows)
 
 

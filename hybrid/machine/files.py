@@ -123,7 +123,10 @@ def write_json(path: Path, values: dict | list) -> None:
 
 
 def append_json(path: Path, row: dict) -> None:
-    """Append a row to a list in a JSON file. Several processes may do so, if the file system supports locks."""
+    """Append a row to a list in a JSON file. Several processes may do so, if the file system supports locks.
+
+    The lock is a hidden file beside it, which stays and which git ignores.
+    """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError, NotImplementedError):
