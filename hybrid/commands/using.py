@@ -98,7 +98,7 @@ def embed(run: Path, images: tuple[str, ...], out: Path, part: tuple[Literal["y"
         images: a folder (flat, nested, or with train/ and test/), image files, an .npz, the name of a data set, a .txt with
             one file per line, or - to read such lines from standard input.
         out: an .npz, which `hybrid neighbours` can search, a .csv or a .parquet.
-        part: y, for classification (768 numbers); w, the details (768); z, both (1536).
+        part: y, for classification (768 numbers); w, most of the image (768); z, both (1536).
     """
     from hybrid.data.sources import source
     from hybrid.machine.precision import best_device
@@ -178,7 +178,7 @@ def neighbours(
         images: the images to search, see `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote with this
             --run and this --part.
         out: the figure, a .png; a .pdf with the same name is written too.
-        part: the part of the code to compare: y, for classification; w, the details; z, both.
+        part: the part of the code to compare: y, for classification; w, most of the image; z, both.
         count: number of images to find; the figure shows up to 200 of them.
         json: print files and similarities as JSON.
     """
