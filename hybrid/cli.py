@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import difflib
+import errno
 import inspect
 import logging
 import re
@@ -32,6 +33,9 @@ from hybrid.commands.using import data, diagnose, embed, explain, interpolate, n
 from hybrid.errors import HybridError, TimeUp
 
 STOPPED = 75  # exit status of a run stopped by its time limit; the same command continues it (EX_TEMPFAIL in sysexits.h)
+
+# A path cannot be written: no permission, a read-only file system, a file in place of a folder or the reverse.
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 
 COMMANDS = (
     *(reproduce, train, evaluate, sample, interpolate, embed, probe, neighbours),
@@ -77,8 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
     except HybridError as error:
         print(f"hybrid: {error}", file=sys.stderr)
         return 2
-    except PermissionError as error:
-        print(f"hybrid: {error.filename} cannot be used ({error.strerror}): change its permissions", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in UNUSABLE or error.filename is None:
+            raise
+        advice = "see to it that it is a folder or file that you may write, or set HYBRID_HOME to another folder"
+        print(f"hybrid: {error.filename} cannot be used ({error.strerror}): {advice}", file=sys.stderr)
         return 2
     finally:
         if started:

@@ -101,7 +101,11 @@ class HybridModel(EncoderModel):
         return {"y": y.flatten(1), "w": w.flatten(1), "z": z.flatten(1)}
 
     def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """Sample new images (count, 3, 32, 32): sample z in `steps` steps, and decode it. `sampler` names the model of z.
+        """Sample new images (count, 3, 32, 32): the decoded `sample_codes`. `sampler` names the model of z."""
+        return self.decode(self.sample_codes(count, steps, eta, seed))
+
+    def sample_codes(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
+        """Sample z (count, 6, 16, 16) in `steps` steps.
 
         `eta`: 0 for the deterministic sampler, 1 for the ancestral one. The same `seed`, 0 by default, gives the same images
         in each call; for others give another.
@@ -118,9 +122,9 @@ class HybridModel(EncoderModel):
         noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
 
         def draw(noise: Tensor, seeds: Tensor) -> Tensor:
-            return self.decoder(prior.sample(noise, steps, eta, int(seeds[0])))
+            return prior.sample(noise, steps, eta, int(seeds[0]))
 
-        return in_batches(draw, self.device, noise, batch_seeds(count, seed)).clamp(0, 1)
+        return in_batches(draw, self.device, noise, batch_seeds(count, seed))
 
     def sample_given(self, y: Tensor, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
         """Sample an image (N, 3, 32, 32) for each y (N, 3, 16, 16), with w sampled given y. It needs Hybrid+'s model of z.

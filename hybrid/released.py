@@ -28,6 +28,8 @@ from hybrid.training import checkpoint
 
 FOLDER = Path(__file__).parent / "weights"
 
+SUFFIX = ".safetensors"
+
 RUN = "runs/demo/digits/hybrid/seed0"  # a run's folder, for messages
 
 SUMS = "SHA256SUMS"  # beside the weights, as `sha256sum --check` reads it
@@ -40,13 +42,13 @@ PROBE = "-probe.npz"  # ending of the file of a linear layer that reads the clas
 
 def names() -> list[str]:
     """Return the names of the data sets with released weights."""
-    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
 
 
 def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> HybridModel:
     """Return the released hybrid, in float32; it samples with Hybrid+. Raises HybridError for a name that is not released.
 
-    `load` returns a hybrid that you trained.
+    `name` may also be the path of a .safetensors that `hybrid release` wrote. `load` returns a hybrid from a run's folder.
     """
     device = usable(device)
     tensors, known = _read(name)
@@ -60,17 +62,17 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
         model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), PlusPrior(semantic, texture))
         model.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise _damaged(FOLDER / f"{name}.safetensors", error) from error
+        raise _damaged(_file(name), error) from error
     return model.to(device=device, memory_format=torch.channels_last)
 
 
 def examples(name: str = "cifar10") -> Tensor:
     """Return the test images that come with released weights, uint8 (16, 3, 32, 32). Raises HybridError for other names."""
-    if name not in names():
+    if not _file(name).exists():
         raise HybridError(f"{name!r} has no example images, only released weights do ({_choices()}): give one of these names")
     tensors = _read(name)[0]
     if KEPT not in tensors:
-        raise _damaged(FOLDER / f"{name}.safetensors", f"it has no {KEPT}")
+        raise _damaged(_file(name), f"it has no {KEPT}")
     return tensors[KEPT]
 
 
@@ -79,11 +81,10 @@ def class_reader(name: str, model: HybridModel) -> Callable[[Tensor], list[str]]
 
     None if no probe was released.
     """
-    path = FOLDER / f"{name}{PROBE}"
+    path = _file(name).with_name(_file(name).stem + PROBE)
     if not path.exists():
         return None
-    if (digest := sums(FOLDER).get(path.name)) is not None and digest != sha256(path):
-        raise _damaged(path, f"its SHA-256 is not the one in {SUMS}")
+    _demand_digest(path)
     kept = load_arrays(path)
     if kept is None or not {"weight", "bias", "classes"} <= kept.keys():
         raise _damaged(path, "it holds no linear layer")
@@ -146,8 +147,11 @@ def first_stage(path: str | Path) -> Path:
 
 
 def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:
-    """Return the hybrid for a released name, such as cifar10, or a run's folder. Raises HybridError if it is neither."""
-    if str(run) in names():
+    """Return the hybrid for a released name, such as cifar10, a .safetensors, or a run's folder.
+
+    Raises HybridError if it is none of these.
+    """
+    if str(run) in names() or Path(run).suffix == SUFFIX:
         return pretrained(str(run), device)
     if not Path(run).is_dir():
         raise HybridError(
@@ -176,10 +180,15 @@ def _read(name: str) -> tuple[dict[str, Tensor], dict]:
         raise HybridError(
             f"{str(name)!r} is a folder, not the name of released weights: hybrid.load({str(name)!r}) loads a run"
         )
-    path = FOLDER / f"{name}.safetensors"
+    path = _file(name)
     if not path.exists():
         raise HybridError(f"no weights of {name!r} are released: choose among {_choices()}")
     return read(path)
+
+
+def _file(name: str | Path) -> Path:
+    """Return the file of released weights: of a name, or the given .safetensors itself."""
+    return Path(name) if Path(name).suffix == SUFFIX else FOLDER / f"{name}{SUFFIX}"
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -187,8 +196,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
 
     Raises HybridError if the file is damaged, or if its SHA-256 is not the one in SHA256SUMS.
     """
-    if (digest := sums(path.parent).get(path.name)) is not None and digest != sha256(path):
-        raise _damaged(path, f"its SHA-256 is not the one in {SUMS}")
+    _demand_digest(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -209,6 +217,11 @@ def sums(folder: Path) -> dict[str, str]:
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
+def _demand_digest(path: Path) -> None:
+    if (digest := sums(path.parent).get(path.name)) is not None and digest != sha256(path):
+        raise _damaged(path, f"its SHA-256 is not the one in {SUMS}")
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file. Raises HybridError if it cannot be read."""
     try:
@@ -226,7 +239,7 @@ def _damaged(path: Path, why: Exception | str) -> HybridError:
 def load_stage(
     folder: Path, kind: type, build: Callable, device: torch.device, encoder: str | None = None
 ) -> tuple[Trainable | None, Any]:
-    """Return the model of a finished stage and its config, or None and None if there is none."""
+    """Return the model of a finished stage, in evaluation mode, and its config, or None and None if there is none."""
     state = checkpoint.load(folder / "checkpoint.pt")
     if state is None or state["step"] < state["steps"]:
         return None, None
@@ -239,4 +252,4 @@ def load_stage(
         raise HybridError(f"{folder} holds no {kind.__name__} that can be built ({reason}): train it again") from error
     if encoder is not None and state["about"].get("encoder") != encoder:
         raise HybridError(f"{folder} was trained on the codes of other weights than those of the first stage: train it again")
-    return stage.to(device=device, memory_format=torch.channels_last), config
+    return stage.to(device=device, memory_format=torch.channels_last).eval(), config

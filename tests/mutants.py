@@ -256,7 +256,6 @@ def mutants() -> list[Mutant]:
         ("if (name := checkpoint.not_finite(weights)) is not None:", "if False:", "weights that are not finite are saved", "", 5),
         ("if key is not None:\n", "if False:\n", "a checkpoint of another training is taken up"),
         ("not 0 <= self.limit < math.inf", "self.limit < 0", "a time limit of nan is taken", "", 6),
-        ("state.usable.finish(data)", "pass", "statistics are not taken anew at the end"),
         ("trainable.progress = state.step / steps", "trainable.progress = 1.0", "no warm-up of the KL"),
         ("if state.graphed and phase != (phase := trainable.phase)", "if state.graphed and phase is None and (phase := 1)",
          "one graph for phases of different steps"),
@@ -366,7 +365,7 @@ def mutants() -> list[Mutant]:
         ("t * z0[:, None] + (1 - t) * z1[:, None]", "(1 - t) * z0[:, None] + t * z1[:, None]", "paths backwards"),
         ('{"y": y.flatten(1), "w": w.flatten(1), "z"', '{"y": w.flatten(1), "w": y.flatten(1), "z"', "the table judges w for y"),
         ('_codes(z, "z", LATENT_CHANNELS)).clamp(0, 1)', '_codes(z, "z", LATENT_CHANNELS))', "images outside [0, 1]"),
-        ("self.decoder(prior.sample(noise, steps, eta, int(seeds[0])))", "self.decoder(prior.sample(noise, steps, eta, 0))", "one seed for all"),
+        ("prior.sample(noise, steps, eta, int(seeds[0]))", "prior.sample(noise, steps, eta, 0)", "one seed for all"),
     )
     of(
         "judging/interpolations.py",

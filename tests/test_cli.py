@@ -89,6 +89,14 @@ def test_values_that_make_no_sense_end_with_one_line(home, monkeypatch, capsys, 
     assert says in error and error.count("\n") == 1
 
 
+def test_a_home_that_is_no_folder_ends_with_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("HYBRID_HOME", str(tmp_path / "file"))
+    assert cli.main(["train", "--profile", "smoke"]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hybrid: ")]
+    assert len(error) == 1 and str(tmp_path / "file") in error[0]
+
+
 @pytest.mark.parametrize("parameters", [{"profile": 3}, {"dataset": 7}, {"seed": "1"}, {"seed": 2**64}, {"seed": True}])
 def test_parameters_of_other_types_are_told(home, parameters):
     with pytest.raises(hybrid.HybridError, match="is not usable"):

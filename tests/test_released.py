@@ -17,6 +17,8 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.judging import probe
 from hybrid.judging.evaluate import squared_error
 from hybrid.judging.probe import layer
+from hybrid.models.hybrid import Representation
+from hybrid.profiles import schema
 from hybrid.training import checkpoint
 from hybrid.workflows.release import card, list_sum, release
 
@@ -36,6 +38,23 @@ def test_what_is_released_is_the_trained_model(trained):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     torch.testing.assert_close(model.encode(images), trained.model().encode(images), rtol=0.05, atol=0.05)
     torch.testing.assert_close(model.sample(2, steps=2), trained.model("hybridplus").sample(2, steps=2), rtol=0.05, atol=0.05)
+
+
+def test_an_exported_file_is_opened_by_its_path(trained, monkeypatch):
+    path, images = released.FOLDER / "digits.safetensors", released.examples("digits")
+    z = hybrid.pretrained("digits").encode(images)
+    monkeypatch.undo()
+    model = released.open_model(path)
+    assert torch.equal(model.encode(released.examples(str(path))), z)
+    assert released.class_reader(str(path), model) is not None
+    with pytest.raises(HybridError, match=r"no weights of 'none.safetensors' are released"):
+        released.open_model("none.safetensors")
+
+
+def test_a_stage_is_loaded_for_use_not_for_training(trained):
+    folder = trained.run_folder("hybrid") / "representation"
+    stage, _ = released.load_stage(folder, schema.Representation, Representation, torch.device("cpu"))
+    assert not any(module.training for module in stage.modules())
 
 
 def test_weights_are_not_replaced_unasked(trained):
@@ -109,6 +128,20 @@ def test_the_committed_card_is_that_of_its_weights():
     assert text == card(path, released.pretrained("cifar10"), "laptop", known)
     resumed = known["provenance"]["trained"]["representation"]["resumed"]
     assert resumed and all(each["commit"][:12] in text for each in resumed)
+
+
+def test_a_model_of_images_without_classes_has_a_card(trained):
+    path, known = released.FOLDER / "digits.safetensors", released.about("digits")
+    known["metrics"] = {name: value for name, value in known["metrics"].items() if not name.startswith("acc")}
+    text = card(path, hybrid.pretrained("digits"), "smoke", known)
+    assert "linear probe" not in text and "| | |\n|---|---|\n| reconstruction" in text
+
+
+def test_a_diagnosis_of_a_run_on_ones_own_images_asks_for_them(trained, tmp_path, capsys):
+    run = tmp_path / "faces-1a2b3c4d" / "hybrid" / "seed0"
+    shutil.copytree(trained.run_folder("hybrid"), run)
+    assert main(["diagnose", "--run", str(run), "--out", str(tmp_path / "x.png")]) == 2
+    assert "give its folder or .npz with --dataset" in capsys.readouterr().err
 
 
 def test_the_command_line_takes_a_released_name(trained, tmp_path):

@@ -234,6 +234,8 @@ def diagnose(
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
     name = dataset or (str(run) if str(run) in names() else run.resolve().parents[1].name)
+    if not dataset and name not in datasets.NAMED:
+        raise HybridError(f"{run} was not trained on a data set that has a name: give its folder or .npz with --dataset")
     found = diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed)
     tables = diagnosis.markdown(found)
     write_text(out.with_suffix(".md"), tables + "\n")
@@ -256,7 +258,8 @@ def release(
         profile: see `hybrid reproduce --help`.
         dataset: see `hybrid reproduce --help`.
         seed: seed of the run.
-        out: a folder; if omitted: the package's own, where `hybrid.pretrained` finds them.
+        out: a folder; `hybrid.pretrained` and --run take the path of the .safetensors in it. If omitted: the package's own,
+            where its name is enough.
         force: replace weights of the same data set that are there.
     """
     from hybrid.experiments.experiment import Experiment

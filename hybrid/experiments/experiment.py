@@ -215,7 +215,7 @@ class Experiment:
 
         having = {"fid": ["samples"], "mse": ["originals", "reconstructions"]}
         parts = [part for metric, shown in having.items() if metric in method(name).metrics for part in shown]
-        return self._arrays(f"{name}-gallery", make, parts, name)
+        return self._arrays(f"{name}-gallery", make, parts, name, judging=("galleries", "nearest"))
 
     @cached_property
     def _features(self) -> tuple[frechet.FeatureNetwork, Tensor]:
@@ -274,13 +274,16 @@ class Experiment:
         return kept is not None and kept["metrics"] == released.about(self.slug)["metrics"]
 
     def _provenance_given(self) -> dict:
+        origin = self.provenance("hybridplus", judging=("given", "classifier"))
         if not self._uses_released():
-            return self.provenance("hybridplus")
+            return origin
         trained = released.about(self.slug)["provenance"]["trained"]
-        return self.provenance("hybridplus") | {"weights": f"released {self.slug}, in half precision", "trained": trained}
+        return origin | {"weights": f"released {self.slug}, in half precision", "trained": trained}
 
-    def _arrays(self, stem: str, make: Callable[[], dict], parts: Iterable[str], name: str = "hybrid") -> dict:
-        return self.store.arrays(stem, lambda: self.key(name), make, lambda: self.provenance(name), parts)
+    def _arrays(
+        self, stem: str, make: Callable[[], dict], parts: Iterable[str], name: str = "hybrid", judging: tuple[str, ...] = ()
+    ) -> dict:
+        return self.store.arrays(stem, lambda: self.key(name), make, lambda: self.provenance(name, judging), parts)
 
     def table(self) -> pd.DataFrame:
         """Return Table 1 as tidy rows, for all methods and seeds that were judged."""
@@ -315,10 +318,13 @@ class Experiment:
                 found[path] = kept
         return found
 
-    def provenance(self, name: str, **details) -> dict:
-        """Return the provenance of an outcome, with that of the training of each stage."""
+    def provenance(self, name: str, judging: tuple[str, ...] = (), **details) -> dict:
+        """Return the provenance of an outcome, with that of the training of each stage.
+
+        `judging`: the modules of hybrid.judging that it depends on, besides those of the table's numbers.
+        """
         stages = {stage: self.store.history(name, stage) for stage in method(name).stages}
-        judging = modules("hybrid.judging.evaluate", "hybrid.judging.interpolations")
+        code = modules(*(f"hybrid.judging.{each}" for each in ("evaluate", "interpolations", *judging)))
         if name not in self._trained:  # large files, read once
             kept = {stage: checkpoint.load(self.run_folder(name) / stage / "checkpoint.pt") for stage in stages}
             self._trained[name] = {stage: state["provenance"] for stage, state in kept.items() if state is not None}
@@ -329,7 +335,7 @@ class Experiment:
             sha256=self.images.sha256,
             seed=self.seed,
             **machine(self.device),
-            modules=judging,
+            modules=code,
             peak_memory_gib=max([peak_memory(self.device), *(origin["peak_memory_gib"] for origin in trained.values())]),
             training_seconds={stage: active_seconds(lines)[-1] for stage, lines in stages.items() if lines},
             trained=trained,

@@ -20,8 +20,6 @@ from hybrid.data.datasets import ImageSet
 from hybrid.data.pixels import as_float
 from hybrid.judging import frechet, spectra
 from hybrid.model import HybridModel
-from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE
-from hybrid.models.base import batch_seeds, in_batches
 from hybrid.models.diffusion import Diffusion
 from hybrid.models.latent_ddim import PlusPrior, SemanticPrior, TexturePrior, principal_components
 
@@ -47,7 +45,7 @@ def diagnose(
     some = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[:count]
     train, test = images.train_images[chosen], images.test_images[some]
     codes, real = model.encode(train), model.encode(test)
-    drawn = None if model.prior is None else draw_codes(model, len(real), steps, eta, seed)
+    drawn = None if model.prior is None else model.sample_codes(len(real), steps, eta, seed)
     both = torch.stack([real, model.encode(test.flip(3))], dim=1)
     network = frechet.load_network("efficientnet_lite0", images.train_images.device)
     key = f"{images.sha256} train, {len(chosen)} of them"
@@ -63,18 +61,6 @@ def diagnose(
         "power": power(model, real, drawn),
         "distances": pd.DataFrame(rows).set_index("images"),
     }
-
-
-def draw_codes(model: HybridModel, count: int, steps: int, eta: float, seed: int) -> Tensor:
-    """Sample codes (N, 6, 16, 16), the same as in `model.sample`. The model must have a prior."""
-    prior = model.prior
-    assert prior is not None
-    noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
-
-    def draw(noise: Tensor, seeds: Tensor) -> Tensor:
-        return prior.sample(noise, steps, eta, int(seeds[0]))
-
-    return in_batches(draw, model.device, noise, batch_seeds(count, seed))
 
 
 def facts(model: HybridModel, images: Tensor, codes: Tensor, seed: int) -> pd.DataFrame:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybrid.data.datasets import quiet_download
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, tell
 from hybrid.judging.manifold import precision_recall
 from hybrid.machine.files import load_arrays, save_arrays
 from hybrid.machine.lines import told
@@ -258,7 +258,10 @@ def reference(network: FeatureNetwork, images: Tensor, key: str, cache: Path) ->
             "covariance": statistics.covariance.cpu().numpy(),
             "features": features[some.to(features.device)].cpu().numpy(),
         }
-        save_arrays(path, kept)
+        try:
+            save_arrays(path, kept)
+        except HybridError as error:  # of no consequence here: they are computed again next time
+            tell(f"the statistics of the train images are not kept: {error}")
     device = float64_device(network.device)
     mean, covariance, features = (torch.from_numpy(kept[n]).to(device) for n in ("mean", "covariance", "features"))
     return Reference(network, Statistics(mean, covariance), features)

@@ -27,6 +27,9 @@ def pairs(images: ImageSet, count: int, seed: int) -> Tensor:
     starts, ends = order.chunk(2)
     both = zip(starts.tolist(), ends.tolist(), strict=False)
     chosen = [(a, b) for a, b in both if not images.labelled or labels[a] != labels[b]]
+    unlike = order[labels[order] != labels[order[:1]]]
+    if not chosen and len(unlike):  # of few images, each pair can be of one class by chance
+        chosen = [(order[0].item(), unlike[0].item())]
     if not chosen:
         raise HybridError(
             f"the {counted(len(labels), 'test image gives', 'test images give')} no pair to draw paths between: "

@@ -45,7 +45,7 @@ def read_kept(path: Path, read: Callable[[BinaryIO], T]) -> T | None:
     try:
         with open(path, "rb") as file:
             return read(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except HybridError:
         raise

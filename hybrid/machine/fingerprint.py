@@ -21,6 +21,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # The modules that numbers depend on. Modules that only read and write files do not count.
 COUNTING = ("data", "judging", "models", "model", "objectives", "training")
 OTHERS = ("data.identity", "data.digits", "training.checkpoint", "training.history", "training.progress")
+COMPUTING = ("machine.compilation", "machine.gradients", "machine.precision")  # these count, unlike the rest of machine
 
 strict: ContextVar[bool] = ContextVar("strict", default=False)  # whether to refuse a difference
 
@@ -85,7 +86,8 @@ def silent() -> Iterator[None]:
 
 def _counts(name: str) -> bool:
     within = name.removeprefix("hybrid.")
-    return name.startswith("hybrid.") and within.split(".")[0] in COUNTING and within not in OTHERS
+    counts = within.split(".")[0] in COUNTING and within not in OTHERS
+    return name.startswith("hybrid.") and (counts or within in COMPUTING)
 
 
 @cache

@@ -66,13 +66,13 @@ def again(origin: dict, source: str, *commands: str) -> str | None:
     The name tells the method. The path of a folder or .npz is the one in the recorded command; if there is none, a
     comment says what to give.
     """
-    profile, dataset, sha256 = origin.get("profile"), str(origin.get("dataset")), str(origin.get("sha256"))
+    profile, dataset = origin.get("profile"), str(origin.get("dataset"))
     name = profile.get("name") if isinstance(profile, dict) else profile
     if not name:
         return None
     where = ""
-    if dataset.endswith(f"-{sha256[:8]}"):  # the name of a folder or an .npz, with the digest of its images
-        stem = dataset.removesuffix(f"-{sha256[:8]}")
+    if own := re.fullmatch(r"(.+)-[0-9a-f]{8}", dataset):  # the name of a folder or an .npz, with the digest of its images
+        stem = own[1]
         found = next((path for path in _datasets(origin) if Path(path).name.removesuffix(".npz") == stem), None)
         if found is None:
             where = f"  # PATH: that of the folder or .npz {stem}, which was not recorded"

@@ -86,9 +86,6 @@ class Trainable(nn.Module):
     def after_step(self) -> None:
         """Called in every step after all players have taken theirs."""
 
-    def finish(self, data: Tensor) -> None:
-        """Called once after the last step, with all the data, on the module that is kept (averaged, if there is an average)."""
-
 
 def stream(*parts: int | str) -> int:
     """Return a 63-bit seed derived from the parts, such as (seed, "step", 7)."""

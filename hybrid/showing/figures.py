@@ -170,5 +170,5 @@ def save_figure(figure: Figure, stem: Path, origin: dict | None = None) -> None:
     with plt.rc_context(STYLE):
         for suffix, metadata in kinds.items():
             draw = partial(figure.savefig, format=suffix[1:], metadata=metadata)
-            write_atomically(stem.with_suffix(suffix), draw)
+            write_atomically(stem.with_name(stem.name + suffix), draw)  # the stem may have dots
     plt.close(figure)

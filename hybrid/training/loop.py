@@ -136,8 +136,6 @@ def train(
             if log_now or distributed.world() == 1:
                 up, due = distributed.on_rank_zero(partial(_demands, clock, saved))
             save_now = last or up or due
-            if last:
-                state.usable.finish(data)
             if log_now or save_now:  # the loop waits for the device only here, and for progress lines
                 values = state.means(count)
             if log_now:
@@ -340,9 +338,10 @@ def _refuse_other(found: dict, wanted: dict, kind: type | None, folder: Path) ->
     flat_found, flat_wanted = _flat(found), _flat(wanted)
     key = next((key for key in flat_found | flat_wanted if flat_found.get(key) != flat_wanted.get(key)), None)
     if key is not None:
+        instead = ", or give the changed profile as name,field=value" if key.startswith("config.") else ""
         raise HybridError(
             f"{folder} was trained with {key} = {flat_found.get(key)!r}, now it is {flat_wanted.get(key)!r}: "
-            "move that folder away, or give the changed profile as name,field=value"
+            f"move that folder away{instead}"
         )
 
 

@@ -83,16 +83,16 @@ def _untrained(experiment: Experiment) -> EncoderModel:
 def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
     """Return the provenance of the weights' training, as JSON stores it; None if they must be trained first.
 
-    Raises HybridError if `run` is of another profile or data set.
+    Raises HybridError if `run` is of another profile, data set or seed.
     """
     wanted = describe(experiment.profile.hybrid.representation)
     if run is not None and str(run) in released.names():
         known = released.about(str(run))
         found = describe(schema.restore(schema.Representation, known["config"]["representation"]))
-        if (str(run), found) != (experiment.slug, wanted):
+        if (str(run), found, known["provenance"]["seed"]) != (experiment.slug, wanted, experiment.seed):
             raise HybridError(
-                f"the released {run} was not trained by profile {experiment.profile.name} on {experiment.slug}: "
-                "give the profile and data set that its model card names"
+                f"the released {run} was not trained by profile {experiment.profile.name} on {experiment.slug} with seed "
+                f"{experiment.seed}: give the profile, data set and seed that its model card names"
             )
         return as_json({"released": str(run), **known["provenance"]["trained"]["representation"]})
     state = _trained(experiment.run_folder("hybrid") if run is None else released.first_stage(run))
@@ -100,10 +100,11 @@ def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
         return None
     if run is not None:
         found = describe(schema.restore(schema.Representation, state["about"]["config"]))
-        if (state["about"]["sha256"], found) != (experiment.images.sha256, wanted):
+        about = state["about"]
+        if (about["sha256"], found, about["seed"]) != (experiment.images.sha256, wanted, experiment.seed):
             raise HybridError(
-                f"{run} was not trained by profile {experiment.profile.name} on this {experiment.slug}: "
-                "give the profile and data set of that run"
+                f"{run} was not trained by profile {experiment.profile.name} on this {experiment.slug} with seed "
+                f"{experiment.seed}: give the profile, data set and seed of that run"
             )
     return as_json(state["provenance"])
 

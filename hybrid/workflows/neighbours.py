@@ -120,6 +120,8 @@ def _nearest(query: Path, part: str, query_code: np.ndarray, codes: np.ndarray, 
         for place, value in zip(places, similarities, strict=True)
         if str(Path(rows[place].file).resolve()) != itself
     ][:count]
+    if not found:
+        raise HybridError(f"there is no image but {query} itself: give others to search")
     files, labels = tuple(row.file for row, _ in found), tuple(row.label for row, _ in found)
     return Neighbours(query, part, files, labels, tuple(value for _, value in found))
 

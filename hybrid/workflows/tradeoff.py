@@ -15,7 +15,7 @@ from typing import Literal
 import pandas as pd
 
 from hybrid import paths
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, counted, tell
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import Run, train_representation
 from hybrid.experiments.store import as_json
@@ -24,6 +24,7 @@ from hybrid.judging.probe import PENALTIES
 from hybrid.machine import distributed, files
 from hybrid.machine.provenance import machine, provenance
 from hybrid.models.autoencoder import LATENT_CHANNELS
+from hybrid.profiles import overrides
 from hybrid.profiles.schema import Representation, describe, updated
 from hybrid.training import checkpoint
 from hybrid.training.history import active_seconds, closing, read_history
@@ -94,7 +95,21 @@ def read(name: str, profile: str | None = None) -> pd.DataFrame:
     rows = [row for row in kept if row["profile"] == (kept[-1]["profile"] if profile is None else profile)]
     if not rows:
         raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")
+    rows = _of_today(rows)
+    if not rows:
+        raise HybridError(f"{path} has only rows of an earlier version of this profile: run hybrid tradeoff again")
     return table(rows)
+
+
+def _of_today(rows: list[dict]) -> list[dict]:
+    """Return the rows that the profile, as it is now, would train. A line reports the others."""
+    own = overrides.profile(rows[0]["profile"]).hybrid.representation
+    configs = [as_json(describe(config)) for config in variants(own).values()]
+    found = [row for row in rows if _of(row)["config"] in configs]
+    if len(found) < len(rows):
+        left = counted(len(rows) - len(found), "row")
+        tell(f"{left} of the trade-off belong to an earlier version of profile {rows[0]['profile']}: left out")
+    return found
 
 
 def table(rows: list[dict]) -> pd.DataFrame:

@@ -91,6 +91,14 @@ def test_reference_is_cached_under_what_it_is_of(tmp_path, images, monkeypatch):
     assert torch.equal(mended.statistics.mean, reference.statistics.mean)
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, images, caplog):
+    (tmp_path / "file").write_text("no folder")
+    for _ in range(2):
+        found = frechet.reference(NETWORK, images, "train", tmp_path / "file" / "cache")
+        assert torch.isfinite(found.statistics.mean).all()
+    assert "are not kept" in caplog.text
+
+
 def test_compare_goes_by_the_networks_names(tmp_path, images):
     compared = frechet.reference(NETWORK, images, "train", tmp_path).compare(images)
     assert set(compared) == {"fd_means", "kd_means", "precision", "recall"}

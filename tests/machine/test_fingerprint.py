@@ -57,6 +57,7 @@ def test_other_code_and_precision_are_told_once_or_refused(package, caplog):
 def test_what_a_method_depends_on_is_found():
     found = fingerprint.modules("hybrid.models.nvae", "hybrid.training.loop")
     assert {"models.nvae", "models.cells", "training.loop", "training.optimisers", "training.muon"} <= found.keys()
+    assert {"machine.precision", "machine.gradients"} <= found.keys()
     assert not found.keys() & {"models.biggan", "training.progress", "machine.files"}
     assert "modules" in provenance(modules=found)
 

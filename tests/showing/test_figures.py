@@ -52,6 +52,19 @@ def test_two_unequal_classes_are_enough_to_measure_what_moves(model, image_set):
         interpolations.moved(model, replace(two, test_labels=0 * labels), seed=0)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_two_images_of_each_of_two_classes_give_a_pair_for_every_seed(image_set, seed):
+    labels = torch.tensor([0, 0, 1, 1])
+    few = replace(image_set, test_images=image_set.test_images[:4], test_labels=labels)
+    found = interpolations.pairs(few, 4, seed)
+    assert len(found) and (labels[found[:, 0]] != labels[found[:, 1]]).all()
+
+
+def test_a_name_with_a_dot_is_kept(tmp_path):
+    figures.save_figure(plt.figure(), tmp_path / "my.cat")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my.cat.pdf", "my.cat.png"]
+
+
 def test_a_sheet_shows_every_image():
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 2, 2)
     sheet = pixels.tile(images, 3)

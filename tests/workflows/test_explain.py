@@ -95,6 +95,7 @@ def test_pictures_carry_their_origin(tmp_path, suffix):
     assert (tmp_path / f"x{suffix}").read_bytes() == content
 
 
+@pytest.mark.parametrize("sha256", ["1a2b3c4d" + 56 * "0", 64 * "f"])  # of all images, and of a part of them
 @pytest.mark.parametrize(
     ("source", "commands", "command", "says"),
     [
@@ -108,10 +109,10 @@ def test_pictures_carry_their_origin(tmp_path, suffix):
         ("pictures.safetensors", ("release",), "x --dataset /a/pictures", "hybrid release .*/a/pictures --seed 3$"),
     ],
 )
-def test_the_command_is_of_the_method_and_of_a_path_that_was_given(source, commands, command, says):
+def test_the_command_is_of_the_method_and_of_a_path_that_was_given(source, commands, command, says, sha256):
     """Not the name of the results' folder, which no --dataset takes. A training's command counts too."""
     stem = "my pictures" if "my " in command else "pictures"
-    origin = {"profile": {"name": "smoke"}, "dataset": f"{stem}-1a2b3c4d", "sha256": "1a2b3c4d" + 56 * "0", "seed": 3}
+    origin = {"profile": {"name": "smoke"}, "dataset": f"{stem}-1a2b3c4d", "sha256": sha256, "seed": 3}
     for each in ({"command": command}, {"command": "a notebook", "trained": {"prior": {"command": command}}}):
         found = again(origin | each, source, *commands)
         assert re.search(says, found) and "1a2b3c4d" not in found

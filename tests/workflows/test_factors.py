@@ -40,6 +40,8 @@ def test_weights_of_a_run_are_those_of_its_profile_and_data(home):
     assert workflow._origin(experiment, folder) == workflow._origin(experiment, None)
     with pytest.raises(HybridError, match="was not trained by profile demo on this digits"):
         workflow._origin(Experiment("demo"), folder)
+    with pytest.raises(HybridError, match="on this digits with seed 1: give"):
+        workflow._origin(Experiment("smoke", seed=1), folder)
 
 
 def test_released_weights_of_another_profile_are_refused(home):

@@ -104,6 +104,7 @@ def test_codes_of_other_weights_are_refused(model, folder, tmp_path, caplog):
         ("codes.parquet", "y", 3, "^codes.parquet cannot be searched"),
         ("{}/../other.npz", "y", 3, "give codes of the same model"),
         ("{}/../none", "y", 3, "is not there"),
+        ("{}/red/4.png", "y", 3, "there is no image but .*4.png itself: give others"),
     ],
 )
 def test_what_cannot_be_searched_is_told(model, folder, tmp_path, images, part, count, says):

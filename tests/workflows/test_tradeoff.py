@@ -55,6 +55,21 @@ def test_kept_rows_are_not_made_again(home, monkeypatch):
         tradeoff.read("smoke-digits", "demo")
 
 
+def test_rows_of_an_earlier_version_of_a_profile_are_left_out(home, monkeypatch, caplog):
+    monkeypatch.setattr(tradeoff, "_judged", lambda *_: {"alpha": 0.5, "mse": 1.0})
+    path = tradeoff.tradeoff(Experiment("smoke"), "ends")
+    rows = files.read_json(path)
+    rows[0]["config"]["training"]["epochs"] += 1
+    files.write_json(path, rows)
+    assert len(tradeoff.read("smoke-digits")) == 4
+    assert "1 row of the trade-off" in caplog.text
+    for row in rows:
+        row["config"]["training"]["epochs"] = 77
+    files.write_json(path, rows)
+    with pytest.raises(HybridError, match="only rows of an earlier version"):
+        tradeoff.read("smoke-digits")
+
+
 @pytest.mark.parametrize("change", ["alpha=0", "alpha=1", "contrast.on=z"])
 def test_a_profile_that_is_an_end_itself_is_refused(home, change):
     with pytest.raises(HybridError, match="the trade-off varies them itself"):
