@@ -31,7 +31,6 @@ from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
 from hybrid.judging.factors import PARTS
 from hybrid.machine.provenance import trained_on
-from hybrid.profiles.overrides import profile
 from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
 from hybrid.workflows import tradeoff as tradeoffs
@@ -296,21 +295,8 @@ def _committed(images: str) -> list[dict]:
 
 
 def lengths(_: str) -> str:
-    """The contrast on y and on all of z at `laptop`'s size, by the length of training: means over seeds, with deviations.
-
-    Lengths without the contrast on z are left out.
-    """
-    found: dict[int, list[list[float]]] = {}
-    for row in [row for row in _committed("contrast") if row["sweep"] == "y_channels"]:
-        cells, on_z = (
-            found.setdefault(row["config"]["training"]["epochs"], [[], [], [], []]),
-            row["config"]["contrast"]["on"] == "z",
-        )
-        cells[on_z].append(row["mse"])
-        cells[2 + on_z].append(row["acc_y"])
-    full = profile("laptop").hybrid.representation.training.epochs
-    pairs = (("hybrid", "mse"), ("contrast_on_z", "mse"), ("hybrid", "acc_y"), ("contrast_on_z", "acc_z"))
-    found[full] = [values("laptop", method, metric) for method, metric in pairs]
+    """The contrast on y and on all of z at `laptop`'s size, by the length of training: means over seeds, with deviations."""
+    shown = tradeoffs.lengths(_committed("contrast"), {name: outcomes("laptop", name) for name in ("hybrid", "contrast_on_z")})
     head = [
         "epochs",
         "error, 1e-3, contrast on y",
@@ -319,7 +305,10 @@ def lengths(_: str) -> str:
         "on z, contrast on z",
         "seeds",
     ]
-    rows = [[str(epochs), *map(_spread, cells), str(len(cells[1]))] for epochs, cells in sorted(found.items()) if cells[1]]
+    rows = []
+    for epochs, of_length in shown.groupby("epochs"):
+        cells = [of_length.loc[of_length["on"] == on, metric].tolist() for metric in ("mse", "accuracy") for on in "yz"]
+        rows.append([str(epochs), *map(_spread, cells), str(len(cells[1]))])
     return markdown(head, rows)
 
 

@@ -140,7 +140,7 @@ def tradeoff(
         dataset: see `hybrid reproduce --help`.
         seed: seed for weights and batches.
         rows: "ends" trains only MoCo-v2, the profile's own setting, the autoencoder alone and the contrast on all of z;
-            "contrast" only the profile's own setting and the contrast on all of z.
+            "contrast" only the profile's own setting and the contrast on all of z, and draws them by the length of training.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
     """
     from hybrid.experiments.experiment import Experiment
@@ -153,5 +153,6 @@ def tradeoff(
     path = tradeoff.tradeoff(experiment, rows)
     found = tradeoff.read(path.stem, profile)
     print(found.round({name: 3 for name in found if name != "alpha"}).to_string())
-    figures.save_figure(showing.draw(found), path.with_suffix(""))
+    figure = showing.draw_lengths(tradeoff.saved_lengths(experiment)) if rows == "contrast" else showing.draw(found)
+    figures.save_figure(figure, path.with_suffix(""))
     print(f"trade-off: {path}")

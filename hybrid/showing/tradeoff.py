@@ -63,6 +63,29 @@ def draw(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_lengths(rows: pd.DataFrame) -> Figure:
+    """Draw `workflows.tradeoff.lengths`: the error and the accuracy over epochs, with the contrast on y and on all of z.
+
+    Each point is a training; lines connect means over seeds.
+    """
+    with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
+        figure, axes = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
+        labels = {"mse": "mean squared error, 1e-3", "accuracy": "linear accuracy on y or z, %"}
+        for axis, (metric, label) in zip(axes, labels.items(), strict=True):
+            for on, colour, marker in (("y", figures.COLOURS[0], "o"), ("z", GREY, "D")):
+                some = rows[rows["on"] == on]
+                axis.plot(some.groupby("epochs")[metric].mean(), color=colour)
+                axis.plot(some["epochs"], some[metric], marker, markersize=4, color=colour, label=f"contrast on {on}")
+            axis.set_xscale("log")
+            axis.set_xticks(sorted(rows["epochs"].unique()), sorted(rows["epochs"].unique()))
+            axis.minorticks_off()
+            axis.set(xlabel="epochs of training", ylabel=label)
+        axes[0].set_ylim(bottom=0)
+        axes[1].legend(frameon=True, loc="best")
+        sns.despine(figure)
+    return figure
+
+
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return a row per setting: means over seeds, with ± the standard deviation if there are two or more."""
     metrics = ["acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba"]

@@ -8,6 +8,7 @@ command continues.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from hybrid import paths
 from hybrid.errors import HybridError, counted, tell
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import Run, train_representation
-from hybrid.experiments.store import as_json
+from hybrid.experiments.store import Store, as_json
 from hybrid.judging import evaluate
 from hybrid.judging.probe import PENALTIES
 from hybrid.machine import distributed, files
@@ -31,6 +32,8 @@ from hybrid.training.history import active_seconds, closing, read_history
 
 Rows = Literal["all", "ends", "contrast"]
 FACTORS = (0.01, 0.1, 10.0, 100.0)  # times the profile's alpha
+ON = {"hybrid": "y", "contrast_on_z": "z"}  # methods, and what their contrast is on
+SHOWN = ("seed", "mse", "acc_y")
 COLUMNS = ("sweep", "alpha", "y_channels", "seed", "acc_y", "acc_w", "acc_z", "mse", "i_cpc", "i_ba", "m")
 
 
@@ -117,6 +120,37 @@ def table(rows: list[dict]) -> pd.DataFrame:
     candidates = [row["config"]["contrast"]["queue"] for row in rows]
     found = pd.DataFrame(rows).assign(m=candidates).reindex(columns=list(COLUMNS))
     return found.assign(i_cpc=found["i_cpc"].where(found["alpha"] < 1))
+
+
+def saved_lengths(experiment: Experiment) -> pd.DataFrame:
+    """Return the `lengths` for all seeds: of the saved rows that differ from the experiment's profile at most in the number of
+    epochs, and of the outcomes of the profile without overrides."""
+    configs = variants(experiment.profile.hybrid.representation, "contrast").values()
+    own = [_but_epochs(as_json(describe(config))) for config in configs]
+    rows = [row for row in _kept(file(experiment, "contrast")) if _but_epochs(_of(row)["config"]) in own]
+    folders = sorted(paths.results(experiment.profile.name.split(",")[0], experiment.slug).glob("seed*"))
+    judged = {name: [kept for folder in folders if (kept := Store(folder).read(name))] for name in ON}
+    return lengths(rows, judged)
+
+
+def lengths(rows: list[dict], judged: Mapping[str, list[dict]]) -> pd.DataFrame:
+    """Return the contrast on y and on all of z by the length of training: `epochs`, `on`, `seed`, `mse`, `accuracy`.
+
+    `rows` are those of a file, `judged` the outcomes of the methods in `ON`. `accuracy` is that on what the contrast sees, in
+    percent; `mse` is in 1e-3. Lengths without the contrast on z are left out.
+    """
+    swept = [row for row in rows if row["sweep"] == "y_channels"]
+    found = [(row["config"]["training"]["epochs"], row["config"]["contrast"]["on"], *map(row.get, SHOWN)) for row in swept]
+    for name, on in ON.items():
+        for kept in judged[name]:
+            config, metrics = kept["provenance"]["profile"]["hybrid"]["representation"], kept["metrics"]
+            found.append((config["training"]["epochs"], on, kept["key"]["seed"], metrics["mse"], metrics[f"acc_{on}"]))
+    shown = pd.DataFrame(found, columns=["epochs", "on", "seed", "mse", "accuracy"])
+    return shown[shown["epochs"].isin(shown.loc[shown["on"] == "z", "epochs"])]
+
+
+def _but_epochs(config: dict) -> dict:
+    return config | {"training": config["training"] | {"epochs": None}}
 
 
 def _kept(path: Path) -> list[dict]:

@@ -497,7 +497,7 @@ def test_what_is_half_trained_is_not_finished_and_what_is_anothers_is_refused(tm
     assert finished(Regression(), tmp_path, {"seed": 3}) is None
     train(Regression(), numbers(), LABELS, config, tmp_path, seed=3, about={"seed": 3})
     assert finished(Regression(), tmp_path, {"seed": 3}) is not None
-    with pytest.raises(HybridError, match="was trained with seed = 3, now it is 4: move that folder away$"):
+    with pytest.raises(HybridError, match=r"was trained with seed = 3, now it is 4: move that folder away$"):
         finished(Regression(), tmp_path, {"seed": 4})
 
 

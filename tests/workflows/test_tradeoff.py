@@ -8,11 +8,12 @@ import pytest
 from hybrid import paths
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.store import as_json
+from hybrid.experiments.store import Store, as_json
 from hybrid.judging.tradeoff import claims
 from hybrid.machine import files
 from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import describe
+from hybrid.showing.tradeoff import draw_lengths
 from hybrid.workflows import tradeoff
 
 NOT_BORNE_OUT = {  # by the committed file's name
@@ -91,6 +92,33 @@ def test_a_changed_profile_has_rows_of_its_own(home, monkeypatch):
         tradeoff.tradeoff(Experiment(name), "ends")
     assert len(tradeoff.read("smoke-digits")) == len(tradeoff.read("smoke-digits", names[0])) == 5
     assert {row["profile"] for row in files.read_json(paths.tradeoff() / "smoke-digits.json")} == set(names)
+
+
+def test_lengths_are_of_the_same_profile_and_have_both_contrasts(home, monkeypatch):
+    monkeypatch.setattr(tradeoff, "_judged", lambda *_: {"mse": 1.0, "acc_y": 50.0})
+    epochs = "smoke,hybrid.representation.training.epochs"
+    for name in ("smoke", f"{epochs}=2", "smoke,hybrid.representation.training.batch=32"):
+        path = tradeoff.tradeoff(Experiment(name), "contrast")
+    own = Experiment("smoke").profile.hybrid.representation.training.epochs
+    found = tradeoff.saved_lengths(Experiment("smoke"))
+    assert {(row.epochs, row.on) for row in found.itertuples()} == {(n, on) for n in (own, 2) for on in "yz"} and len(
+        found
+    ) == 4
+    files.write_json(
+        path, [row for row in files.read_json(path) if row["config"]["contrast"]["on"] == "y" or row["profile"] == "smoke"]
+    )
+    assert set(tradeoff.saved_lengths(Experiment(f"{epochs}=2"))["epochs"]) == {own}  # of 2 epochs there is none on z
+
+
+def test_the_committed_outcomes_are_the_full_length():
+    rows = json.loads((paths.REPOSITORY / "results" / "tradeoff" / "laptop-cifar10-contrast.json").read_text())
+    stores = [Store(folder) for folder in (paths.REPOSITORY / "results" / "laptop" / "cifar10").glob("seed*")]
+    judged = {name: [kept for store in stores if (kept := store.read(name))] for name in tradeoff.ON}
+    found = tradeoff.lengths(rows, judged)
+    full = profile("laptop").hybrid.representation.training.epochs
+    errors = found.groupby(["epochs", "on"])["mse"].mean().unstack()
+    assert full in errors.index and (errors["z"] > errors["y"]).all()
+    assert [axis.get_xlabel() for axis in draw_lengths(found).axes] == ["epochs of training"] * 2
 
 
 COMMITTED = {
