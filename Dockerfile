@@ -6,7 +6,8 @@ WORKDIR /hybrid
 
 # The packages come first: a change of the code does not install them again.
 COPY requirements.lock ./
-RUN python -m venv .venv && .venv/bin/python -m pip install --no-cache-dir --require-hashes --requirement requirements.lock
+RUN python -m venv .venv && .venv/bin/python -m pip install --no-cache-dir --require-hashes --requirement requirements.lock && \
+    touch .venv/.made .venv/.locked
 
 COPY Makefile pyproject.toml README.md LICENSE ./
 COPY hybrid hybrid

@@ -58,8 +58,8 @@ reproduce: $(VENV)/.installed
 	$(VENV)/bin/hybrid reproduce --profile '$(PROFILE)' --seed $(SEED) $(if $(DATASET),--dataset '$(DATASET)')
 
 lint: $(VENV)/.installed-test
-	$(VENV)/bin/ruff check hybrid tests docs examples
-	$(VENV)/bin/ruff format --check hybrid tests docs examples
+	$(VENV)/bin/ruff check hybrid tests docs examples results
+	$(VENV)/bin/ruff format --check hybrid tests docs examples results
 	$(VENV)/bin/mypy
 
 test: $(VENV)/.installed-test

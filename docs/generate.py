@@ -245,12 +245,13 @@ def samples() -> Figure:
 
 
 def main() -> int:
-    stale = [path for path, text in content().items() if not path.exists() or path.read_text() != text]
+    pages = content()
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date: run python docs/generate.py")
         return int(bool(stale))
-    for path, text in content().items():
+    for path, text in pages.items():
         path.write_text(text)
     if "--pictures" in sys.argv:
         pictures()

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from statistics import mean, stdev
 
 import numpy as np
 import pandas as pd
+from checkout import committed
 
 from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
@@ -103,10 +103,7 @@ def values(profile: str, method: str, metric: str) -> list[float]:
 @cache
 def outcomes(profile: str, method: str) -> list[dict]:
     """The committed outcomes of a method, one a seed."""
-    pattern = f"results/{FOLDERS[profile]}/seed*/{method}.json"
-    listed = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True)
-    paths = [ROOT / line for line in listed.stdout.splitlines()] if listed.returncode == 0 else ROOT.glob(pattern)
-    return [json.loads(path.read_text()) for path in sorted(paths)]
+    return [json.loads(path.read_text()) for path in committed(f"results/{FOLDERS[profile]}/seed*/{method}.json")]
 
 
 @cache
@@ -377,8 +374,8 @@ def factors(profile: str) -> str:
 @cache
 def _studies(profile: str) -> list[dict]:
     """The committed measurements of what y, w and z keep, one per seed."""
-    folder = ROOT / "results" / FOLDERS[profile] / "factors"
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed*.json"))]
+    found = committed(f"results/{FOLDERS[profile]}/factors/seed*.json")
+    return [json.loads(path.read_text(encoding="utf-8")) for path in found]
 
 
 def _scores(profile: str, metric: str) -> list[float]:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 
+import matplotlib
 import pytest
 import torch
 from filelock import FileLock
 
 from hybrid.cli import main
 from hybrid.errors import tell
+from hybrid.machine import fingerprint
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.profiles.overrides import profile
+
+matplotlib.use("Agg")
 
 
 def pytest_collection_modifyitems(items):
     """Order the files so that pytest-xdist's workers rarely wait: first the one that makes `smoke_home`, then slow ones without
     it, then slow ones with it, and the short ones last."""
+    for item in items:
+        if "smoke_home" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     waits = {item.path for item in items if "smoke_home" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: (item.path.name != "test_reproduce.py", item.path not in slow, item.path in waits))
@@ -26,8 +34,24 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def untold():
-    """Lines that appear once per process appear once per test."""
+    """Lines that appear once per process appear once per test. Numbers drawn without a seed do not depend on earlier tests."""
     tell.cache_clear()
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def strictly():
+    """A context in which a difference of code or precision is refused, as by --strict."""
+
+    @contextmanager
+    def within():
+        token = fingerprint.strict.set(True)
+        try:
+            yield
+        finally:
+            fingerprint.strict.reset(token)
+
+    return within
 
 
 @pytest.fixture

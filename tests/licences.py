@@ -34,13 +34,16 @@ FAMILIES = {
 
 def installed() -> dict[str, Distribution]:
     """The distributions that the package needs here, by name. Those that are not installed are left out."""
-    found, waiting = {}, [("", line) for line in tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]]
+    found, seen = {}, set()
+    waiting = [("", line) for line in tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]]
     while waiting:
         extra, line = waiting.pop()
         need = Requirement(line)
         name = re.sub(r"[-_.]+", "-", need.name).lower()
-        if name in found or (need.marker is not None and not need.marker.evaluate({"extra": extra})):
+        asked = name, frozenset(need.extras)  # a package that is there may be asked for again, with extras
+        if asked in seen or (need.marker is not None and not need.marker.evaluate({"extra": extra})):
             continue
+        seen.add(asked)
         try:
             found[name] = distribution(name)
         except PackageNotFoundError:

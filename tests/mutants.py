@@ -567,7 +567,7 @@ def main() -> int:
     print(f"mutants: tried {len(rows)}, caught {len(rows) - len(survived)}, survived {len(survived)}")
     if not arguments.only:
         print(f"report: {REPORT}")
-    return len(survived) > 0.05 * len(rows)
+    return len(survived) > 0.05 * len(rows) or (arguments.minutes is None and len(rows) < len(chosen))
 
 
 def judge(folder: Path, chosen: list[Mutant], until: float, keep: Callable[[list[dict]], None]) -> list[dict]:

@@ -1,17 +1,22 @@
 """The commands on a trained hybrid."""
 
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 import hybrid
+from hybrid import paths
 from hybrid.cli import main
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
+from hybrid.judging.factors import PARTS
 from hybrid.machine import files
+from hybrid.workflows import bounds, factors, tradeoff
 
 
 @pytest.mark.slow
@@ -44,6 +49,33 @@ def test_command_line_tools(done, tmp_path, capsys):
     assert "expected .png or .npz" in capsys.readouterr().err
     assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--frames", "1"]) == 2
     assert "frames = 1: give 2 or more" in capsys.readouterr().err
+
+
+def test_studies_print_a_table_and_draw_a_picture(home, monkeypatch, capsys):
+    """With made-up numbers in place of trainings."""
+    numbers = {"acc_y": 50.0, "acc_w": 40.0, "acc_z": 50.0, "mse": 1.0, "i_cpc": 2.0, "i_ba": 100.0}
+
+    def judged(experiment, name, config):
+        return numbers | {
+            "alpha": config.alpha,
+            "y_channels": 6 if config.contrast.on == "z" else config.autoencoder.y_channels,
+        }
+
+    monkeypatch.setattr(tradeoff, "_judged", judged)
+    for rows in ("contrast", "ends"):
+        assert main(["tradeoff", "--profile", "smoke", "--rows", rows]) == 0
+        path = Path(capsys.readouterr().out.rpartition("trade-off: ")[2].strip())
+        assert path.exists() and path.with_suffix(".png").exists()
+
+    study = pd.DataFrame([{"factor": "class", "part": part, "score": 0.5, "accuracy": 60.0} for part in PARTS])
+    for name, value in (("_model", None), ("_untrained", None), ("_origin", {"date": "now"}), ("study", study)):
+        monkeypatch.setattr(factors, name, lambda *_, value=value: value)
+    assert main(["factors", "--profile", "smoke", "--run", "anything"]) == 0
+    assert Path(capsys.readouterr().out.rpartition("picture: ")[2].strip()).exists()
+
+    monkeypatch.setattr(bounds, "bounds", lambda seed: paths.bounds() / "bounds.json")  # the committed ones are read
+    assert main(["bounds"]) == 0
+    assert "NO " not in capsys.readouterr().out and (paths.bounds() / "bounds.png").exists()
 
 
 def test_the_trained_hybrid_is_loaded_and_used(done):

@@ -3,7 +3,6 @@
 import json
 import pkgutil
 import re
-import subprocess
 import unicodedata
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import generate
 import pandas as pd
 import pytest
 import tables
+from checkout import committed, is_unchanged
 
 import hybrid
 from hybrid import paths
@@ -44,12 +44,6 @@ def local_links(path):
     return [link for link in found if not re.match(r"[a-z]+:", link)]
 
 
-def results_are_committed():
-    """Whoever makes results anew may have other numbers than the pages."""
-    found = subprocess.run(["git", "status", "--porcelain", "results"], cwd=ROOT, capture_output=True, text=True)
-    return found.returncode == 0 and not re.search(r"^.?M", found.stdout, re.MULTILINE)
-
-
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path):
     for link in local_links(path):
@@ -74,7 +68,7 @@ def test_every_page_is_in_the_sites_navigation():
         assert f": {name}\n" in navigation, f"{name} is in no menu of mkdocs.yml"
 
 
-@pytest.mark.skipif(not results_are_committed(), reason="results/ has changes that are not committed")
+@pytest.mark.skipif(not is_unchanged("results"), reason="results/ has changes that are not committed")
 def test_pages_are_as_the_code_and_the_results_have_them():
     stale = [str(path.relative_to(ROOT)) for path, text in generate.content().items() if path.read_text() != text]
     assert not stale, "run python docs/generate.py"
@@ -90,9 +84,9 @@ def test_the_reference_of_python_is_readable_without_the_site():
 
 
 @pytest.mark.parametrize(
-    "profile", [name for name, folder in tables.FOLDERS.items() if (RESULTS / folder / "table1.csv").exists()]
+    "profile", [name for name, folder in tables.FOLDERS.items() if committed(f"results/{folder}/table1.csv")]
 )
-@pytest.mark.skipif(not results_are_committed(), reason="results/ has changes that are not committed")
+@pytest.mark.skipif(not is_unchanged("results"), reason="results/ has changes that are not committed")
 def test_tables_are_those_of_the_csv(profile):
     """The generator reads the outcomes; table1.csv was written when they were judged."""
     rows = pd.read_csv(RESULTS / tables.FOLDERS[profile] / "table1.csv")

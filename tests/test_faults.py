@@ -172,19 +172,20 @@ def whole(tmp_path_factory):
     (home / "data").mkdir()
     np.savez(home / "data/tiny.npz", **pictures, **labels)
     os.utime(home / "data/tiny.npz", (1e9, 1e9))
-    threads, draw_on, every = torch.get_num_threads(), Figure.savefig, loop.CHECKPOINT_SECONDS
-    networks, frechet.NETWORKS["efficientnet_lite0"] = dict(frechet.NETWORKS), small_network
-    loop.CHECKPOINT_SECONDS = 0.0  # a checkpoint with each line of the history, so that there is one before the last
-    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(PIXEL)  # most of a trial would be drawing
-    torch.set_num_threads(1)  # a child of a process with threads of its own would hang in them
-    import_everything()
-    started = time.monotonic()
-    status, error = run(home, REPRODUCE)
-    assert status == 0, error
-    yield home, time.monotonic() - started
-    torch.set_num_threads(threads)
-    Figure.savefig, loop.CHECKPOINT_SECONDS = draw_on, every
-    frechet.NETWORKS |= networks
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(frechet.NETWORKS, "efficientnet_lite0", small_network)
+        patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)  # with each line of the history, so that there is one before the last
+        patch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).write_bytes(PIXEL))  # drawing is slow
+        torch.set_num_threads(1)  # a child of a process with threads of its own would hang in them
+        try:
+            import_everything()
+            started = time.monotonic()
+            status, error = run(home, REPRODUCE)
+            assert status == 0, error
+            yield home, time.monotonic() - started
+        finally:
+            torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,9 @@ def test_any_damage_of_any_file(tmp_path, data):
 
 def test_the_counts(capsys):
     """Of this process; last, so that they are whole."""
+    assert set(tried) == {"command lines", "parameters of notebooks", "data sets", "damaged files"}, (
+        "run all tests of this file"
+    )
     if report := os.environ.get("HYBRID_REPORT"):
         files.write_json(paths.REPOSITORY / report, dict(tried))
     with capsys.disabled():

@@ -1,12 +1,14 @@
 """Exact installs: the lock file fits pyproject.toml, and the Dockerfile's steps can be taken. No container engine is needed."""
 
 import fnmatch
+import os
 import re
 import shlex
 import subprocess
 import tomllib
 
 import pytest
+from checkout import committed
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -54,6 +56,14 @@ def ignored(path):
     return any(fits(some, pattern) for some in above for pattern in patterns)
 
 
+def dry(*arguments):
+    """What make would run, whatever variables the make that runs the tests was given."""
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "LOCKED", "PROFILE", "DATASET", "SEED", "VENV", "PYTHON")
+    own = {name: value for name, value in os.environ.items() if name not in outer}
+    command = ["make", "--dry-run", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True).stdout
+
+
 def test_every_package_is_locked_by_version_and_hash():
     found = locked()
     assert len(found) > 100
@@ -72,7 +82,7 @@ def test_the_lock_fits_the_project():
 def test_what_the_image_copies_is_there_and_nothing_that_is_large():
     sources = [source for step, rest in steps() if step == "COPY" for source in shlex.split(rest)[:-1]]
     assert {"requirements.lock", "Makefile", "pyproject.toml", "hybrid", "notebooks", "results"} <= set(sources)
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    tracked = [path.relative_to(ROOT).as_posix() for path in committed("**/*")]
     for source in sources:
         assert (ROOT / source).exists() and not ignored(source), source
         assert not [path for path in tracked if path.startswith(f"{source}/") and ignored(path)]
@@ -89,17 +99,16 @@ def test_what_the_image_runs_is_there():
     assert any("--require-hashes --requirement requirements.lock" in run for run in runs)
     install = next(shlex.split(run) for run in runs if run.startswith("make"))
     for command in (install, ["make", "reproduce"]):
-        told = subprocess.run([*command, "VENV=not-there", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert "not-there/bin/python -m pip install" in told.stdout
-        assert ("--require-hashes --requirement requirements.lock" in told.stdout) == (command == install)
-    assert "hybrid reproduce --profile 'demo'" in told.stdout
+        told = dry(*command[1:], "VENV=not-there")
+        assert "not-there/bin/python -m pip install" in told
+        assert ("--require-hashes --requirement requirements.lock" in told) == (command == install)
+    assert "hybrid reproduce --profile 'demo'" in told
 
 
 @pytest.mark.parametrize("locked", ["", "1"])
 def test_packages_come_from_the_lock_where_it_is_asked_for(locked):
-    command = ["make", "--dry-run", "install", "VENV=not-there", f"LOCKED={locked}"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    last = next(line for line in told.stdout.splitlines() if line.endswith("--editable ."))
+    told = dry("install", "VENV=not-there", f"LOCKED={locked}")
+    last = next(line for line in told.splitlines() if line.endswith("--editable ."))
     assert ("--no-deps" in last) == bool(locked)
 
 
@@ -107,8 +116,7 @@ def test_the_lock_is_installed_over_a_plain_installation(tmp_path):
     """`make install LOCKED=1` did nothing after `make install`, and the packages kept their versions."""
 
     def told(*variables):
-        command = ["make", "--dry-run", "install", f"VENV={tmp_path}", *variables]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return dry("install", f"VENV={tmp_path}", *variables)
 
     for mark in (".made", ".installed"):
         (tmp_path / mark).touch()
@@ -123,8 +131,7 @@ def test_an_installation_of_other_versions_takes_the_locks_mark_away(tmp_path):
     """`make install LOCKED=1` did nothing after a plain installation that came after a locked one."""
 
     def told(target, *variables):
-        command = ["make", "--dry-run", "--always-make", target, f"VENV={tmp_path}", *variables]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+        return dry("--always-make", target, f"VENV={tmp_path}", *variables).splitlines()
 
     for target in (".installed", ".installed-test", ".installed-bench", ".installed-docs"):
         assert any(f"rm -f {tmp_path}/.locked" in line for line in told(tmp_path / target)), target

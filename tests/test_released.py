@@ -65,6 +65,15 @@ def test_weights_are_not_replaced_unasked(trained):
     assert path.stat().st_mtime_ns == before
 
 
+def test_weights_are_replaced_when_asked(trained, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "weights"
+    shutil.copytree(released.FOLDER, folder)
+    (folder / "digits.safetensors").write_bytes(b"others")
+    assert main(["release", "--profile", "smoke", "--out", str(folder), "--force"]) == 0
+    assert capsys.readouterr().out == f"weights: {folder / 'digits.safetensors'}\n"
+    assert released.open_model(folder / "digits.safetensors").sampler == "Hybrid+, y and then w given y"
+
+
 def test_a_device_that_is_not_here_is_told_in_a_line():
     for load, name in ((hybrid.pretrained, "cifar10"), (hybrid.load, paths.REPOSITORY / "tests")):
         with pytest.raises(HybridError, match=r"device = .gpu. cannot be used here .*: give cpu"):

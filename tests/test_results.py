@@ -1,11 +1,11 @@
 """The committed outcomes belong to the current profiles, are complete, and show the pattern that the paper claims."""
 
 import json
-import subprocess
 
 import pandas as pd
 import pytest
 import torch
+from checkout import committed, is_unchanged
 
 import hybrid
 from hybrid import paths, released
@@ -22,17 +22,9 @@ CIFAR = paths.REPOSITORY / "results" / "laptop" / "cifar10"
 JUDGED = [name for name in METHODS if (RESULTS / "seed0" / f"{name}.json").exists()]  # a method of one's own comes later
 
 
-def is_committed(folder):
-    """Whether they came with the repository: whoever makes them anew may have other numbers than the weights."""
-    found = subprocess.run(["git", "status", "--porcelain", folder], cwd=paths.REPOSITORY, capture_output=True, text=True)
-    return found.returncode != 0 or not found.stdout
-
-
 def committed_outcomes():
     """CIFAR-10's, of all profiles, as they came; those that a user has made, or made anew, are none of the repository's."""
-    listed = ["git", "ls-files", "results/*/cifar10/seed*/*.json"]
-    found = subprocess.run(listed, cwd=paths.REPOSITORY, capture_output=True, text=True)
-    return [path for path in map(paths.REPOSITORY.joinpath, found.stdout.splitlines()) if is_committed(path)]
+    return [path for path in committed("results/*/cifar10/seed*/*.json") if is_unchanged(path)]
 
 
 def is_of(path, key):
@@ -153,7 +145,7 @@ def test_the_weights_in_the_repository():
     assert path.stat().st_size < 16e6
     assert released.sums(released.FOLDER)[path.name] == released.sha256(path)
     model, about, shown = hybrid.pretrained("cifar10"), released.about("cifar10"), released.examples("cifar10")
-    if is_committed(CIFAR):
+    if is_unchanged(CIFAR):
         assert about["metrics"] == json.loads((CIFAR / "seed0" / "hybridplus.json").read_text())["metrics"]
     assert about["half_mse"] == pytest.approx(about["metrics"]["mse"], rel=0.02)
     assert squared_error(model.reconstruct(shown), shown) == pytest.approx(about["examples_mse"], rel=0.02)

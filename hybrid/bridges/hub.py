@@ -68,7 +68,7 @@ def from_pretrained(
     try:
         model = _built(config)
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, HybridError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, HybridError) as error:
         raise HybridError(f"{folder / WEIGHTS} does not go with its {CONFIG} ({_line(error)}): get both again") from None
     return model.to(device=device, memory_format=torch.channels_last)
 

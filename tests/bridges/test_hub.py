@@ -99,6 +99,7 @@ def test_what_is_no_hybrid_is_told(tmp_path, monkeypatch):
         lambda folder: save_file({"encoder.x": torch.zeros(1)}, folder / "model.safetensors"),
         lambda folder: (folder / "config.json").write_text('{"library": "hybrid-mi", "format": 1}'),
         lambda folder: (folder / "config.json").write_text('{"library": "hybrid-mi", "format": 1, "autoencoder": {"x": 1}}'),
+        lambda folder: (folder / "config.json").write_text('{"library": "hybrid-mi", "format": 1, "autoencoder": "x"}'),
         lambda folder: (folder / "config.json").write_text('{"library": "hybrid-mi", "format": 2}'),
         lambda folder: (folder / "config.json").write_text("[]"),
     ],

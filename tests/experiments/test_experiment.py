@@ -1,7 +1,6 @@
 """What an experiment stores, under which key, and when it makes it again."""
 
 import json
-import os
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -51,6 +50,7 @@ def test_the_table_averages_seeds_of_one_profile_alone(done):
         assert experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc"), "seeds"] == seeds
         assert (other in experiment.comparable_outcomes()) == (seeds == "0 1")
     shutil.rmtree(other.parent)
+    shutil.rmtree(done / "results/smoke/digits/seed0.bak")
 
 
 def test_time_that_is_up_before_judging_stops_with_the_training_kept(done):
@@ -112,10 +112,10 @@ def test_a_history_is_of_the_profile_as_it_is(done, monkeypatch):
     assert asked == ["mocov2"]
 
 
-def test_outcomes_of_another_training_are_made_anew(done, monkeypatch):
+def test_outcomes_of_another_training_are_made_anew(done, tmp_path, monkeypatch):
     """As in a fresh clone: outcomes are there, weights are not. Reading trains nothing; training makes new outcomes."""
-    runs, aside = done / "runs/smoke/digits/hybrid", done / "aside"
-    os.rename(runs, aside)
+    shutil.copytree(done / "results", tmp_path / "results")
+    monkeypatch.setenv("HYBRID_HOME", str(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained to read"))
         committed = Experiment("smoke").outcome()

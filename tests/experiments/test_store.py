@@ -9,7 +9,7 @@ import pytest
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.store import Store
-from hybrid.machine import files, fingerprint
+from hybrid.machine import files
 from hybrid.training.history import read_history
 
 
@@ -87,7 +87,7 @@ def test_a_copied_seed_is_no_second_seed(kept, caplog):
     assert Experiment("smoke", seed=5).kept_outcome("mocov2") is None
 
 
-def test_seeds_in_another_precision_than_the_first_are_left_out(kept, caplog):
+def test_seeds_in_another_precision_than_the_first_are_left_out(kept, caplog, strictly):
     """The first is that of the lowest number; what an earlier version did not note is in none."""
     experiment, _ = kept(2, acc=50.0)
     kept(10, acc=90.0, precision="bf16")
@@ -96,10 +96,8 @@ def test_seeds_in_another_precision_than_the_first_are_left_out(kept, caplog):
     row = experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc")]
     assert row["seeds"] == "2 11 12" and row["value"] == pytest.approx(60)
     assert "seed10/mocov2.json is in bf16, mocov2's first seed in float32: the table leaves it out" in caplog.text
-    token = fingerprint.strict.set(True)
-    with pytest.raises(HybridError, match="in bf16"):
+    with strictly(), pytest.raises(HybridError, match="in bf16"):
         experiment.table()
-    fingerprint.strict.reset(token)
 
 
 def test_arrays_without_a_key_or_with_other_names_are_made_anew(home):

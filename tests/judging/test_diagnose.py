@@ -2,11 +2,8 @@
 
 import math
 
-import matplotlib
 import pytest
 import torch
-
-matplotlib.use("Agg")
 
 from hybrid import cli, released
 from hybrid.data.datasets import ImageSet

@@ -1,11 +1,8 @@
 """Same y, different w: the kept part stays the same, and the numbers are right for images with known answers."""
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
-
-matplotlib.use("Agg")
 
 from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError

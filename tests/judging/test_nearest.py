@@ -2,12 +2,9 @@
 
 from dataclasses import replace
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
-
-matplotlib.use("Agg")
 
 from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet

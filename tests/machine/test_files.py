@@ -1,7 +1,6 @@
 """Files that are kept: what is damaged is set aside with a line, what cannot be read now is left, and nothing is believed."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from hypothesis import strategies as some
 from hybrid import paths
 from hybrid.errors import HybridError
 from hybrid.machine import files
+from hybrid.machine.fingerprint import silent
 
 plain = some.recursive(
     some.none() | some.booleans() | some.integers(-(2**60), 2**60) | some.floats(allow_nan=False) | some.text(max_size=5),
@@ -49,28 +49,26 @@ def test_json_without_a_digest_is_of_earlier_versions(tmp_path):
 @settings(max_examples=200, deadline=None)
 @given(content=some.binary(max_size=200) | plain.map(lambda value: json.dumps(value).encode()))
 def test_whatever_lies_there_gives_values_or_nothing(tmp_path_factory, content):
-    logging.disable()
     path = tmp_path_factory.getbasetemp() / "any"
     for read in (files.read_json, files.load_arrays):
         path.write_bytes(content)
-        found = read(path)
+        with silent():
+            found = read(path)
         assert found is None or isinstance(found, dict | list)
-    logging.disable(logging.NOTSET)
 
 
 @settings(max_examples=200, deadline=None)
 @given(data=some.data())
 def test_a_flipped_bit_of_an_archive_is_found_or_changes_nothing(tmp_path_factory, data):
-    logging.disable()
     path = tmp_path_factory.getbasetemp() / "flipped.npz"
     arrays = {"key": np.array("{}"), "samples": np.arange(50, dtype=np.uint8)}
     files.save_arrays(path, arrays)
     content = bytearray(path.read_bytes())
     content[data.draw(some.integers(0, len(content) - 1))] ^= 1 << data.draw(some.integers(0, 7))
     path.write_bytes(content)
-    found = files.load_arrays(path, arrays)
+    with silent():
+        found = files.load_arrays(path, arrays)
     assert found is None or all((found[name] == arrays[name]).all() for name in arrays)
-    logging.disable(logging.NOTSET)
 
 
 def test_pickles_are_never_loaded(tmp_path):

@@ -36,7 +36,7 @@ def test_a_module_and_what_it_imports_count(package):
     assert after["models.b"] != before["models.b"] and after["models.a"] == before["models.a"]
 
 
-def test_other_code_and_precision_are_told_once_or_refused(package, caplog):
+def test_other_code_and_precision_are_told_once_or_refused(package, caplog, strictly):
     package("b", "x = 1")
     found = package("a", "from hybrid.models.b import x")
     origin = {"modules": found, "precision": machine(best_device())["precision"], "commit": "abc"}
@@ -48,10 +48,8 @@ def test_other_code_and_precision_are_told_once_or_refused(package, caplog):
         fingerprint.tell_difference("hybrid.json", {"precision": other})
     (line,) = caplog.messages
     assert f"hybrid.json comes from another precision ({other}, here it is {origin['precision']})" in line
-    token = fingerprint.strict.set(True)
-    with pytest.raises(HybridError, match=r"models\.b changed .*omit --strict"):
+    with strictly(), pytest.raises(HybridError, match=r"models\.b changed .*omit --strict"):
         fingerprint.tell_difference("hybrid.json", origin)
-    fingerprint.strict.reset(token)
 
 
 def test_what_a_method_depends_on_is_found():

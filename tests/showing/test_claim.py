@@ -1,12 +1,8 @@
 """The figure of Table 1: it has the table's points, names missing methods, and has the same bytes when drawn again."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot as plt
 from matplotlib.collections import PathCollection
 

@@ -3,13 +3,10 @@
 import io
 from datetime import UTC, datetime
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-matplotlib.use("Agg")
 
 from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet

@@ -7,13 +7,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from PIL import Image
-
-matplotlib.use("Agg")
-
 import seaborn as sns
+import torch
 from matplotlib import pyplot as plt
+from PIL import Image
 
 from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet

@@ -1,11 +1,7 @@
 """Images beside their nearest: rows wrap, the numbers are named, and every image is where its title is."""
 
-import matplotlib
 import numpy as np
 import pytest
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot as plt
 
 from hybrid.showing import probed

@@ -1,9 +1,5 @@
 """Table 1 as a figure."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot as plt
 
 from hybrid.experiments import table

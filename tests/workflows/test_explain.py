@@ -3,10 +3,10 @@
 import json
 import re
 import shlex
-import subprocess
 
 import numpy as np
 import pytest
+from checkout import committed
 
 from hybrid import paths, released
 from hybrid.errors import HybridError
@@ -150,14 +150,10 @@ def test_files_of_another_origin_stay_as_they_are(tmp_path, name, content):
     assert [each.name for each in tmp_path.iterdir()] == [name] and path.read_bytes() == before
 
 
-def committed_pictures():
-    """Of any command, besides those that users have made."""
-    listed = subprocess.run(["git", "ls-files", "results"], cwd=paths.REPOSITORY, capture_output=True, text=True)
-    return [paths.REPOSITORY / name for name in listed.stdout.splitlines() if name.endswith((".png", ".pdf"))]
-
-
 def test_every_committed_picture_is_explained():
-    for path in committed_pictures():
+    pictures = [path for path in committed("results/**/*") if path.suffix in (".png", ".pdf")]
+    assert pictures
+    for path in pictures:
         for origin in origins(path):
             assert origin["command"] and origin["commit"] != "not recorded", path
 

@@ -1,9 +1,9 @@
 """What y, w and z keep: made once, read afterwards, refused of another profile; and what is committed."""
 
+import checkout
 import pandas as pd
 import pytest
 
-from hybrid import paths
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging.factors import PARTS
@@ -57,7 +57,7 @@ def test_they_are_no_methods_outcome(home):
         workflow.committed("smoke", "digits")
 
 
-COMMITTED = sorted(paths.REPOSITORY.glob("results/*/*/factors/seed*.json"))
+COMMITTED = checkout.committed("results/*/*/factors/seed*.json")
 
 
 @pytest.fixture(params=COMMITTED, ids=lambda path: "-".join((*path.parts[-4:-2], path.stem)))

@@ -2,12 +2,9 @@
 
 import zipfile
 
-import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
-
-matplotlib.use("Agg")
 
 from hybrid.data.sources import source
 from hybrid.errors import HybridError

@@ -3,12 +3,9 @@
 import json
 from dataclasses import replace
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
-
-matplotlib.use("Agg")
 
 from hybrid.data.datasets import UNLABELLED, ImageSet
 from hybrid.errors import HybridError

@@ -83,7 +83,8 @@ def test_links_lead_to_what_is_there_and_are_escaped(page):
     assert {"seed0/hybrid.json", "seed0/mocov2.json", "seed0/figure2.npz"} <= set(hrefs)
 
 
-def test_samples_of_a_short_profile_say_so():
+def test_samples_of_a_short_profile_say_so(page):
+    assert report.ROUGH.strip() in page.shown
     assert set(report.OF_SAMPLES) <= set(report.FIGURES)
     for title, caption, alt in report.FIGURES.values():
         assert len(alt) > 40 and alt not in (title, caption)

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+from checkout import committed
 
 from hybrid import paths
 from hybrid.errors import HybridError
@@ -121,9 +122,7 @@ def test_the_committed_outcomes_are_the_full_length():
     assert [axis.get_xlabel() for axis in draw_lengths(found).axes] == ["epochs of training"] * 2
 
 
-COMMITTED = {
-    path.stem: pd.DataFrame(json.loads(path.read_text())) for path in (paths.REPOSITORY / "results" / "tradeoff").glob("*.json")
-}
+COMMITTED = {path.stem: pd.DataFrame(json.loads(path.read_text())) for path in committed("results/tradeoff/*.json")}
 
 
 @pytest.mark.parametrize("name", COMMITTED)

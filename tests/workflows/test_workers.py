@@ -38,7 +38,9 @@ def test_workers_give_the_same_numbers_as_one_process(done, tmp_path, monkeypatc
     for name in ("hybrid", "hybridplus", "mocov2"):
         place = f"results/smoke/digits/seed0/{name}.json"
         found, alone = (json.loads((home / place).read_text()) for home in (tmp_path, done))
-        assert found["metrics"] == alone["metrics"] or before != 1
+        assert found["metrics"].keys() == alone["metrics"].keys()
+        if before == 1:  # else sums have another order
+            assert found["metrics"] == alone["metrics"]
         assert found["provenance"]["device"].startswith("1 core of")
     # The next time all is there, and no worker starts.
     monkeypatch.setattr(workers, "make", lambda *_: pytest.fail("made again"))
