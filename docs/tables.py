@@ -52,7 +52,7 @@ LADDER = {
     "guided": {"K": 64, "y": "sem", "guidance": 2.0},  # and with guidance 2
 }
 # Files in results/tradeoff; of one with several profiles, the epochs of the first stage in the rows to take.
-SWEEPS = {"digits": ("demo-digits", None), "cifar10": ("laptop-cifar10", None), "contrast": ("laptop-cifar10-contrast", 6)}
+SWEEPS = {"digits": ("demo-digits", None), "cifar10": ("laptop-cifar10", None), "contrast": ("laptop-cifar10-contrast", 33)}
 CASES = {  # of results/bounds, with the names that the documentation uses
     "correlated Gaussians, 4 nats": "correlated Gaussians",
     "correlated Gaussians, 10 nats": "correlated Gaussians",
