@@ -293,7 +293,7 @@ def _committed(images: str) -> list[dict]:
 
 def lengths(_: str) -> str:
     """The contrast on y and on all of z at `laptop`'s size, by the length of training: means over seeds, with deviations."""
-    shown = tradeoffs.lengths(_committed("contrast"), {name: outcomes("laptop", name) for name in ("hybrid", "contrast_on_z")})
+    shown = tradeoffs.lengths(_committed("contrast"), {name: outcomes("laptop", name) for name in tradeoffs.ON})
     head = [
         "epochs",
         "error, 1e-3, contrast on y",

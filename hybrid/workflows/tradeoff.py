@@ -123,14 +123,15 @@ def table(rows: list[dict]) -> pd.DataFrame:
 
 
 def saved_lengths(experiment: Experiment) -> pd.DataFrame:
-    """Return the `lengths` for all seeds: of the saved rows that differ from the experiment's profile at most in the number of
-    epochs, and of the outcomes of the profile without overrides."""
+    """Return the `lengths` for all seeds: of the saved rows, and of the outcomes of the profile without overrides, that differ
+    from the experiment's profile at most in the number of epochs."""
     configs = variants(experiment.profile.hybrid.representation, "contrast").values()
     own = [_but_epochs(as_json(describe(config))) for config in configs]
     rows = [row for row in _kept(file(experiment, "contrast")) if _but_epochs(_of(row)["config"]) in own]
     folders = sorted(paths.results(experiment.profile.name.split(",")[0], experiment.slug).glob("seed*"))
     judged = {name: [kept for folder in folders if (kept := Store(folder).read(name))] for name in ON}
-    return lengths(rows, judged)
+    same = {name: [kept for kept in found if _but_epochs(_own(kept)) in own] for name, found in judged.items()}
+    return lengths(rows, same)
 
 
 def lengths(rows: list[dict], judged: Mapping[str, list[dict]]) -> pd.DataFrame:
@@ -147,6 +148,11 @@ def lengths(rows: list[dict], judged: Mapping[str, list[dict]]) -> pd.DataFrame:
             found.append((config["training"]["epochs"], on, kept["key"]["seed"], metrics["mse"], metrics[f"acc_{on}"]))
     shown = pd.DataFrame(found, columns=["epochs", "on", "seed", "mse", "accuracy"])
     return shown[shown["epochs"].isin(shown.loc[shown["on"] == "z", "epochs"])]
+
+
+def _own(outcome: dict) -> dict:
+    """Return the config of the hybrid's first stage in the profile of an outcome, as JSON stores it."""
+    return as_json(updated(Representation, outcome["provenance"]["profile"]["hybrid"]["representation"]))
 
 
 def _but_epochs(config: dict) -> dict:

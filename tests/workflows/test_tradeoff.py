@@ -111,6 +111,17 @@ def test_lengths_are_of_the_same_profile_and_have_both_contrasts(home, monkeypat
     assert set(tradeoff.saved_lengths(Experiment(f"{epochs}=2"))["epochs"]) == {own}  # of 2 epochs there is none on z
 
 
+def test_outcomes_of_another_config_are_no_length_of_this_one(home, monkeypatch):
+    origin = {"profile": describe(Experiment("smoke").profile), "seed": 0, "device": "a", "sha256": "0"}
+    store = Experiment("smoke").store
+    for name in tradeoff.ON:
+        metrics = {"mse": 1.0, "acc_y": 50.0, "acc_z": 50.0}
+        outcome = {"metrics": metrics, "calibration": [], "provenance": origin}
+        store.keep_outcome(name, Experiment("smoke").key(name), outcome)
+    assert len(tradeoff.saved_lengths(Experiment("smoke"))) == 2
+    assert tradeoff.saved_lengths(Experiment("smoke,hybrid.representation.training.batch=32")).empty
+
+
 def test_the_committed_outcomes_are_the_full_length():
     rows = json.loads((paths.REPOSITORY / "results" / "tradeoff" / "laptop-cifar10-contrast.json").read_text())
     stores = [Store(folder) for folder in (paths.REPOSITORY / "results" / "laptop" / "cifar10").glob("seed*")]
