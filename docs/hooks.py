@@ -24,7 +24,7 @@ PAGES = {
     "CHANGELOG.md": "CHANGELOG.md",
     "results/bench/step.md": "results/bench/step.md",
     "results/bench/generation.md": "results/bench/generation.md",
-    "hybrid/weights/cifar10.md": "hybrid/weights/cifar10.md",
+    **{f"hybrid/weights/{path.name}": f"hybrid/weights/{path.name}" for path in sorted((ROOT / "hybrid/weights").glob("*.md"))},
     **{f"notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))},
 }
 API = re.compile(r"<!-- api (\S+) -->.*?<!-- end -->", re.DOTALL)  # for readers of the file; mkdocstrings has more for the site

@@ -28,6 +28,7 @@ import pandas as pd
 from checkout import committed
 
 from hybrid.experiments.methods import TABLE
+from hybrid.experiments.store import in_another_precision
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
 from hybrid.judging.factors import PARTS
 from hybrid.machine.provenance import trained_on
@@ -82,11 +83,14 @@ def update(text: str) -> str:
 
 
 def value(profile: str, method: str, metric: str) -> float:
-    """A metric, averaged over seeds; `deviation/<metric>` over seeds; `calibration/<images>/<metric>` for a calibration row."""
+    """A metric, averaged over seeds; `deviation/<metric>` over seeds; `seed<n>/<metric>` of one seed;
+    `calibration/<images>/<metric>` for a calibration row."""
     if profile in READERS:
         return READERS[profile](method, metric)
     if metric.startswith("deviation/"):
         return stdev(values(profile, method, metric.partition("/")[2]))
+    if (of_seed := re.fullmatch(r"seed(\d+)/(.+)", metric)) is not None:
+        return next(kept["metrics"][of_seed[2]] for kept in outcomes(profile, method) if kept["key"]["seed"] == int(of_seed[1]))
     if metric.startswith("calibration/"):
         _, images, metric = metric.split("/")
         return mean(row[metric] for kept in outcomes(profile, method) for row in kept["calibration"] if row["images"] == images)
@@ -102,8 +106,11 @@ def values(profile: str, method: str, metric: str) -> list[float]:
 
 @cache
 def outcomes(profile: str, method: str) -> list[dict]:
-    """The committed outcomes of a method, one a seed."""
-    return [json.loads(path.read_text()) for path in committed(f"results/{FOLDERS[profile]}/seed*/{method}.json")]
+    """The committed outcomes of a method, one a seed, in one precision, like those of table1.csv."""
+    paths = committed(f"results/{FOLDERS[profile]}/seed*/{method}.json")
+    kept = {path: json.loads(path.read_text()) for path in sorted(paths, key=lambda path: int(path.parent.name[4:]))}
+    others = in_another_precision(kept)
+    return [outcome for path, outcome in kept.items() if path not in others]
 
 
 @cache
@@ -114,12 +121,12 @@ def _ladder() -> dict[str, dict]:
 
 
 def cost(profile: str, method: str) -> str:
-    """How long a training took, on what: the mean over seeds, the first stage included."""
+    """How long the training of the first seed took, on what, the first stage included."""
     if not (kept := outcomes(profile, method)):
         return NONE
-    seconds = mean(sum(each["provenance"]["training_seconds"].values()) for each in kept)
+    seconds = sum(kept[0]["provenance"]["training_seconds"].values())
     if method in FIRST:
-        seconds += mean(each["provenance"]["training_seconds"]["representation"] for each in outcomes(profile, FIRST[method]))
+        seconds += outcomes(profile, FIRST[method])[0]["provenance"]["training_seconds"]["representation"]
     device = trained_on(kept[0]["provenance"])
     device = re.sub(r"(\d+) cores? of [^,]*", r"\1 CPU core", device.removeprefix("NVIDIA "))
     return f"{seconds / 60:.0f} min, {device}" if seconds < 5400 else f"{seconds / 3600:.1f} h, {device}"
@@ -165,7 +172,7 @@ def parts(profile: str) -> str:
     """Accuracy of each part of the code, and how much the image changes with it."""
     titles = {"y": "y (the table's)", "w": "w", "z": "z = [y, w]"}
     rows = [
-        [title, f"{value(profile, 'hybrid', f'acc_{part}'):.1f}", f"{value(profile, 'hybrid', f'moved_{part}'):.2f}"]
+        [title, *(_spread(values(profile, "hybrid", f"{name}_{part}"), digits) for name, digits in (("acc", 1), ("moved", 2)))]
         for part, title in titles.items()
     ]
     return markdown(["part of the hybrid's code", "linear accuracy, %", "the image changes by, 1e-3 per dimension"], rows)
@@ -209,6 +216,7 @@ def transfer(run: str) -> str:
         kept = json.loads(path.read_text(encoding="utf-8"))
         cells = [f"{value:.1f}" for accuracies in kept["accuracies"].values() for value in accuracies.values()]
         rows.append([kept["provenance"]["dataset"], *cells, f"{kept['chance']:.1f}"])
+    assert rows, f"results/probe has nothing of {run}: hybrid probe --run {run}"
     parts = [f"{part}, {how}" for part in "ywz" for how in ("linear", "20-NN")]
     return markdown(["data set", *parts, "most frequent class"], rows)
 
@@ -415,10 +423,11 @@ READERS = {
 }
 
 
-def _spread(found: list[float]) -> str:
+def _spread(found: list[float], digits: int | None = None) -> str:
     if not found:
         return NONE
-    digits = 2 if abs(mean(found)) < 10 else 1 if abs(mean(found)) < 1000 else 0
+    if digits is None:
+        digits = 2 if abs(mean(found)) < 10 else 1 if abs(mean(found)) < 1000 else 0
     return f"{round(mean(found), digits) + 0:.{digits}f}" + (f" ± {stdev(found):.{digits}f}" if len(found) > 1 else "")
 
 

@@ -435,10 +435,10 @@ def mutants() -> list[Mutant]:
         ("if (found := identity.of(images)) != self.sha256:", "if False:", "data that changed are judged", "", 2),
         ("if part not in (\"seed\", \"training\")", "if part not in (\"seed\", \"training\", \"sha256\", \"dataset\")",
          "seeds of other data in one mean", "", 1),
-        ("if own not in (None, first):", "if False:", "seeds in two precisions in one mean", "", 7),
     )
     of(
         "experiments/store.py",
+        ("if own not in (None, first)}", "if False}", "seeds in two precisions in one mean", "", 7),
         ('if not all(math.isfinite(value) for value in kept["metrics"].values()):', "if False:", "an outcome of NaN is read", "", 5),
         ('if (part := key.difference(kept["key"])) is not None:', "if False:", "an outcome of another key is accepted", "", 1),
         ("if not read_history(source):", "if False:", "a damaged history takes the good one's place", "", 4),

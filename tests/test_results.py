@@ -23,8 +23,8 @@ JUDGED = [name for name in METHODS if (RESULTS / "seed0" / f"{name}.json").exist
 
 
 def committed_outcomes():
-    """CIFAR-10's, of all profiles, as they came; those that a user has made, or made anew, are none of the repository's."""
-    return [path for path in committed("results/*/cifar10/seed*/*.json") if is_unchanged(path)]
+    """Those of CIFAR, of all profiles, as they came; those that a user has made, or made anew, are none of the repository's."""
+    return [path for path in committed("results/*/cifar*/seed*/*.json") if is_unchanged(path)]
 
 
 def is_of(path, key):
@@ -109,19 +109,20 @@ def test_the_table_is_of_these_numbers(judged):
 
 @pytest.mark.parametrize("path", committed_outcomes(), ids=lambda path: " ".join([*path.parts[-4:-1], path.stem]))
 def test_cifars_are_of_the_profile_as_it_stands(path):
-    profile, seed = path.parts[-4], int(path.parent.name.removeprefix("seed"))
+    profile, dataset, seed = *path.parts[-4:-2], int(path.parent.name.removeprefix("seed"))
     kept = json.loads(path.read_text())
-    key = Experiment(profile, "cifar10", seed).key(path.stem)
+    key = Experiment(profile, dataset, seed).key(path.stem)
     assert key.matches(key_of(kept["key"], kept["provenance"]))
     assert kept["digest"] == files.digest({name: value for name, value in kept.items() if name != "digest"})
-    assert kept["provenance"]["dataset"] == "cifar10" and not kept["provenance"]["dirty"]
+    assert kept["provenance"]["dataset"] == dataset and not kept["provenance"]["dirty"]
     if (profile, seed, path.stem) == ("laptop", 0, "hybrid"):
         for number in interpolations.PARTS:
             assert is_of(path.parent / f"figure{number}.npz", key)
 
 
-def test_cifars_hybrid_classifies_and_reconstructs():
-    metrics = json.loads((CIFAR / "seed0" / "hybrid.json").read_text())["metrics"]
+@pytest.mark.parametrize("path", committed("results/laptop/cifar*/seed0/hybrid.json"), ids=lambda path: path.parts[-3])
+def test_cifars_hybrid_classifies_and_reconstructs(path):
+    metrics = json.loads(path.read_text())["metrics"]
     assert metrics["acc_y"] > metrics["acc_w"] + 20
     assert metrics["mse"] <= 1.3
     assert metrics["moved_y"] < 0.01 * metrics["moved_w"]
@@ -139,14 +140,16 @@ def test_cifars_samples():
     assert min(metrics[name]["recall"] for name in ("hybrid", "hybridplus")) >= metrics["ddim"]["recall"] - 0.05
 
 
-def test_the_weights_in_the_repository():
+@pytest.mark.parametrize("name", released.names())
+def test_the_weights_in_the_repository(name):
     """They are small, are those of the committed results, and do on their own examples what the file says."""
-    path = released.FOLDER / "cifar10.safetensors"
+    path, results = released.FOLDER / f"{name}.safetensors", CIFAR.with_name(name)
     assert path.stat().st_size < 16e6
     assert released.sums(released.FOLDER)[path.name] == released.sha256(path)
-    model, about, shown = hybrid.pretrained("cifar10"), released.about("cifar10"), released.examples("cifar10")
-    if is_unchanged(CIFAR):
-        assert about["metrics"] == json.loads((CIFAR / "seed0" / "hybridplus.json").read_text())["metrics"]
+    model, about, shown = hybrid.pretrained(name), released.about(name), released.examples(name)
+    assert not any(text.isdecimal() for text in released.class_reader(name, model)(shown))  # they are words, not numbers
+    if is_unchanged(results):
+        assert about["metrics"] == json.loads((results / "seed0" / "hybridplus.json").read_text())["metrics"]
     assert about["half_mse"] == pytest.approx(about["metrics"]["mse"], rel=0.02)
     assert squared_error(model.reconstruct(shown), shown) == pytest.approx(about["examples_mse"], rel=0.02)
     starts, ends = shown[:8], shown[8:]

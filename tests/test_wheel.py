@@ -13,7 +13,9 @@ LINES = """
 import hybrid, hybrid.workflows.report, hybrid.workflows.release
 from jinja2 import PackageLoader
 assert "{site}" in hybrid.__file__, hybrid.__file__
-assert hybrid.pretrained("cifar10").sample(2, steps=2).shape == (2, 3, 32, 32)
+assert hybrid.released.names()
+for name in hybrid.released.names():
+    assert hybrid.pretrained(name).sample(2, steps=2).shape == (2, 3, 32, 32)
 assert {{"report.html", "card.md"}} <= set(PackageLoader("hybrid.workflows", "").list_templates())
 assert "card.md" in PackageLoader("hybrid.bridges", "").list_templates()
 assert (__import__("pathlib").Path(hybrid.__file__).parent / "py.typed").exists()

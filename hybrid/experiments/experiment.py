@@ -19,7 +19,7 @@ from hybrid.data import datasets, identity
 from hybrid.errors import HybridError, counted, tell
 from hybrid.experiments import few
 from hybrid.experiments.methods import TABLE, Run, Watch, check, method
-from hybrid.experiments.store import Key, Store, as_json
+from hybrid.experiments.store import Key, Store, as_json, in_another_precision
 from hybrid.judging import evaluate, frechet, galleries, given, interpolations, nearest
 from hybrid.judging.classifier import Classifier, Judge
 from hybrid.judging.probe import fitted
@@ -298,7 +298,7 @@ class Experiment:
         """
         keys = {name: self.key(name) for name in TABLE}
         parts = [part for part in keys["hybrid"].values if part not in ("seed", "training")]
-        found, precisions = {}, {}
+        found = {}
         folders = {folder.name.removeprefix("seed"): folder for folder in self.results.glob("seed*")}
         for seed in sorted(int(number) for number in folders if number.isdecimal()):
             folder = self.results / f"seed{seed}"
@@ -309,13 +309,12 @@ class Experiment:
                 if kept["key"].get("seed") != seed:
                     tell(f"{path} does not count: it belongs to seed {kept['key'].get('seed')}")
                     continue
-                own = kept["provenance"].get("precision")  # None: of a version that did not note it
-                first = precisions.get(name) or own
-                precisions[name] = first
-                if own not in (None, first):
-                    tell_once(f"{path} is in {own}, {name}'s first seed in {first}", "the table leaves it out")
-                    continue
                 found[path] = kept
+        for name in TABLE:
+            own = {path: kept for path, kept in found.items() if path.stem == name}
+            for path, reason in in_another_precision(own).items():
+                tell_once(reason, "the table leaves it out")
+                del found[path]
         return found
 
     def provenance(self, name: str, judging: tuple[str, ...] = (), **details) -> dict:

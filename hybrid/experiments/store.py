@@ -55,6 +55,17 @@ def is_outcome(kept: dict) -> None:
         raise ValueError("a metric is not finite")
 
 
+def in_another_precision(outcomes: dict[Path, dict]) -> dict[Path, str]:
+    """Return those of a method's outcomes, in the order of seeds, that are in another precision than the first, with a message.
+
+    An outcome of a version that did not note its precision fits any.
+    """
+    noted = {path: kept["provenance"].get("precision") for path, kept in outcomes.items()}
+    first = next((own for own in noted.values() if own is not None), None)
+    others = {path: own for path, own in noted.items() if own not in (None, first)}
+    return {path: f"{path} is in {own}, {path.stem}'s first seed in {first}" for path, own in others.items()}
+
+
 def as_json(values: dict) -> dict:
     """Return the values in the form in which JSON stores them, with lists instead of tuples."""
     return json.loads(json.dumps(values))

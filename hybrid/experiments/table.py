@@ -159,7 +159,7 @@ def legend(table: pd.DataFrame, samples: int) -> str:
     known = set(table.dropna(subset=["value"])["metric"])
     kernel = f", a `kd_…` the first {KERNEL_IMAGES:,}" if samples > KERNEL_IMAGES else ""
     sentences = {
-        "Numbers are means over seeds, ± the standard deviation.": table["std"].notna().any(),
+        f"Numbers are means over seeds, ± the standard deviation ({_counts(table)}).": table["std"].notna().any(),
         "The best value of a column is bold.": compares(table),
         "A dash means that the method cannot have this number.": DASH in cells,
         "“missing” means that this number was not measured.": MISSING in cells,
@@ -169,6 +169,12 @@ def legend(table: pd.DataFrame, samples: int) -> str:
         SHARES: "precision" in known,
     }
     return " ".join(sentence for sentence, applies in sentences.items() if applies)
+
+
+def _counts(table: pd.DataFrame) -> str:
+    """Say how many seeds each method has."""
+    counts = table["seeds"].str.split().str.len().groupby(table["method"]).max()
+    return ", ".join(f"{TABLE[name].title} {counts[name]}" for name in TABLE if name in counts)
 
 
 STAND_IN = (

@@ -122,7 +122,8 @@ def code() -> dict:
     if git("ls-files", "--error-unmatch", Path(__file__).name, cwd=Path(__file__).parent) is None:
         # No repository, or that of another project in which this package is installed.
         return {"commit": os.environ.get("HYBRID_COMMIT"), "dirty": None}
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "hybrid", "notebooks", "pyproject.toml")
+    files = "hybrid", "notebooks", "pyproject.toml", ":!hybrid/weights"  # weights are no code: to release some changes none
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *files)
     return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
 
 

@@ -154,9 +154,10 @@ def claim(rows: pd.DataFrame) -> str:
 def numbers_caption(rows: pd.DataFrame, compared: list[expected.Comparison]) -> str:
     """Return the caption of the table of numbers: what it compares, and whether a best value is bold."""
     paper = table.measured(rows)["paper"].notna().any()
-    compares = ["This run", *["the committed run"] * bool(compared), *["the paper"] * bool(paper)]
+    ours = "All seeds here, mean ± standard deviation" if rows["std"].notna().any() else "This run"
+    compares = [ours, *["the committed run"] * bool(compared), *["the paper"] * bool(paper)]
     said = f"{', '.join(compares[:-1])} and {compares[-1]}" if len(compares) > 1 else compares[0]
-    return said + ("; the best value of this run is bold" if table.compares(rows) else "")
+    return said + ("; the best of our values is bold" if table.compares(rows) else "")
 
 
 def main_numbers(rows: pd.DataFrame, compared: list[expected.Comparison]) -> dict:

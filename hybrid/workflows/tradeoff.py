@@ -138,7 +138,7 @@ def lengths(rows: list[dict], judged: Mapping[str, list[dict]]) -> pd.DataFrame:
     """Return the contrast on y and on all of z by the length of training: `epochs`, `on`, `seed`, `mse`, `accuracy`.
 
     `rows` are those of a file, `judged` the outcomes of the methods in `ON`. `accuracy` is that on what the contrast sees, in
-    percent; `mse` is in 1e-3. Lengths without the contrast on z are left out.
+    percent; `mse` is in 1e-3. A seed without both contrasts of a length is left out.
     """
     swept = [row for row in rows if row["sweep"] == "y_channels"]
     found = [(row["config"]["training"]["epochs"], row["config"]["contrast"]["on"], *map(row.get, SHOWN)) for row in swept]
@@ -147,7 +147,7 @@ def lengths(rows: list[dict], judged: Mapping[str, list[dict]]) -> pd.DataFrame:
             config, metrics = kept["provenance"]["profile"]["hybrid"]["representation"], kept["metrics"]
             found.append((config["training"]["epochs"], on, kept["key"]["seed"], metrics["mse"], metrics[f"acc_{on}"]))
     shown = pd.DataFrame(found, columns=["epochs", "on", "seed", "mse", "accuracy"])
-    return shown[shown["epochs"].isin(shown.loc[shown["on"] == "z", "epochs"])]
+    return shown[shown.groupby(["epochs", "seed"])["on"].transform("nunique") == len(set(ON.values()))]
 
 
 def _own(outcome: dict) -> dict:

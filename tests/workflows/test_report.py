@@ -61,7 +61,7 @@ def test_claim_then_numbers_then_figures_and_provenance_is_folded(page):
     headings = [attributes["id"] for attributes in page.all("h2")]
     assert headings == ["claim", "numbers", "figures", "parts", "files", "provenance"]
     assert "One code z = [y, w] classifies, reconstructs and generates. Here: " in page.shown
-    assert page.text.index("One code z") < page.text.index("This run; the best value of this run is bold")
+    assert page.text.index("One code z") < page.text.index("This run; the best of our values is bold")
     assert '"commit"' in page.text and '"commit"' not in page.shown
     assert len(page.shown) < 0.6 * len(page.text)
 
@@ -111,7 +111,7 @@ def test_one_table_of_yours_committed_and_the_papers():
     assert shown["Hybrid", table.label("mse")] == "0.62*" and shown["NVAE-lite", table.label("mse")] == "missing"
     assert shown["MoCo-v2", table.label("mse")] == "–" and ("BigGAN", acc) not in shown  # nobody ran BigGAN
     assert report.numbers_caption(rows, compared) == (
-        "This run, the committed run and the paper; the best value of this run is bold"
+        "All seeds here, mean ± standard deviation, the committed run and the paper; the best of our values is bold"
     )
     assert texts(report.all_numbers(rows, compared))["Hybrid", f"{acc}, expected"] == "78.9 to 80.0, outside"
     assert not [key for key in texts(report.all_numbers(rows, compared)) if "FID" in key[1]]  # nobody has it
