@@ -85,7 +85,8 @@ def samples(model: HybridModel, compared: list[frechet.Reference]) -> tuple[list
         scales["to the train set's spread"] = 1 / deviations[:, None, None]
         for name, scale in scales.items():
             pictures = to_uint8(model.decode(torch.cat([y, codes.w_mean + scale * (w - codes.w_mean)], dim=1)))
-            about = {"guidance": guidance, "w scaled by": name, "spread of w": (scale * deviations[:, None, None]).mean().item()}
+            reached = (scale * deviations[:, None, None]).mean().item()
+            about = {"guidance": guidance, "w scaled by": name, "spread of w": reached}
             if guidance == own and name == "1":
                 sets.append(pictures)
             rows.append(about | {key: value for each in compared for key, value in each.compare(pictures).items()})
