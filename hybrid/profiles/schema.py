@@ -62,7 +62,7 @@ class Training(Checked):
     warmup: BelowOne = 0.05  # share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine
     betas: Betas = (0.9, 0.999)  # for AdamW and NAdamW
     clip: Positive = 1.0  # largest norm of the gradient
-    ema: BelowOne = 0.0  # decay of the averaged weights, which are the result; 0: the last weights are the result
+    ema: BelowOne = 0.0  # decay of the averaged weights, which are the result, at most 1 - t^-0.75 after t steps; 0: the last weights
     # Width of the average, as the standard deviation in shares of the training (EDM2's sigma_rel), so it suits any length.
     # None: `ema` applies.
     average: Width | None = None
