@@ -8,6 +8,7 @@
     0.93<!--nearest hybridplus features-->   of `laptop`: samples' mean distance to train images, relative to test images
     48.2<!--probe cifar10 cifar10 w 20-NN acc., %-->   released weights, a data set, a part, a column of `hybrid probe`
     0.97<!--factors demo class, y-->   a profile, a factor and the part of the code that a probe sees; "sd" likewise
+    0.65<!--controls error mean y-->   a part of results/bench/controls.json, and the names on the way to the number
 
 A number keeps the decimals that it is written with. `python docs/generate.py` writes all of them anew, and
 tests/test_docs.py fails where one differs from the results.
@@ -409,6 +410,33 @@ def _of_probe(run: str, metric: str) -> float:
     return _probed(run, dataset)[part][how]
 
 
+def scaled(_: str) -> str:
+    """Samples with and without guidance, and with w further from its mean, of results/bench/controls.json."""
+    head = ["guidance", "w scaled by", "spread of w", "FD, lite0", "FD, lite1", "precision", "recall"]
+    shown = ("spread of w", FD, WITNESS, "precision", "recall")
+    rows = []
+    for row in _controls()["samples"]:
+        guidance = "none" if row["guidance"] == 1 else f"{row['guidance']:g}"
+        rows.append([guidance, row["w scaled by"], *(number(row[key]) for key in shown)])
+    return markdown(head, rows)
+
+
+@cache
+def _controls() -> dict:
+    return json.loads((ROOT / "results" / "bench" / "controls.json").read_text(encoding="utf-8"))
+
+
+def _of_controls(section: str, names: str) -> float:
+    """Of a section of rows, the first names are the values of a row's first columns."""
+    found, (*path, last) = _controls()[section], names.split("/")
+    if isinstance(found, list):
+        rows = {tuple(str(value) for value in list(row.values())[: len(path)]): row for row in found}
+        return rows[tuple(path)][last]
+    for name in path:
+        found = found[name]
+    return found[last]
+
+
 def _nearest(method: str, by: str) -> float:
     with np.load(ROOT / "results" / FOLDERS["laptop"] / "seed0" / f"{method}-gallery.npz") as data:
         return float(data[f"copying_by_{by}"])
@@ -423,6 +451,7 @@ READERS = {
     "tradeoff": _of_sweep,
     "bounds": lambda column, metric: _estimate(*metric.split("/"))[column],
     "factors": _of_factors,
+    "controls": _of_controls,
 }
 
 
@@ -436,7 +465,7 @@ def _spread(found: list[float], digits: int | None = None) -> str:
 
 FUNCTIONS = (
     *(summary, detail, parts, calibration, transfer, given, work),
-    *(faults, inputs, mutants, survivors, cases, tradeoff, lengths, bounds, factors),
+    *(faults, inputs, mutants, survivors, cases, tradeoff, lengths, bounds, factors, scaled),
 )
 TABLES = {function.__name__: function for function in FUNCTIONS}
 

@@ -23,7 +23,8 @@ from hybrid.workflows import bounds, factors, tradeoff
 def test_command_line_tools(done, tmp_path, capsys):
     run = str(done / "runs/smoke/digits/hybrid/seed0")
     assert main(["sample", "--run", run, "--out", str(tmp_path / "s.png"), "--count", "4", "--steps", "2"]) == 0
-    assert main(["sample", "--run", run, "--out", str(tmp_path / "s.npz"), "--count", "4", "--steps", "2"]) == 0
+    npz = ["sample", "--run", run, "--out", str(tmp_path / "s.npz"), "--count", "4", "--steps", "2"]
+    assert main([*npz, "--order", "2"]) == 0 and main(npz) == 0
     assert files.load_arrays(tmp_path / "s.npz")["images"].shape == (4, 32, 32, 3)
     ends = ["--start", str(tmp_path / "s.png"), "--end", str(tmp_path / "s.png")]
     assert main(["interpolate", "--run", run, *ends, "--out", str(tmp_path / "p.png"), "--part", "w"]) == 0

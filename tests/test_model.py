@@ -65,6 +65,7 @@ def test_numpy_pillow_and_tensors_have_the_same_code(model, images):
         (lambda m, x: m.sample(1, steps=2, seed=-1), "seed = -1: expected a whole number, 0 or more"),
         (lambda m, x: m.sample(1, steps=2, seed=2**64), "seed = 18446744073709551616"),
         (lambda m, x: m.sample(1, steps=2, eta=2.0), "eta is 2.0"),
+        (lambda m, x: m.sample(1, steps=2, order=3), "order is 3 with eta 0; give 1, or 2 with eta 0"),
         (lambda m, x: m.interpolate(x, x, 0.5), r"t = 0\.5: expected places on the path, \(T,\), such as \[0\.5\]"),
         (lambda m, x: m.interpolate(x, x, torch.tensor(0.5)), r"expected places on the path"),
         (lambda m, x: m.interpolate(x, x, []), r"t = \[\]: expected places"),

@@ -157,3 +157,16 @@ def test_the_weights_in_the_repository(name):
     assert moved["y"] < 0.1 * moved["w"]
     samples = model.sample(4, steps=10)
     assert torch.isfinite(samples).all() and samples.std() > 0.1
+
+
+@pytest.mark.parametrize("name", released.names())
+def test_ddims_few_steps_give_y_too_little_spread_and_the_second_orders_do_not(name):
+    prior = hybrid.pretrained(name).prior.semantic
+    noise = torch.randn(1000, *prior.shape, generator=torch.Generator().manual_seed(0))
+
+    def spread(steps, order):
+        return (prior.sample(noise, steps, 0.0, 0, order).flatten(1) @ prior.codes.y_basis).std(0).mean().item()
+
+    converged = spread(200, 2)
+    assert spread(25, 2) == pytest.approx(converged, abs=0.005)
+    assert spread(50, 1) < converged - 0.02

@@ -32,12 +32,14 @@ def check_out(out: Path, *endings: str) -> None:
         raise HybridError(f"out = {str(out)!r} is a folder: give the name of a file in it")
 
 
-def check_sampling(seed: int, eta: float) -> None:
+def check_sampling(seed: int, eta: float, order: int) -> None:
     from hybrid.profiles.checked import whole_seed
 
     whole_seed(seed)
     if not 0 <= eta <= 1:
         raise HybridError(f"eta = {eta}: give a value from 0 (DDIM) to 1 (DDPM)")
+    if order not in (1, 2) or (order == 2 and eta):
+        raise HybridError(f"order = {order} with eta = {eta:g}: give 1, or 2 with eta 0")
 
 
 def print_progress(line: str) -> None:

@@ -12,7 +12,7 @@ from hybrid.commands.common import check_out, check_sampling, print_json, print_
 from hybrid.errors import HybridError
 
 
-def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0) -> None:
+def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1) -> None:
     """Sample new images from a trained hybrid. A line on standard error names the sampler: the paper's DDIM on z, or Hybrid+.
 
     The same command gives the same images. For others, give another --seed.
@@ -27,9 +27,10 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
             samples by the DDIM on z, runs/demo/digits/hybridplus/seed0 by Hybrid+
         out: a .png (a grid with eight columns, each image enlarged to 128 x 128) or an .npz (images, uint8, N x 32 x 32 x 3).
         count: number of images.
-        steps: number of steps of the DDIM sampler.
+        steps: number of steps of the sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: seed for the noise; the same seed gives the same images.
+        order: of the deterministic sampler: 1 is DDIM; 2 has a smaller error in fewer steps, such as 25.
     """
     from hybrid.data import pixels
     from hybrid.machine.files import save_arrays
@@ -40,11 +41,11 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     if count < 1:
         raise HybridError(f"count = {count}: give 1 or more")
     check_out(out, ".png", ".npz")
-    check_sampling(seed, eta)
+    check_sampling(seed, eta, order)
     model = open_model(run, best_device())
     if model.sampler:
         print_progress(f"sampling by {model.sampler}, seed {seed}")
-    images = pixels.to_uint8(model.sample(count, steps, eta, seed))
+    images = pixels.to_uint8(model.sample(count, steps, eta, seed, order))
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:
@@ -203,6 +204,7 @@ def diagnose(
     steps: int = 50,
     eta: float = 0.0,
     seed: int = 0,
+    order: int = 1,
     json: bool = False,
 ) -> None:
     """Diagnose a hybrid's code and prior: spectra, losses compared with those of Gaussians, power of samples, distances.
@@ -216,9 +218,10 @@ def diagnose(
         dataset: the run's data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one that --run names.
         out: the figure, a .png; a .pdf and the tables, a .md, with the same name are written too.
         count: number of test images, and of samples.
-        steps: number of steps of the DDIM sampler.
+        steps: number of steps of the sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: seed for the noise.
+        order: of the deterministic sampler: 1 is DDIM; 2 has a smaller error in fewer steps, such as 25.
         json: print the tables as JSON.
     """
     from hybrid.data import datasets
@@ -229,14 +232,14 @@ def diagnose(
     from hybrid.showing import diagnosis, figures
 
     check_out(out, ".png")
-    check_sampling(seed, eta)
+    check_sampling(seed, eta, order)
     if count < 2:
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
     name = dataset or (str(run) if str(run) in names() else run.resolve().parents[1].name)
     if not dataset and name not in datasets.NAMED:
         raise HybridError(f"{run} was not trained on a data set that has a name: give its folder or .npz with --dataset")
-    found = diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed)
+    found = diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed, order)
     tables = diagnosis.markdown(found)
     write_text(out.with_suffix(".md"), tables + "\n")
     figures.save_figure(diagnosis.draw(found), out.with_suffix(""))

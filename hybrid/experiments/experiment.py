@@ -206,9 +206,8 @@ class Experiment:
         config = self.profile.evaluation
 
         def make() -> dict:
-            shown = galleries.gallery(
-                self.model(name), method(name).metrics, self.images, config.sampler_steps, config.eta, self.seed
-            )
+            sampler = config.sampler_steps, config.eta, self.seed, config.order or 1
+            shown = galleries.gallery(self.model(name), method(name).metrics, self.images, *sampler)
             return shown | (
                 nearest.nearest_train_images(shown["samples"], self.images, *self._features) if "samples" in shown else {}
             )
@@ -258,13 +257,13 @@ class Experiment:
         model = released.pretrained(self.slug, self.device) if self._uses_released() else self.model("hybridplus")
         images, run, config = self.images, self.run("hybridplus"), self.profile.evaluation
         if not images.labelled:
-            return given.study(model, images, {}, config.sampler_steps, config.eta, self.seed)
+            return given.study(model, images, {}, config.sampler_steps, config.eta, self.seed, order=config.order or 1)
         judge = few.clipped(Judge.of(self.profile), len(images.train_images))
         torch.manual_seed(stream(self.seed, "classifier"))
         classifier = run.stage("classifier", Classifier(images.classes, judge), judge, lambda: images.train_images)
         probe = fitted(model.features(images.train_images)["y"], images.train_labels)
         judges = {"probe": lambda pictures: probe(model.features(pictures)["y"]), "classifier": classifier.predict}
-        return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed)
+        return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed, order=config.order or 1)
 
     def _uses_released(self) -> bool:
         """Return whether Hybrid+ is not trained here, but its saved outcome is that of the released weights."""

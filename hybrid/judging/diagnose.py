@@ -35,6 +35,7 @@ def diagnose(
     steps: int = 50,
     eta: float = 0.0,
     seed: int = 0,
+    order: int = 1,
     cache: Path | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables `facts`, `spectra`, `losses`, `power` and `distances`, from `count` test images and as many samples.
@@ -45,13 +46,13 @@ def diagnose(
     some = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[:count]
     train, test = images.train_images[chosen], images.test_images[some]
     codes, real = model.encode(train), model.encode(test)
-    drawn = None if model.prior is None else model.sample_codes(len(real), steps, eta, seed)
+    drawn = None if model.prior is None else model.sample_codes(len(real), steps, eta, seed, order)
     both = torch.stack([real, model.encode(test.flip(3))], dim=1)
     network = frechet.load_network("efficientnet_lite0", images.train_images.device)
     key = f"{images.sha256} train, {len(chosen)} of them"
     reference = frechet.reference(network, train, key, cache or paths.cache())
     mixtures = {"real, test set": test} | {
-        name: pixels.to_uint8(x) for name, x in mixed_images(model, codes, real, drawn, steps, eta, seed).items()
+        name: pixels.to_uint8(x) for name, x in mixed_images(model, codes, real, drawn, steps, eta, seed, order).items()
     }
     rows = [{"images": name} | reference.compare(batch) for name, batch in mixtures.items()]
     return {
@@ -167,7 +168,7 @@ def power(model: HybridModel, real: Tensor, drawn: Tensor | None) -> pd.DataFram
 
 
 def mixed_images(
-    model: HybridModel, codes: Tensor, real: Tensor, drawn: Tensor | None, steps: int, eta: float, seed: int
+    model: HybridModel, codes: Tensor, real: Tensor, drawn: Tensor | None, steps: int, eta: float, seed: int, order: int
 ) -> dict[str, Tensor]:
     """Decode real codes, sampled codes and mixtures of them: name -> images, float on [0, 1]."""
     y, w = model.split(real)
@@ -189,5 +190,5 @@ def mixed_images(
         }
     found = {name: model.decode(z) for name, z in mixtures.items()}
     if isinstance(model.prior, PlusPrior):
-        found["real y, w drawn given it"] = model.sample_given(y, steps, eta, seed)
+        found["real y, w drawn given it"] = model.sample_given(y, steps, eta, seed, order)
     return found

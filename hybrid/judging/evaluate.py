@@ -126,7 +126,7 @@ def generation(
 
     The rows use all images there are, up to the number of samples.
     """
-    sets = {"samples": pixels.to_uint8(model.sample(config.samples, config.sampler_steps, config.eta, seed))}
+    sets = {"samples": pixels.to_uint8(model.sample(config.samples, config.sampler_steps, config.eta, seed, config.order or 1))}
     chosen = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[: config.samples]
     if calibrate:
         real = images.test_images[chosen]

@@ -9,17 +9,19 @@ from hybrid.data.datasets import ImageSet
 from hybrid.data.pixels import to_uint8
 
 
-def gallery(model: nn.Module, metrics: tuple[str, ...], images: ImageSet, steps: int, eta: float, seed: int) -> dict:
+def gallery(
+    model: nn.Module, metrics: tuple[str, ...], images: ImageSet, steps: int, eta: float, seed: int, order: int = 1
+) -> dict:
     """Return 64 samples if the method has fid, and 32 test images with reconstructions if it has mse.
 
     All are uint8 (N, 3, 32, 32).
     """
     shown = {}
     if "fid" in metrics:
-        shown["samples"] = to_uint8(model.sample(64, steps, eta, seed)).cpu().numpy()
+        shown["samples"] = to_uint8(model.sample(64, steps, eta, seed, order)).cpu().numpy()
     if "mse" in metrics:
-        order = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))
-        originals = images.test_images[order[torch.arange(32) % len(order)]]
+        places = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))
+        originals = images.test_images[places[torch.arange(32) % len(places)]]
         shown["originals"] = originals.cpu().numpy()
         shown["reconstructions"] = to_uint8(model.reconstruct(originals)).cpu().numpy()
     return shown

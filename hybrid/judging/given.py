@@ -24,13 +24,13 @@ ROWS = 6  # test images in the figure
 Predict = Callable[[Tensor], Tensor]  # images (N, 3, 32, 32) -> classes (N,)
 
 
-def same_y(model: HybridModel, images: Tensor, draws: int, steps: int, eta: float, seed: int) -> Tensor:
+def same_y(model: HybridModel, images: Tensor, draws: int, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
     """Decode the y of images (N, 3, 32, 32) with `draws` sampled w each: (N, draws, 3, 32, 32), in [0, 1].
 
     Raises HybridError if the model's prior cannot sample w given y.
     """
     y, _ = model.split(model.encode(images))
-    return model.sample_given(y.repeat_interleave(draws, 0), steps, eta, seed).unflatten(0, (len(images), draws))
+    return model.sample_given(y.repeat_interleave(draws, 0), steps, eta, seed, order).unflatten(0, (len(images), draws))
 
 
 def same_w(model: HybridModel, images: Tensor, draws: int) -> Tensor:
@@ -50,6 +50,7 @@ def study(
     seed: int,
     count: int = IMAGES,
     draws: int = DRAWS,
+    order: int = 1,
 ) -> dict[str, np.ndarray]:
     """Return the images and numbers of figure 6.
 
@@ -60,10 +61,10 @@ def study(
     gets the class of the image that w comes from, and of the one that y comes from. `colour_y`, `layout_y`, `colour_w`,
     `layout_w`: the `variation` of images with one y, and with one w.
     """
-    order = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[:count]
-    chosen, labels = images.test_images[order], images.test_labels[order]
+    some = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[:count]
+    chosen, labels = images.test_images[some], images.test_labels[some]
     draws_w = min(draws, len(chosen) - 1)  # there are no more other images to take y from
-    pictures = {"y": same_y(model, chosen, draws, steps, eta, seed), "w": same_w(model, chosen, draws_w)}
+    pictures = {"y": same_y(model, chosen, draws, steps, eta, seed, order), "w": same_w(model, chosen, draws_w)}
     shown = {name: pixels.to_uint8(x[:ROWS]).permute(0, 1, 3, 4, 2).cpu().numpy() for name, x in pictures.items()}
     shown["start"] = chosen[:ROWS].permute(0, 2, 3, 1).cpu().numpy()
     others = torch.stack(

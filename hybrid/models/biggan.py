@@ -203,8 +203,8 @@ class BigGAN(Trainable):
         name = "discriminator_told_the_labels" if self.config.conditional else "discriminator"
         return {name: in_batches(lambda x: self.discriminator.features(_signed(x)), self.device, images)}
 
-    def sample(self, count: int, steps: int = 1, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """Draw `count` images, (N, 3, 32, 32) in [0, 1], with uniform classes. `steps` and `eta` have no effect."""
+    def sample(self, count: int, steps: int = 1, eta: float = 0.0, seed: int = 0, order: int = 1) -> Tensor:
+        """Draw `count` images, (N, 3, 32, 32) in [0, 1], with uniform classes. `steps`, `eta` and `order` have no effect."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(count, self.config.noise, generator=generator)
         labels = torch.randint(self.classes, (count,), generator=generator)

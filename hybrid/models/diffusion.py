@@ -102,23 +102,54 @@ class Diffusion(nn.Module):
             raise HybridError(f"{steps} sampling steps; this diffusion has {self.steps}, give 1 to {self.steps}")
         return torch.linspace(self.steps, 1, steps, dtype=torch.float64).round().long().flip(0)
 
+    @property
+    def angle(self) -> Tensor:
+        """Return phi in [0, pi/2], with cos(phi) = sqrt(alpha): (T + 1,), float64 on the CPU."""
+        return self.alpha.sqrt().acos()
+
+    def angles_apart(self, steps: int) -> Tensor:
+        """Return times from 1 up to T whose angles are about evenly spaced: int64 (steps,), or fewer if two would coincide."""
+        angle = self.angle[self.timesteps(steps)[[0, -1]]]
+        wanted = torch.linspace(*angle.tolist(), steps, dtype=torch.float64) if steps > 1 else angle[:1]
+        above = torch.searchsorted(self.angle, wanted).clamp(1, self.steps)
+        nearer = wanted - self.angle[above - 1] < self.angle[above] - wanted
+        return (above - nearer.long()).clamp_min(1).unique()
+
     @torch.no_grad()
-    def sample(self, net: Net, noise: Tensor, steps: int, eta: float = 0.0, clip: float | None = None, seed: int = 0) -> Tensor:
+    def sample(
+        self,
+        net: Net,
+        noise: Tensor,
+        steps: int,
+        eta: float = 0.0,
+        clip: float | None = None,
+        seed: int = 0,
+        order: int = 1,
+    ) -> Tensor:
         """Sample x_0 from x_T = `noise` by equation (12): (N, C, H, W) -> the same shape, float32.
 
         eta: 0 is DDIM, a deterministic map; 1 is DDPM. clip: bound on the absolute value of each prediction of x_0.
         seed: of the noise added when eta > 0; use a different one for each batch.
 
-        Raises HybridError if eta is outside [0, 1] or steps outside 1..T.
+        order: 1 is DDIM. Its few steps give samples too little spread: for white Gaussian data, S steps multiply it by the
+        product of the cosines of their angles, 0.96 for S = 50. 2, only with eta = 0, follows the same ODE with a much smaller
+        error: in the angle phi, with cos(phi) = sqrt(alpha), it is dx/dphi = v (Salimans & Ho 2022, appendix D), and the
+        method is Adams and Bashforth's with two steps.
+
+        Raises HybridError if eta is outside [0, 1], steps outside 1..T, or order not 1 or 2, or 2 with another eta than 0.
         """
         if not 0 <= eta <= 1:
             raise HybridError(f"eta is {eta}; give a value from 0 (DDIM) to 1 (DDPM)")
-        times = F.pad(self.timesteps(steps), (1, 0)).flip(0)  # (steps + 1,): T, ..., 1, 0
-        alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
-        sigma = eta * ((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)).sqrt()  # equation (16)
-        # Not the plain seed: callers may have drawn `noise` from it, and the first draw here would repeat it.
-        generator = torch.Generator(noise.device).manual_seed(stream(seed, "eta")) if eta > 0 else None
+        if order not in (1, 2) or (order == 2 and eta):
+            raise HybridError(f"order is {order} with eta {eta:g}; give 1, or 2 with eta 0")
         with float32(noise.device) if self.predict == "noise" else nullcontext():
+            if order == 2:
+                return self._turn(net, noise, self._downwards(self.angles_apart(steps)), clip)
+            times = self._downwards(self.timesteps(steps))
+            alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
+            sigma = eta * ((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)).sqrt()  # equation (16)
+            # Not the plain seed: callers may have drawn `noise` from it, and the first draw here would repeat it.
+            generator = torch.Generator(noise.device).manual_seed(stream(seed, "eta")) if eta > 0 else None
             return self._walk(net, noise, times, sigma, clip, generator)
 
     @torch.no_grad()
@@ -132,34 +163,64 @@ class Diffusion(nn.Module):
             return self._walk(net, x0, times, self.alpha.new_zeros(steps), None, None)
 
     def decode(self, net: Net, noise: Tensor, steps: int) -> Tensor:
-        """Compute x_0 from x_T by the same ODE, from T to 0: `sample` with eta = 0."""
+        """Compute x_0 from x_T by the same steps, from T to 0: `sample` with eta = 0 and order 1."""
         with float32(noise.device):
-            return self.sample(net, noise, steps)
+            return self._walk(net, noise, self._downwards(self.timesteps(steps)), self.alpha.new_zeros(steps), None, None)
+
+    def _downwards(self, times: Tensor) -> Tensor:
+        """times (steps,), rising -> (steps + 1,): from the last down to the first, then 0."""
+        return F.pad(times, (1, 0)).flip(0)
 
     def _walk(
         self, net: Net, x: Tensor, times: Tensor, sigma: Tensor, clip: float | None, generator: torch.Generator | None
     ) -> Tensor:
         """Follow equation (12) along times (steps + 1,); with a generator, add noise of deviation sigma (steps,)."""
-        alpha, alpha_next = self.alpha[times[:-1]], self.alpha[times[1:]]
+        alpha_next = self.alpha[times[1:]]
         spread_next = (1 - alpha_next - sigma**2).clamp_min(0).sqrt()  # rounding may make it negative
+        table = torch.stack([alpha_next.sqrt(), spread_next, sigma], dim=1).float().to(x.device)
+        estimate, x = self._estimates(net, times, x, clip), x.float()
+        for i, (scale_next, spread_next, extra) in enumerate(table):
+            x0, noise = estimate(x, i)
+            x = scale_next * x0 + spread_next * noise
+            if generator is not None:
+                x = x + extra * torch.randn(x.shape, generator=generator, device=x.device)
+        return x
+
+    def _turn(self, net: Net, x: Tensor, times: Tensor, clip: float | None) -> Tensor:
+        """Follow dx/dphi = v along times (steps + 1,) by Adams and Bashforth's two-step method; the first step is Euler's."""
+        angle = self.angle[times]
+        turns = angle.diff()
+        ahead = F.pad(0.5 * turns[1:] / turns[:-1], (1, 0))  # by how much a step continues the last change of v
+        table = torch.stack([angle[:-1].cos(), angle[:-1].sin(), turns, ahead], dim=1).float().to(x.device)
+        estimate, x, before = self._estimates(net, times, x, clip), x.float(), None
+        for i, (scale, spread, turn, further) in enumerate(table):
+            x0, noise = estimate(x, i)
+            v = scale * noise - spread * x0
+            x, before = x + turn * (v if before is None else v + further * (v - before)), v
+        return x
+
+    def _estimates(
+        self, net: Net, times: Tensor, x: Tensor, clip: float | None
+    ) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+        """Return a function of x_t (the shape of `x`) and a place in times (steps + 1,), for the net's x_0 and noise there."""
+        alpha = self.alpha[times[:-1]]
         # Encoding starts at t = 0, but nets are trained from t = 1.
         net_times = times[:-1].clamp_min(1)
         # noise = share * x_t + factor * the net's prediction
         v = self.predict == "v"
         share = (1 - self.alpha[net_times]).sqrt() * v
         factor = self.alpha[net_times].sqrt() if v else torch.ones_like(share)
-        # All coefficients go to the device in one copy, so no step waits for the host.
-        table = [alpha.sqrt(), (1 - alpha).sqrt(), alpha_next.sqrt(), spread_next, sigma, share, factor]
-        table = torch.stack(table, dim=1).float().to(x.device)
+        # The coefficients of all steps go to the device in one copy, so no step waits for the host.
+        table = torch.stack([alpha.sqrt(), (1 - alpha).sqrt(), share, factor], dim=1).float().to(x.device)
         net_times = net_times.to(x.device)[:, None].expand(-1, len(x))  # (steps, N)
-        x = x.float()
-        for t, (scale, spread, scale_next, spread_next, extra, share, factor) in zip(net_times, table, strict=True):
-            noise = share * x + factor * net(x, t).float()
+
+        def estimate(x: Tensor, i: int) -> tuple[Tensor, Tensor]:
+            scale, spread, share, factor = table[i]
+            noise = share * x + factor * net(x, net_times[i]).float()
             x0 = (x - spread * noise) / scale
             if clip is not None:
                 x0 = x0.clamp(-clip, clip)
                 noise = (x - scale * x0) / spread  # the noise that fits the clipped x_0, as in DDPM's posterior mean
-            x = scale_next * x0 + spread_next * noise
-            if generator is not None:
-                x = x + extra * torch.randn(x.shape, generator=generator, device=x.device)
-        return x
+            return x0, noise
+
+        return estimate

@@ -181,11 +181,11 @@ class LatentDDIM(Trainable):
         return {name: self.diffusion.gaussian_loss(variances) for name, variances in losses.items()}
 
     @torch.no_grad()
-    def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+    def sample(self, noise: Tensor, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
         """Noise (N, 6, 16, 16) -> z of the same shape, in the autoencoder's own units."""
         noise = noise.contiguous(memory_format=torch.channels_last)
         with autocast(noise.device):
-            return self.to_codes(self.diffusion.sample(self.predicted, noise, steps, eta, clip=self.clip, seed=seed))
+            return self.to_codes(self.diffusion.sample(self.predicted, noise, steps, eta, self.clip, seed, order))
 
     def predicted(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the net's prediction, noise or v, for x_t (N, 6, 16, 16) at t (N,) in 1..T, in the net's units."""
@@ -245,10 +245,10 @@ class SemanticPrior(Trainable):
             return v + self.mixture.v(x.float().flatten(1), scale, spread)[:, :, None, None]
 
     @torch.no_grad()
-    def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+    def sample(self, noise: Tensor, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
         """Noise (N, K, 1, 1) -> whitened y (N, C, S, S)."""
         with autocast(noise.device):
-            found = self.diffusion.sample(self.predicted, noise, steps, eta, seed=seed)
+            found = self.diffusion.sample(self.predicted, noise, steps, eta, None, seed, order)
         return self.codes.laid_out(found)
 
 
@@ -288,7 +288,7 @@ class TexturePrior(Trainable):
         return y.masked_fill(dropped[:, None, None, None], 0.0), t_y.masked_fill(dropped, self.diffusion.steps)
 
     @torch.no_grad()
-    def sample(self, noise: Tensor, y: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+    def sample(self, noise: Tensor, y: Tensor, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
         """Noise (N, C', 16, 16) and whitened y (N, C, S, S) -> z (N, 6, 16, 16), in the autoencoder's units."""
         guidance = self.config.guidance
         t_y = torch.zeros(len(y), dtype=torch.int64, device=y.device)
@@ -303,7 +303,7 @@ class TexturePrior(Trainable):
 
         noise = noise.contiguous(memory_format=torch.channels_last)
         with autocast(noise.device):
-            w = self.diffusion.sample(net, noise, steps, eta, clip=self.config.clip, seed=seed)
+            w = self.diffusion.sample(net, noise, steps, eta, self.config.clip, seed, order)
         return self.codes.join(y, w)
 
 
@@ -314,14 +314,14 @@ class PlusPrior(nn.Module):
         super().__init__()
         self.semantic, self.texture = semantic, texture
 
-    def sample(self, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+    def sample(self, noise: Tensor, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
         """Noise (N, 6, 16, 16) -> z of the same shape, in the autoencoder's own units."""
         channels, shape = self.texture.codes.y_channels, self.semantic.shape
         first = noise[:, :channels].flatten(1)[:, : shape[0]].unflatten(1, shape)
-        y = self.semantic.sample(first, steps, eta, stream(seed, "y"))
-        return self.texture.sample(noise[:, channels:], y, steps, eta, seed)
+        y = self.semantic.sample(first, steps, eta, stream(seed, "y"), order)
+        return self.texture.sample(noise[:, channels:], y, steps, eta, seed, order)
 
-    def sample_given(self, y: Tensor, noise: Tensor, steps: int, eta: float, seed: int) -> Tensor:
+    def sample_given(self, y: Tensor, noise: Tensor, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
         """The encoder's y (N, C, 16, 16) and noise (N, C', 16, 16) for w -> z with this y and a sampled w."""
-        z = self.texture.sample(noise, self.texture.codes.whiten(y), steps, eta, seed)
+        z = self.texture.sample(noise, self.texture.codes.whiten(y), steps, eta, seed, order)
         return torch.cat([y, z[:, y.shape[1] :]], dim=1)

@@ -153,8 +153,8 @@ class NVAE(Trainable):
 
         return in_batches(bits, self.start.device, images, noise).mean().item()
 
-    def sample(self, count: int, steps: int = 1, eta: float = 0.0, seed: int = 0) -> Tensor:
-        """Draw `count` images: the decoder's mean at samples from the prior. `steps` and `eta` have no effect."""
+    def sample(self, count: int, steps: int = 1, eta: float = 0.0, seed: int = 0, order: int = 1) -> Tensor:
+        """Draw `count` images: the decoder's mean at samples from the prior. `steps`, `eta` and `order` have no effect."""
         noise = torch.randn(count, sum(self.dims), generator=torch.Generator().manual_seed(seed))
         noise *= self.config.temperature
         return in_batches(lambda x: self._descend(x, [])[0], self.start.device, noise).clamp(0, 1)

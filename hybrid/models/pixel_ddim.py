@@ -69,12 +69,12 @@ class PixelDDIM(Trainable):
         x0 = in_batches(lambda x: self.diffusion.decode(self.net, x, steps), self.device, x_T)
         return ((x0 + 1) / 2).clamp(0, 1)
 
-    def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0) -> Tensor:
+    def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1) -> Tensor:
         """Draw `count` images: float (count, 3, 32, 32) in [0, 1]."""
         noise = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
 
         def draw(noise: Tensor, seeds: Tensor) -> Tensor:
-            return self.diffusion.sample(self.net, noise, steps, eta, CLIP, int(seeds[0]))
+            return self.diffusion.sample(self.net, noise, steps, eta, CLIP, int(seeds[0]), order)
 
         x0 = in_batches(draw, self.device, noise, batch_seeds(count, seed))
         return ((x0 + 1) / 2).clamp(0, 1)

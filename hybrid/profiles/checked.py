@@ -47,6 +47,7 @@ Deviation = Annotated[float, Range(0, 100, "a deviation above 0", above=True)]
 Resolutions = Annotated[tuple[int, ...], Range(1, 32, "resolutions from 1 to 32", fewest=0)]
 Between = Annotated[float, Range(0, 1, "a share above 0 and below 1", above=True, below=True)]
 Eta = Annotated[float, Range(0, 1, "a value from 0 (DDIM) to 1 (DDPM)")]
+Order = Annotated[int, Range(1, 2, "1 (DDIM) or 2")]
 
 
 class Checked:

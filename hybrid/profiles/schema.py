@@ -20,6 +20,7 @@ from hybrid.profiles.checked import (
     Deviation,
     Eta,
     NotNegative,
+    Order,
     Positive,
     Rate,
     Resolutions,
@@ -62,7 +63,7 @@ class Training(Checked):
     warmup: BelowOne = 0.05  # share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine
     betas: Betas = (0.9, 0.999)  # for AdamW and NAdamW
     clip: Positive = 1.0  # largest norm of the gradient
-    ema: BelowOne = 0.0  # decay of the averaged weights, which are the result, at most 1 - t^-0.75 after t steps; 0: the last weights
+    ema: BelowOne = 0.0  # decay of the averaged weights, the result; at most 1 - t^-0.75 after t steps; 0: the last weights
     # Width of the average, as the standard deviation in shares of the training (EDM2's sigma_rel), so it suits any length.
     # None: `ema` applies.
     average: Width | None = None
@@ -285,11 +286,16 @@ class Evaluation(Checked):
     samples: Several = 50_000  # number of generated images for the distances
     sampler_steps: Count = 100  # steps S of the DDIM sampler
     eta: Eta = 0.0  # 0: the deterministic sampler; 1: the ancestral one, which is less sensitive to an inaccurate net
+    order: Order | None = None  # of the deterministic sampler: 2 has a smaller error in fewer steps; None: 1, the paper's DDIM
     inception: bool = True  # measure FID if Inception's weights are available
     witness: bool | None = None  # whether to measure the distances with a second stand-in network too; None: yes
     penalties: Weights | None = None  # penalties of the linear probe to choose from; None: probe.PENALTIES
     pairs: Count = 6  # rows in the interpolation figures
     frames: Several = 9  # images per row, with both ends
+
+    def __post_init__(self):
+        super().__post_init__()
+        demand(self.order != 2 or not self.eta, "order", self.order, "1, or eta = 0")
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,56 @@ def test_samples_have_the_mean_and_deviation_of_the_data(eta):
     assert samples.std().item() == pytest.approx(STD, abs=0.01)
 
 
+def test_ddims_steps_shrink_white_gaussian_data_and_the_second_order_does_not():
+    diffusion, noise = Diffusion(predict="v"), pixels()
+
+    def best(x: Tensor, t: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    ddim, second = (diffusion.sample(best, noise, 50, order=order) for order in (1, 2))
+    angles = torch.cat([torch.zeros(1, dtype=torch.int64), diffusion.timesteps(50)])
+    shrunk = diffusion.alpha[angles].sqrt().acos().diff().cos().prod().item()
+    torch.testing.assert_close(ddim, shrunk * noise, rtol=1e-4, atol=1e-4)
+    assert shrunk == pytest.approx(0.963, abs=1e-3)
+    torch.testing.assert_close(second, noise)
+
+
+@pytest.mark.parametrize("clip", [None, 8.0])
+@pytest.mark.parametrize("predict", ["noise", "v"])
+def test_the_second_orders_error_falls_with_the_square_of_the_steps(predict, clip):
+    diffusion, noise = Diffusion(predict=predict), pixels()
+    exact = gaussian_map(diffusion, noise)
+
+    def net(x: Tensor, t: Tensor) -> Tensor:
+        found, scale, spread = gaussian_net(diffusion)(x, t), *diffusion.scales(t)
+        return found if predict == "noise" else scale * found - spread * (x - spread * found) / scale
+
+    def error(steps: int, order: int) -> float:
+        return (diffusion.sample(net, noise, steps, clip=clip, order=order) - exact).abs().mean().item()
+
+    assert error(25, 2) / error(50, 2) == pytest.approx(4, rel=0.2)
+    assert error(50, 1) / error(100, 1) == pytest.approx(2, rel=0.1)
+    assert error(25, 2) < 0.3 * error(100, 1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 50, 300, 1000])
+def test_times_with_angles_evenly_apart(steps):
+    diffusion = Diffusion()
+    times = diffusion.angles_apart(steps)
+    assert times[-1] == 1000 and (steps == 1 or times[0] == 1)
+    assert len(times) == steps if steps <= 50 else steps / 2 < len(times) <= steps
+    assert (times.diff() > 0).all()
+    if 2 < steps <= 50:
+        turns = diffusion.angle[times].diff()
+        assert turns.max() < 1.2 * turns.min()
+
+
+@pytest.mark.parametrize(("order", "eta"), [(0, 0.0), (3, 0.0), (2, 0.5)])
+def test_another_order_is_refused(order, eta):
+    with pytest.raises(HybridError, match=f"order is {order} with eta {eta:g}; give 1, or 2 with eta 0"):
+        Diffusion().sample(curved_net, pixels(), 5, eta, order=order)
+
+
 def test_noise_added_is_not_what_was_started_from():
     """Callers draw x_T under the same seed. Of data from N(0, 1) every state is from N(0, 1); not if noise comes twice."""
     diffusion, seen = Diffusion(), []

@@ -45,6 +45,8 @@ def test_a_field_changes_and_the_name_says_so():
         ("demo,nvae.training.optimiser=sgd", "optimiser = 'sgd': give adamw or muon"),
         ("demo,evaluation.samples=1", "samples = 1: give 2 or more"),
         ("demo,evaluation.eta=2", "eta = 2.0: give a value from 0"),
+        ("demo,evaluation.order=3", "order = 3: give 1 (DDIM) or 2"),
+        ("demo,evaluation.order=2,evaluation.eta=0.5", "order = 2: give 1, or eta = 0"),
         ("demo,hybrid.representation.augmentation.hue=2", "hue = 2.0: give turns from 0 to 0.5"),
         ("demo,hybrid.representation.augmentation.brightness=-1", "brightness = -1.0: give 0 or more"),
         ("demo,hybrid.representation.autoencoder.kernel=4", "kernel = 4: give an odd number"),
