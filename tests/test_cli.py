@@ -76,7 +76,7 @@ def test_help_names_every_data_set():
         (["reproduce", "--profile", "smoke", "--time-limit", "-1"], "time_limit = -1.0: give seconds"),
         (["sample", "--run", "cifar10", "--out", "x.png", "--seed", "-1"], "seed -1 is not usable"),
         (["sample", "--run", "cifar10", "--out", "x.png", "--eta", "nan"], "eta = nan: give a value from 0"),
-        (["sample", "--run", "cifar10", "--out", "x.png", "--order", "2", "--eta", "1"], "order = 2 with eta = 1: give 1, or 2"),
+        (["sample", "--run", "cifar10", "--out", "x.png", "--order", "2", "--eta", "1"], "order = 2 with eta = 1: give 1"),
         (["sample", "--run", "cifar10", "--out", "folder.png"], "out = 'folder.png' is a folder: give the name of a file"),
         (["embed", "--run", "cifar10", "--images", "digits", "--out", "folder.npz"], "is a folder"),
         (["explain", "nowhere.png"], "nowhere.png does not exist"),
