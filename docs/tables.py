@@ -8,7 +8,7 @@
     0.93<!--nearest hybridplus features-->   of `laptop`: samples' mean distance to train images, relative to test images
     48.2<!--probe cifar10 cifar10 w 20-NN acc., %-->   released weights, a data set, a part, a column of `hybrid probe`
     0.97<!--factors demo class, y-->   a profile, a factor and the part of the code that a probe sees; "sd" likewise
-    0.65<!--controls error mean y-->   a part of results/bench/controls.json, and the names on the way to the number
+    0.65<!--controls error mean y-->   a script in results/bench, a section of its file, the names on the way to the number
 
 A number keeps the decimals that it is written with. `python docs/generate.py` writes all of them anew, and
 tests/test_docs.py fails where one differs from the results.
@@ -20,7 +20,7 @@ import json
 import math
 import re
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -410,30 +410,27 @@ def _of_probe(run: str, metric: str) -> float:
     return _probed(run, dataset)[part][how]
 
 
-def scaled(_: str) -> str:
-    """Samples with and without guidance, and with w further from its mean, of results/bench/controls.json."""
-    head = ["guidance", "w scaled by", "spread of w", "FD, lite0", "FD, lite1", "precision", "recall"]
+def samplers(_: str) -> str:
+    """Samples of the released weights by two samplers, with and without guidance, and with w further from its mean."""
     shown = ("spread of w", FD, WITNESS, "precision", "recall")
+    head = ["sampler, steps", "guidance", "w scaled by", "spread of w", "FD, lite0", "FD, lite1", "precision", "recall"]
+    found = [("DDIM, 50", row["w scaled by"], row) for row in _counted("controls")["samples"]]
+    found += [(f"second order, {row['steps']}", "1", row) for row in _counted("sampler")["samples"]]
     rows = []
-    for row in _controls()["samples"]:
+    for name, scale, row in found:
         guidance = "none" if row["guidance"] == 1 else f"{row['guidance']:g}"
-        rows.append([guidance, row["w scaled by"], *(number(row[key]) for key in shown)])
+        rows.append([name, guidance, scale, *(number(row[key]) for key in shown)])
     return markdown(head, rows)
 
 
-@cache
-def _controls() -> dict:
-    return json.loads((ROOT / "results" / "bench" / "controls.json").read_text(encoding="utf-8"))
-
-
-def _of_controls(section: str, names: str) -> float:
-    """Of a section of rows, the first names are the values of a row's first columns."""
-    found, (*path, last) = _controls()[section], names.split("/")
+def _of_script(name: str, section: str, names: str) -> float:
+    """A number of a script's file. In a section of rows, the first names are the values of a row's first columns."""
+    found, (*path, last) = _counted(name)[section], names.split("/")
     if isinstance(found, list):
         rows = {tuple(str(value) for value in list(row.values())[: len(path)]): row for row in found}
         return rows[tuple(path)][last]
-    for name in path:
-        found = found[name]
+    for part in path:
+        found = found[part]
     return found[last]
 
 
@@ -451,7 +448,8 @@ READERS = {
     "tradeoff": _of_sweep,
     "bounds": lambda column, metric: _estimate(*metric.split("/"))[column],
     "factors": _of_factors,
-    "controls": _of_controls,
+    "controls": partial(_of_script, "controls"),
+    "sampler": partial(_of_script, "sampler"),
 }
 
 
@@ -465,7 +463,7 @@ def _spread(found: list[float], digits: int | None = None) -> str:
 
 FUNCTIONS = (
     *(summary, detail, parts, calibration, transfer, given, work),
-    *(faults, inputs, mutants, survivors, cases, tradeoff, lengths, bounds, factors, scaled),
+    *(faults, inputs, mutants, survivors, cases, tradeoff, lengths, bounds, factors, samplers),
 )
 TABLES = {function.__name__: function for function in FUNCTIONS}
 

@@ -24,6 +24,8 @@ SETTINGS = ((2, 25, 1.0), (2, 25, 1.5), (2, 25, 2.0))  # order, steps, guidance
 def main() -> None:
     """Measure all settings and write the file."""
     started, model, images = time.monotonic(), hybrid.pretrained("cifar10"), hybrid.load_dataset("cifar10")
+    weights = released.sha256(released.FOLDER / "cifar10.safetensors")
+    about = provenance(**machine(model.device), seed=0, dataset="cifar10", weights=weights)
     networks = [frechet.load_network(name, model.device) for name in frechet.STAND_INS]
     train = images.train_images, f"{images.sha256} train", paths.cache()
     compared, codes, rows = [frechet.reference(network, *train) for network in networks], model.prior.texture.codes, []
@@ -37,9 +39,7 @@ def main() -> None:
         pictures = to_uint8(model.decode(z))
         rows.append(row | {key: value for each in compared for key, value in each.compare(pictures).items()})
         print(rows[-1], flush=True)
-    seconds = round(time.monotonic() - started, 1)
-    weights = released.sha256(released.FOLDER / "cifar10.safetensors")
-    about = provenance(**machine(model.device), seed=0, dataset="cifar10", weights=weights, seconds=seconds)
+    about["seconds"] = round(time.monotonic() - started, 1)
     write_json(OUT, {"samples": rows, "provenance": about})
 
 
