@@ -4,6 +4,7 @@
     78.8<!--laptop hybrid acc-->      the number before the comment: a name in FOLDERS, or paper or paper100, a method, a metric
     50.7<!--ladder guided fd-->       the same of a step of results/bench/generation.jsonl, see LADDER
     96.5<!--tradeoff digits alpha=0 acc_y-->   a name in SWEEPS, a setting, a column; "sd" after it: the deviation over seeds
+    3.06<!--contrasts own z mse-->   a name in CONTRASTS, what the contrast sees, a column; "sd" likewise
     7.07<!--bounds estimate correlated Gaussians, 10 nats/trained both-->   a column, a case, an estimator, perhaps /m=64
     0.93<!--nearest hybridplus features-->   of `laptop`: samples' mean distance to train images, relative to test images
     48.2<!--probe cifar10 cifar10 w 20-NN acc., %-->   released weights, a data set, a part, a column of `hybrid probe`
@@ -39,7 +40,15 @@ from hybrid.workflows import tradeoff as tradeoffs
 
 ROOT = Path(__file__).resolve().parents[1]
 # Committed results, by the names that pages call them by.
-FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100"}
+PLAIN = "demo,hybrid.representation.augmentation.jitter=0,hybrid.representation.augmentation.grey=0"  # views keep their colours
+FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100", "plain": f"{PLAIN}/digits"}
+# Profiles in results/tradeoff/demo-digits-contrast.json, and `demo`'s own rows, with the names that pages call them by.
+CONTRASTS = {
+    "own": ("demo", "demo, alpha = 0.0001"),
+    "tenfold": ("demo,hybrid.representation.alpha=1e-3", "alpha = 0.001"),
+    "hundredfold": ("demo,hybrid.representation.alpha=1e-2", "alpha = 0.01"),
+    "plain": (PLAIN, "alpha = 0.0001, views keep their colours"),
+}
 BOTH = dict(zip(("laptop", "laptop100"), DATA_SETS.values(), strict=True))
 FIRST = {"hybridplus": "hybrid"}  # methods that take another's first stage, whose training they cost too
 NONE = "–"
@@ -321,6 +330,36 @@ def lengths(_: str) -> str:
     return markdown(head, rows)
 
 
+def contrasts(_: str) -> str:
+    """The contrast on y and on all of z, for several alphas, and with views that keep their colours."""
+    head = [
+        "setting",
+        "accuracy on y, %, contrast on y",
+        "on z, contrast on z",
+        "error, 1e-3, contrast on y",
+        "contrast on z",
+        "seeds",
+    ]
+    rows = []
+    for name, (_, title) in CONTRASTS.items():
+        cells = [_contrasted(name, on, metric) for metric in ("acc_y", "mse") for on in "yz"]
+        rows.append([title, *map(_spread, cells), str(len(cells[0]))])
+    return markdown(head, rows)
+
+
+def _contrasted(name: str, on: str, metric: str) -> list[float]:
+    """A number of every seed with the contrast on y or z; acc_y is the accuracy on what the contrast sees."""
+    file = "demo-digits" if name == "own" else "demo-digits-contrast"
+    kept = json.loads((ROOT / "results" / "tradeoff" / f"{file}.json").read_text(encoding="utf-8"))
+    wanted = {"profile": CONTRASTS[name][0], "sweep": "y_channels", "y_channels": {"y": 3, "z": 6}[on]}
+    return [row[metric] for row in kept if wanted.items() <= row.items()]
+
+
+def _of_contrast(name: str, metric: str) -> float:
+    on, metric, *spread = metric.split()
+    return (stdev if spread else mean)(_contrasted(name, on, metric))
+
+
 def _at(images: str, sweep: str, setting: float | str, column: str) -> list[float]:
     """A column for every seed at a setting; "own" is the setting that both sweeps share."""
     if setting == "own":
@@ -446,6 +485,7 @@ READERS = {
     "paper100": lambda method, metric: PAPER["cifar100"][method][metric],
     "ladder": lambda step, metric: _ladder()[step][metric],
     "tradeoff": _of_sweep,
+    "contrasts": _of_contrast,
     "bounds": lambda column, metric: _estimate(*metric.split("/"))[column],
     "factors": _of_factors,
     "controls": partial(_of_script, "controls"),
@@ -463,7 +503,7 @@ def _spread(found: list[float], digits: int | None = None) -> str:
 
 FUNCTIONS = (
     *(summary, detail, parts, calibration, transfer, given, work),
-    *(faults, inputs, mutants, survivors, cases, tradeoff, lengths, bounds, factors, samplers),
+    *(faults, inputs, mutants, survivors, cases, tradeoff, contrasts, lengths, bounds, factors, samplers),
 )
 TABLES = {function.__name__: function for function in FUNCTIONS}
 

@@ -58,15 +58,29 @@ def test_they_are_no_methods_outcome(home):
 
 
 COMMITTED = checkout.committed("results/*/*/factors/seed*.json")
+PLAIN = [path for path in COMMITTED if "jitter=0" in str(path)]  # with views that keep their colours
 
 
-@pytest.fixture(params=COMMITTED, ids=lambda path: "-".join((*path.parts[-4:-2], path.stem)))
-def committed(request, monkeypatch):
-    profile, dataset, _, name = request.param.with_suffix("").parts[-4:]
-    assert not files.read_json(request.param)["provenance"]["dirty"]
+def opened(path, monkeypatch):
+    """The table of a committed file, which is of the profile as it stands."""
+    profile, dataset, _, name = path.with_suffix("").parts[-4:]
+    assert not files.read_json(path)["provenance"]["dirty"]
     monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("it is not committed"))
     monkeypatch.setattr(workflow, "_model", lambda *_: pytest.fail("it is not committed"))
     return showing.table(workflow.factors(Experiment(profile, dataset, int(name.removeprefix("seed")))))
+
+
+@pytest.fixture(
+    params=[path for path in COMMITTED if path not in PLAIN], ids=lambda path: "-".join((*path.parts[-4:-2], path.stem))
+)
+def committed(request, monkeypatch):
+    return opened(request.param, monkeypatch)
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.stem)
+def test_a_contrast_of_views_that_keep_their_colours_keeps_chroma_in_y(path, monkeypatch):
+    chroma = opened(path, monkeypatch).loc["ink's chroma"]
+    assert by_the_contrast(chroma.to_frame().T).min(axis=None) > 0.9 * chroma["y, untrained"]
 
 
 def test_y_has_the_class_and_training_brings_it(committed):
