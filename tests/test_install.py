@@ -53,7 +53,8 @@ def ignored(path):
             return fnmatch.fnmatch(some.rsplit("/", 1)[-1], pattern[3:])
         return some.count("/") == pattern.count("/") and fnmatch.fnmatch(some, pattern)
 
-    return any(fits(some, pattern) for some in above for pattern in patterns)
+    matching = [pattern for pattern in patterns if any(fits(some, pattern.removeprefix("!")) for some in above)]
+    return bool(matching) and not matching[-1].startswith("!")
 
 
 def dry(*arguments):

@@ -206,7 +206,7 @@ class Experiment:
         config = self.profile.evaluation
 
         def make() -> dict:
-            sampler = config.sampler_steps, config.eta, self.seed, config.order or 1
+            sampler = config.sampler_steps, config.eta, self.seed, config.order
             shown = galleries.gallery(self.model(name), method(name).metrics, self.images, *sampler)
             return shown | (
                 nearest.nearest_train_images(shown["samples"], self.images, *self._features) if "samples" in shown else {}

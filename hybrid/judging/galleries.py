@@ -10,7 +10,7 @@ from hybrid.data.pixels import to_uint8
 
 
 def gallery(
-    model: nn.Module, metrics: tuple[str, ...], images: ImageSet, steps: int, eta: float, seed: int, order: int = 1
+    model: nn.Module, metrics: tuple[str, ...], images: ImageSet, steps: int, eta: float, seed: int, order: int | None = None
 ) -> dict:
     """Return 64 samples if the method has fid, and 32 test images with reconstructions if it has mse.
 
@@ -18,7 +18,8 @@ def gallery(
     """
     shown = {}
     if "fid" in metrics:
-        shown["samples"] = to_uint8(model.sample(64, steps, eta, seed, order)).cpu().numpy()
+        more = {} if order is None else {"order": order}  # a method of one's own need not take it
+        shown["samples"] = to_uint8(model.sample(64, steps, eta, seed, **more)).cpu().numpy()
     if "mse" in metrics:
         places = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))
         originals = images.test_images[places[torch.arange(32) % len(places)]]

@@ -46,7 +46,7 @@ class Swapped:
     def reconstruct(self, images):
         return self.decode(self.encode(images))
 
-    def sample_given(self, y, steps, eta, seed):
+    def sample_given(self, y, steps, eta, seed, order):
         return self.decode(torch.cat([y, 0.1 * torch.randn(y.shape, generator=torch.Generator().manual_seed(seed))], 1))
 
 

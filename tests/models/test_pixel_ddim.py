@@ -140,7 +140,7 @@ def test_counts_need_not_be_whole_batches(images, monkeypatch):
         assert a.shape == b.shape
         torch.testing.assert_close(a, b, rtol=0, atol=0.02)  # bfloat16's, where there is one
     seeds = []
-    monkeypatch.setattr(made.diffusion, "sample", lambda net, noise, steps, eta, clip, seed: seeds.append(seed) or noise)
+    monkeypatch.setattr(made.diffusion, "sample", lambda net, noise, steps, eta, clip, seed, order: seeds.append(seed) or noise)
     made.sample(7, 4, eta=1.0, seed=5)
     assert len(set(seeds)) == 3  # noise added to one batch is not added to the next
 

@@ -122,7 +122,7 @@ def model():
     made = HybridModel(Encoder(AUTOENCODER), Decoder(AUTOENCODER))
     made.seeds = []
     prior = nn.Module()
-    prior.sample = lambda noise, steps, eta, seed: made.seeds.append(seed) or noise
+    prior.sample = lambda noise, steps, eta, seed, order: made.seeds.append(seed) or noise
     made.prior = prior
     return made
 
@@ -223,7 +223,7 @@ def texture(latents):
 def test_guidance_goes_from_without_y_to_with_y_and_beyond(texture, guidance):
     prior, found = texture(guidance=guidance), []
 
-    def walk(net, noise, steps, eta, clip=None, seed=0):
+    def walk(net, noise, steps, eta, clip, seed, order):
         found.append(net(noise, torch.full((len(noise),), 3)))
         return noise
 
