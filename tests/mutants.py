@@ -184,6 +184,8 @@ def mutants() -> list[Mutant]:
         ("(1 - alpha_next - sigma**2)", "(1 - alpha_next)", "more noise than equation (12) has"),
         ("(alpha * variances + 1 - alpha)", "(variances + 1 - alpha)", "a Gaussian's loss without alpha"),
         ("net_times = times[:-1].clamp_min(1)", "net_times = times[:-1]", "the net is asked for time 0"),
+        ("0.5 * turns[1:] / turns[:-1]", "turns[1:] / turns[:-1]", "the second order continues v by a whole step"),
+        ("v = scale * noise - spread * x0", "v = scale * noise + spread * x0", "sign in the v of the second order"),
         ('stream(seed, "eta")', "seed", "the noise that is added is the noise that one began with"),
     )
     of(
@@ -294,7 +296,7 @@ def mutants() -> list[Mutant]:
         ("frechet.reference(network, images.train_images,", "frechet.reference(network, images.test_images,", "distances to the test set"),
         ("if config.witness is False else", "if config.witness is None else", "the second network is left out"),
         ("and not known and images.labelled", "and images.labelled", "known accuracies are measured again"),
-        ("config.samples, config.sampler_steps, config.eta, seed)", "config.samples, config.sampler_steps, 0.0, seed)", "eta is not used"),
+        ("config.samples, config.sampler_steps, config.eta, seed,", "config.samples, config.sampler_steps, 0.0, seed,", "eta is not used"),
         ('metrics |= compared["samples"]', 'metrics |= next(iter(compared.values())) | compared["real, test set"]',
          "the real images' distance for the samples'"),
     )
@@ -365,7 +367,7 @@ def mutants() -> list[Mutant]:
         ("t * z0[:, None] + (1 - t) * z1[:, None]", "(1 - t) * z0[:, None] + t * z1[:, None]", "paths backwards"),
         ('{"y": y.flatten(1), "w": w.flatten(1), "z"', '{"y": w.flatten(1), "w": y.flatten(1), "z"', "the table judges w for y"),
         ('_codes(z, "z", LATENT_CHANNELS)).clamp(0, 1)', '_codes(z, "z", LATENT_CHANNELS))', "images outside [0, 1]"),
-        ("prior.sample(noise, steps, eta, int(seeds[0]))", "prior.sample(noise, steps, eta, 0)", "one seed for all"),
+        ("prior.sample(noise, steps, eta, int(seeds[0]), order)", "prior.sample(noise, steps, eta, 0)", "one seed for all"),
     )
     of(
         "judging/interpolations.py",
