@@ -155,7 +155,7 @@ def test_figure_6_comes_from_released_weights_where_their_training_is_not_here(d
     monkeypatch.setattr(released, "names", lambda: ["digits"])
     monkeypatch.setattr(released, "about", lambda name: known)
     monkeypatch.setattr(released, "pretrained", lambda name, device: model)
-    monkeypatch.setattr(given, "study", lambda *_: {part: np.zeros(1) for part in ("start", "y", "w")})
+    monkeypatch.setattr(given, "study", lambda *_, **__: {part: np.zeros(1) for part in ("start", "y", "w")})
     monkeypatch.setattr(methods.Run, "stage", lambda *_: SimpleNamespace(predict=None))
     path = done / "results/smoke/digits/seed0/figure6.npz"
     before = path.read_bytes()
