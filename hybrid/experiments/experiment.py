@@ -206,8 +206,8 @@ class Experiment:
         config = self.profile.evaluation
 
         def make() -> dict:
-            sampler = config.sampler_steps, config.eta, self.seed, config.order
-            shown = galleries.gallery(self.model(name), method(name).metrics, self.images, *sampler)
+            sampler = config.sampler_steps, config.eta, self.seed
+            shown = galleries.gallery(self.model(name), method(name).metrics, self.images, *sampler, **config.solver)
             return shown | (
                 nearest.nearest_train_images(shown["samples"], self.images, *self._features) if "samples" in shown else {}
             )
@@ -257,13 +257,13 @@ class Experiment:
         model = released.pretrained(self.slug, self.device) if self._uses_released() else self.model("hybridplus")
         images, run, config = self.images, self.run("hybridplus"), self.profile.evaluation
         if not images.labelled:
-            return given.study(model, images, {}, config.sampler_steps, config.eta, self.seed, order=config.order or 1)
+            return given.study(model, images, {}, config.sampler_steps, config.eta, self.seed, **config.solver)
         judge = few.clipped(Judge.of(self.profile), len(images.train_images))
         torch.manual_seed(stream(self.seed, "classifier"))
         classifier = run.stage("classifier", Classifier(images.classes, judge), judge, lambda: images.train_images)
         probe = fitted(model.features(images.train_images)["y"], images.train_labels)
         judges = {"probe": lambda pictures: probe(model.features(pictures)["y"]), "classifier": classifier.predict}
-        return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed, order=config.order or 1)
+        return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed, **config.solver)
 
     def _uses_released(self) -> bool:
         """Return whether Hybrid+ is not trained here, but its saved outcome is that of the released weights."""

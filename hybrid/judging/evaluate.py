@@ -126,8 +126,7 @@ def generation(
 
     The rows use all images there are, up to the number of samples.
     """
-    order = {} if config.order is None else {"order": config.order}  # a method of one's own need not take it
-    sets = {"samples": pixels.to_uint8(model.sample(config.samples, config.sampler_steps, config.eta, seed, **order))}
+    sets = {"samples": pixels.to_uint8(model.sample(config.samples, config.sampler_steps, config.eta, seed, **config.solver))}
     chosen = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[: config.samples]
     if calibrate:
         real = images.test_images[chosen]

@@ -297,6 +297,11 @@ class Evaluation(Checked):
         super().__post_init__()
         demand(self.order != 2 or not self.eta, "order", self.order, "1, or eta = 0")
 
+    @property
+    def solver(self) -> dict[str, int]:
+        """Return the argument `order` of `sample`, if it is set: a method of one's own need not take it."""
+        return {} if self.order is None else {"order": self.order}
+
 
 @dataclass(frozen=True)
 class Profile(Checked):

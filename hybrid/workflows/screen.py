@@ -139,12 +139,12 @@ def judge_prior(
     """
     from hybrid.judging import diagnose  # imports pandas and matplotlib
 
-    steps, eta, order, count = config.sampler_steps, config.eta, config.order or 1, min(SAMPLES, config.samples)
+    steps, eta, count = config.sampler_steps, config.eta, min(SAMPLES, config.samples)
     held = images.test_images[:count]  # in random order
     real = model.encode(held)
-    sets = {"samples": model.sample(count, steps, eta, seed, order), "reconstructions": model.decode(real)}
+    sets = {"samples": model.sample(count, steps, eta, seed, **config.solver), "reconstructions": model.decode(real)}
     if isinstance(model.prior, PlusPrior):
-        sets["real_y"] = model.sample_given(model.split(real)[0], steps, eta, seed, order)
+        sets["real_y"] = model.sample_given(model.split(real)[0], steps, eta, seed, **config.solver)
     codes = model.encode(images.train_images[: diagnose.CODES])
     latents = torch.stack([real, model.encode(held.flip(3))], dim=1)  # (N, 2, 6, 16, 16)
 
