@@ -141,7 +141,7 @@ class Experiment:
         self.model(name)
         begin("judging")
         self.outcome(name)
-        if name in TABLE and {"mse", "fid"} & set(method(name).metrics):
+        if method(name).has_gallery:
             distributed.on_rank_zero(lambda: self.gallery(name))
         for number in FIGURES.get(name, ()):
             distributed.on_rank_zero(lambda number=number: self.figure(number))
@@ -197,6 +197,13 @@ class Experiment:
     def is_trained(self, name: str) -> bool:
         """Return whether each of a method's own stages has a checkpoint here."""
         return all((self.run_folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
+
+    def is_made(self, name: str) -> bool:
+        """Return whether the outcome of a method, and its gallery if it has one, are saved and of this experiment."""
+        kept, key = self.store.read(name), self.key(name)
+        if kept is None or not key.matches(kept["key"]):
+            return False
+        return not method(name).has_gallery or self.store.has_arrays(f"{name}-gallery", key)
 
     def gallery(self, name: str = "hybrid") -> dict:
         """Return those of a method's samples, test images and reconstructions that it can have, for `figures`.

@@ -99,6 +99,11 @@ class Method:
     first: str | None = None  # the method whose first stage it reuses, together with that method's mse and acc
     own_metrics: OwnMetrics | None = None  # computes metrics beyond the table's
 
+    @property
+    def has_gallery(self) -> bool:
+        """Whether it is a row of the table with pictures to show: samples, reconstructions or both."""
+        return self.name in TABLE and not {"mse", "fid"}.isdisjoint(self.metrics)
+
 
 @cache
 def check(profile: Profile) -> None:

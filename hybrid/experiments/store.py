@@ -125,6 +125,12 @@ class Store:
             files.save_arrays(path, kept)
         return kept
 
+    def has_arrays(self, name: str, key: Key) -> bool:
+        """Return whether arrays of this name with this key are saved."""
+        path = self.folder / f"{name}.npz"
+        kept = files.load_arrays(path, ("key", "provenance"))
+        return kept is not None and self._are_of(kept, key, path)
+
     def _are_of(self, kept: dict, key: Key, path: Path) -> bool:
         """Return whether saved arrays have this key."""
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hybrid.errors import HybridError
 from hybrid.experiments import table
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import TABLE
+from hybrid.experiments.methods import METHODS, TABLE
 from hybrid.experiments.store import Store
 from hybrid.judging import interpolations, nearest
 from hybrid.machine import distributed, files
@@ -38,7 +38,8 @@ def _show(experiment: Experiment, work: Work) -> Path:
     """Draw and write all figures, tables and reports of the measurements."""
     work.begin(*DRAWING, experiment.clock)
     _draw_hybrid(experiment)
-    shown = [name for name in work.methods if name in TABLE and {"mse", "fid"} & set(TABLE[name].metrics)]
+    methods = tuple(name for name in METHODS if name in work.methods or experiment.is_made(name))  # also those of earlier runs
+    shown = [name for name in methods if METHODS[name].has_gallery]
     if "hybridplus" in work.methods:
         _save(figure6.draw(data := experiment.figure(6)), experiment.folder / "figure6", data)
     galleries = figures.draw_galleries({TABLE[name].title: experiment.gallery(name) for name in shown})
@@ -53,9 +54,9 @@ def _show(experiment: Experiment, work: Work) -> Path:
         try:
             executed = notebooks.execute(experiment, work.methods)
         except HybridError:
-            report.write(experiment, work.methods, [])  # of all but the notebooks
+            report.write(experiment, methods, [])  # of all but the notebooks
             raise
-    return report.write(experiment, work.methods, executed)
+    return report.write(experiment, methods, executed)
 
 
 def _draw_hybrid(experiment: Experiment) -> None:

@@ -57,11 +57,12 @@ def test_provenance_is_whole(done):
     assert all({"precision", "recall"} <= row.keys() for row in kept["calibration"])
 
 
-def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch):
+@pytest.mark.parametrize("only", [[], ["--methods", "nvae"]], ids=["all methods", "one method"])
+def test_a_second_time_trains_nothing_and_changes_nothing(done, monkeypatch, only):
     before = {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: pytest.fail("judged again"))
     monkeypatch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained again"))
-    assert main(["reproduce", "--profile", "smoke", "--no-notebooks"]) == 0
+    assert main(["reproduce", "--profile", "smoke", "--no-notebooks", *only]) == 0
     assert before == {path: path.read_bytes() for path in (done / "results").rglob("*") if path.is_file()}
 
 
