@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from checkout import committed
 
-from hybrid.experiments.methods import TABLE
+from hybrid.experiments.methods import TABLE, Method
 from hybrid.experiments.store import in_another_precision
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
 from hybrid.judging.factors import PARTS
@@ -132,8 +132,7 @@ def _ladder() -> dict[str, dict]:
 
 def cost(profile: str, method: str) -> str:
     """How long the training of the first seed took, on what, the first stage included."""
-    if not (kept := outcomes(profile, method)):
-        return NONE
+    kept = outcomes(profile, method)
     seconds = sum(kept[0]["provenance"]["training_seconds"].values())
     if method in FIRST:
         seconds += outcomes(profile, FIRST[method])[0]["provenance"]["training_seconds"]["representation"]
@@ -145,7 +144,7 @@ def cost(profile: str, method: str) -> str:
 def summary(_: str) -> str:
     """The front page's table: accuracy, error and distance beside the paper's, and the training's cost.
 
-    It has the data sets on which the hybrid is judged.
+    It has the data sets on which the hybrid is judged, and the methods that are judged on each.
     """
     runs = {run: title for run, title in BOTH.items() if outcomes(run, "hybrid")}
     has_fid = any(values(run, method, "fid") for run in runs for method in TABLE)
@@ -153,7 +152,7 @@ def summary(_: str) -> str:
     head += ["FID"] * has_fid + ["FD (EfficientNet, not FID)", "FID in the paper", "training"]
     rows = []
     for run, title in runs.items():
-        for name, method in TABLE.items():
+        for name, method in _judged(run).items():
             row = [title, method.title]
             for metric in ("acc", "mse"):
                 row += [_ours(run, name, metric), _paper(run, name, metric)]
@@ -164,7 +163,7 @@ def summary(_: str) -> str:
 
 
 def detail(profile: str) -> str:
-    """Every number that all methods share."""
+    """Every number that methods share, for those that are judged."""
     metrics = {
         "acc": "accuracy, %",
         "mse": "error, 1e-3",
@@ -177,7 +176,7 @@ def detail(profile: str) -> str:
         "recall": "recall",
     }
     metrics = {key: title for key, title in metrics.items() if any(values(profile, method, key) for method in TABLE)}
-    rows = [[method.title, *(_ours(profile, name, key) for key in metrics)] for name, method in TABLE.items()]
+    rows = [[method.title, *(_ours(profile, name, key) for key in metrics)] for name, method in _judged(profile).items()]
     return markdown(["method", *metrics.values()], rows)
 
 
@@ -511,6 +510,11 @@ TABLES = {function.__name__: function for function in FUNCTIONS}
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _judged(profile: str) -> dict[str, Method]:
+    """The methods of Table 1 that have an outcome."""
+    return {name: method for name, method in TABLE.items() if outcomes(profile, name)}
 
 
 def _ours(profile: str, method: str, metric: str) -> str:
