@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in UNUSABLE or error.filename is None:
             raise
-        advice = "see to it that it is a folder or file that you may write, or set HYBRID_HOME to another folder"
+        advice = "make sure that you can write to it, or set HYBRID_HOME to another folder"
         print(f"hybrid: {error.filename} cannot be used ({error.strerror}): {advice}", file=sys.stderr)
         return 2
     finally:

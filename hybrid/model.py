@@ -160,7 +160,9 @@ class HybridModel(EncoderModel):
         t = _places(t)
         z0, z1 = self.encode(x0), self.encode(x1)
         if len(z0) != len(z1):
-            raise HybridError(f"{counted(len(z0), 'image')} at the start and {len(z1)} at the end: expected as many of both")
+            raise HybridError(
+                f"{counted(len(z0), 'image')} at the start and {len(z1)} at the end: expected the same number of each"
+            )
         if part != "z":
             (y0, w0), (y1, w1) = self.split(z0), self.split(z1)
             z1 = torch.cat([y1, w0] if part == "y" else [y0, w1], dim=1)

@@ -23,7 +23,6 @@ from hybrid.models.hybrid import Representation
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
 from hybrid.paths import home
 from hybrid.profiles import schema
-from hybrid.profiles.schema import restore
 from hybrid.training import checkpoint
 
 FOLDER = Path(__file__).parent / "weights"
@@ -244,7 +243,7 @@ def load_stage(
     if state is None or state["step"] < state["steps"]:
         return None, None
     try:
-        config = restore(kind, state["about"]["config"])
+        config = schema.restore(kind, state["about"]["config"])
         stage = build(config)
         stage.load_state_dict(state["weights"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -437,6 +437,7 @@ def mutants() -> list[Mutant]:
         ("if (found := identity.of(images)) != self.sha256:", "if False:", "data that changed are judged", "", 2),
         ("if part not in (\"seed\", \"training\")", "if part not in (\"seed\", \"training\", \"sha256\", \"dataset\")",
          "seeds of other data in one mean", "", 1),
+        ('tell_difference(str(path), kept["provenance"])', "pass", "a seed of other code goes unsaid", "", 7),
     )
     of(
         "experiments/store.py",
@@ -471,7 +472,8 @@ def mutants() -> list[Mutant]:
     of(
         "machine/fingerprint.py",
         ('if origin.get("precision") not in (None, here):', "if False:", "another precision goes unsaid", "", 7),
-        ('if kept != fingerprint(f"hybrid.{name}")]', "if False]", "other code goes unsaid", "", 7),
+        ('if kept != fingerprint(f"hybrid.{name}")', "if False", "other code goes unsaid", "", 7),
+        ("(origin, *(origin.get(\"trained\") or {}).values())", "(origin,)", "other code of the training goes unsaid", "", 7),
     )
     of("machine/distributed.py", ("return total / world()", "return total", "sums over processes for means"))
     of(

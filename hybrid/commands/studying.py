@@ -151,7 +151,7 @@ def tradeoff(
 
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     path = tradeoff.tradeoff(experiment, rows)
-    found = tradeoff.read(path.stem, profile)
+    found = tradeoff.read(path.stem, profile, experiment.profile.hybrid.representation)
     print(found.round({name: 3 for name in found if name != "alpha"}).to_string())
     figure = showing.draw_lengths(tradeoff.saved_lengths(experiment)) if rows == "contrast" else showing.draw(found)
     figures.save_figure(figure, path.with_suffix(""))

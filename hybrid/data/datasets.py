@@ -201,7 +201,7 @@ def _from_npz(name: str, path: Path) -> ImageSet:
         raise HybridError(f"{path} lacks {', '.join(missing)}: give an .npz of a data set, which has them")
     names = arrays.pop("class_names", None)
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
-        raise HybridError(f"{path}: class_names is {names.dtype} {names.shape}: expected one text per class, (C,)")
+        raise HybridError(f"{path}: class_names is {names.dtype} {names.shape}: expected one string per class, (C,)")
     return _image_set(name, str(path), arrays, None if names is None else tuple(names.tolist()))
 
 

@@ -24,7 +24,7 @@ from hybrid.judging import evaluate, frechet, galleries, given, interpolations, 
 from hybrid.judging.classifier import Classifier, Judge
 from hybrid.judging.probe import fitted
 from hybrid.machine import distributed
-from hybrid.machine.fingerprint import modules, tell_once
+from hybrid.machine.fingerprint import modules, tell_difference, tell_once
 from hybrid.machine.precision import best_device
 from hybrid.machine.provenance import code, machine, peak_memory, provenance
 from hybrid.models.base import stream
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIGURES = {"hybrid": tuple(interpolations.PARTS), "hybridplus": (6,)}  # the figures that need a method's model
-FEWEST_TEST = 2  # test images; figures show paths between two
+FEWEST_TEST = 3  # test images; figure 6 compares the y of two others
 JUDGING = 3  # increase it when a change of the code for judging, or for choosing what to show, changes the numbers
 
 
@@ -300,7 +300,8 @@ class Experiment:
     def comparable_outcomes(self) -> dict[Path, dict]:
         """Return the saved outcomes of the table's methods for all seeds, except those of another profile or other data.
 
-        Seeds whose precision differs from a method's first seed are left out: a line reports it, or --strict refuses them.
+        Seeds whose precision differs from a method's first seed are left out, and those of other code are used: a line reports
+        either, or --strict refuses them.
         """
         keys = {name: self.key(name) for name in TABLE}
         parts = [part for part in keys["hybrid"].values if part not in ("seed", "training")]
@@ -315,6 +316,7 @@ class Experiment:
                 if kept["key"].get("seed") != seed:
                     tell(f"{path} does not count: it belongs to seed {kept['key'].get('seed')}")
                     continue
+                tell_difference(str(path), kept["provenance"])
                 found[path] = kept
         for name in TABLE:
             own = {path: kept for path, kept in found.items() if path.stem == name}

@@ -56,7 +56,8 @@ class Run:
         folder = self.folder / name
         about |= {"config": describe(config), "dataset": self.images.name, "sha256": self.images.sha256, "seed": self.seed}
         trainable.to(self.images.train_images.device)
-        if (done := finished(trainable, folder, about, type(config))) is not None:
+        kinds = {"config": type(config), "latents_of": schema.Representation}
+        if (done := finished(trainable, folder, about, kinds)) is not None:
             return done
         labels = self.images.train_labels
         with files.sole_use(folder):
@@ -68,7 +69,7 @@ class Run:
                 folder,
                 seed=self.seed,
                 about=about,
-                kind=type(config),
+                kinds=kinds,
                 clock=self.clock,
                 watch=self.watch and (lambda model, line: self.watch(folder, model, line, self.images)),
             )
@@ -185,7 +186,7 @@ def train_alone(build: Callable[[Run, Any], Trainable]) -> Callable[[Run, Any], 
 def contrast_only(profile: Profile) -> schema.Representation:
     """Return MoCo-v2's config: the hybrid's encoder, contrast and training without a decoder, for a fair comparison."""
     representation = profile.hybrid.representation
-    return replace(representation, alpha=0.0, autoencoder=replace(representation.autoencoder, w_cells=None))  # it has no w
+    return replace(representation, alpha=0.0, autoencoder=replace(representation.autoencoder, w_cells=None))  # w is unused
 
 
 def contrast_on_z(profile: Profile) -> schema.Representation:

@@ -119,7 +119,7 @@ def map_sharded(function: Callable[..., Tensor], parts: list[tuple[Tensor, ...]]
 def averaged(loss: Loss, module: nn.Module, leaves_out: bool = False) -> Loss:
     """Wrap `loss` so that its backward pass averages the gradients of the module's parameters over the processes.
 
-    `leaves_out`: the loss of a step may not depend on some parameters, the same ones in each process.
+    `leaves_out`: the loss of a step need not depend on some parameters, the same ones in each process.
     """
     return loss if world() == 1 else DistributedDataParallel(_Loss(loss, module), find_unused_parameters=leaves_out)
 

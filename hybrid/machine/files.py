@@ -1,6 +1,7 @@
 """Write files so that a kill or a full disk cannot damage them, and check them before they are used.
 
-Every saved file contains a digest: an .npz and a checkpoint have the CRCs of their archive, JSON has the SHA-256 of its values.
+Files that later commands read contain a digest: an .npz and a checkpoint have the CRCs of their archive, an outcome has the
+SHA-256 of its values.
 A reader returns the content, or None if the file is missing or damaged. A damaged file is renamed, reported in a line, and made
 again. Files of versions without digests are accepted.
 """
@@ -245,7 +246,7 @@ def sole_use(folder: Path) -> Iterator[None]:
                 f"another process is at work in {folder}: wait for it, or stop it; if there is none, remove {lock.lock_file}"
             ) from None
         except (OSError, NotImplementedError) as error:
-            log.warning("%s cannot be locked (%s): see to it that nothing else works there", folder, error)
+            log.warning("%s cannot be locked (%s): make sure that nothing else works there", folder, error)
 
     distributed.on_rank_zero(acquire)
     try:

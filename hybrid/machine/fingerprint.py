@@ -48,11 +48,20 @@ def fingerprint(name: str) -> str | None:
 
 
 def difference(origin: dict) -> str:
-    """Say which of code and precision differ between a `provenance` and this process. Empty if no difference is known."""
-    recorded, words = origin.get("modules"), []
-    recorded = recorded if isinstance(recorded, dict) else {}
-    if changed := [name for name, kept in recorded.items() if kept != fingerprint(f"hybrid.{name}")]:
-        words.append(f"other code ({', '.join(changed)} changed since commit {str(origin.get('commit'))[:12]})")
+    """Say which of code and precision differ between a `provenance` and this process. Empty if no difference is known.
+
+    The code is that of the result and of the trainings that it comes from.
+    """
+    words = []
+    changed: dict[str, list[str]] = {}  # commit -> modules that have changed since
+    for each in (origin, *(origin.get("trained") or {}).values()):
+        known = {name for names in changed.values() for name in names}
+        recorded = each.get("modules") or {}
+        if new := [name for name, kept in recorded.items() if kept != fingerprint(f"hybrid.{name}") and name not in known]:
+            changed.setdefault(str(each.get("commit"))[:12], []).extend(new)
+    if changed:
+        since = [f"{', '.join(names)} changed since commit {commit}" for commit, names in changed.items()]
+        words.append(f"other code ({'; '.join(since)})")
     here = precision.name(precision.best_device())
     if origin.get("precision") not in (None, here):
         words.append(f"another precision ({origin['precision']}, here it is {here})")

@@ -42,7 +42,7 @@ class Trainable(nn.Module):
     # Whether `loss` draws random numbers for the images of all processes and uses its own shard, as `augment` does. If so, all
     # processes get the same seed, and several draw the same numbers as one. Otherwise each process has its own seed.
     draws_for_all: bool = False
-    leaves_out: bool = False  # whether the loss of a step may not depend on some of the player's parameters
+    leaves_out: bool = False  # whether the loss of a step need not depend on some of the player's parameters
     # Whether every step of a phase runs the same operations on tensors only, so that a GPU can replay a CUDA graph.
     repeats: bool = False
 

@@ -57,6 +57,8 @@ class BatchNorm(nn.SyncBatchNorm):
         return y.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
 
     def _normalised(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """Normalise x (..., C) by broadcastable moments, then scale and shift; float32 inside, x's type outside."""
-        scale = (variance + self.eps).rsqrt() * self.weight
-        return torch.addcmul(self.bias - mean * scale, x.float(), scale).to(x.dtype)
+        """Normalise x (..., C) by broadcastable moments, then scale and shift if affine; float32 inside, x's type outside."""
+        scale, shift = (variance + self.eps).rsqrt(), 0.0
+        if self.affine:
+            scale, shift = scale * self.weight, self.bias
+        return torch.addcmul(shift - mean * scale, x.float(), scale).to(x.dtype)

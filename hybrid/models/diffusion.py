@@ -2,7 +2,7 @@
 
 Time t runs from 0 (data) to T (noise); nets are trained on 1..T. `alpha` is DDIM's: the product that DDPM writes with a bar;
 alpha_0 = 1. The caller sets evaluation mode, and autocast for nets that predict v. Nets that predict the noise, and all nets
-along the ODE, run in float32, because an error in the noise becomes 1 / sqrt(alpha) times as large in x_0 (158 at t = T). The
+along the ODE, run in float32, because an error in the noise becomes 1 / sqrt(alpha) times as large in x_0 (157 at t = T). The
 state x_t is always float32.
 """
 

@@ -1,7 +1,7 @@
 """The hybrid's second stage: diffusion models of the frozen z (paper, section 3; Song et al. 2020).
 
 `LatentDDIM` is the paper's: one DDIM on all of z. `SemanticPrior` and `TexturePrior` are Hybrid+: p(y), then p(w | y).
-Training uses each image and its mirror image; both are encoded once, before training.
+Training uses each image and, unless `flip` is 0, its mirror image; both are encoded once, before training.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class LatentDDIM(Trainable):
         return loss, found | {f"{name}_gaussian": torch.full_like(loss, best) for name, best in self.gaussian.items()}
 
     def gaussian_losses(self) -> dict[str, float]:
-        """Return the `loss_y` and `loss_w` of the best predictor of Gaussian y and w with the train set's covariances."""
+        """Return the `loss_y` and `loss_w` of the best predictors of y and of w alone, as Gaussians with their covariances."""
         if self.codes is None:
             return {}
         white = torch.ones(1)

@@ -3,8 +3,8 @@
 x -> z_1, ..., z_L: groups of latents from coarse to fine. The bottom-up encoder goes from 16 x 16 to the coarsest resolution
 and computes features for each group. The top-down generative path starts there and shares its state with the posteriors
 (section 2). Images are float (N, 3, 32, 32) in [0, 1]; the noise of a whole model is (N, D), with D latents in all.
-Written from the paper, with three differences: no flows; z is added to the state, not concatenated; the likelihood is one
-logistic, not a mixture.
+Written from the paper, with these differences: no flows; z is added to the state, not concatenated; the likelihood is one
+logistic, not a mixture; branches of cells start at zero, instead of counting a tenth; the warm-up opens groups one by one.
 """
 
 from __future__ import annotations

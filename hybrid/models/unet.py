@@ -110,7 +110,7 @@ class UNet(nn.Module):
     channels at the start and unfolded at the end, to save work on CPUs; the full resolution is then size / patch.
 
     DDPM's net for CIFAR-10 is UNet(3, 128, (1, 2, 2, 2), 2, (16,), 0.1, 32). Raises HybridError if `patch` does not divide the
-    size, the size cannot be halved often enough, no level has a resolution in `attention`, or `channels` is odd.
+    size, the size cannot be halved often enough, `attention` has a resolution of no level, or `channels` is odd.
     """
 
     @classmethod

@@ -26,20 +26,21 @@ def profile(spec: str) -> Profile:
     name, *changes = spec.split(",")
     if name not in PROFILES:
         raise HybridError(f"profile {name!r} is unknown: choose one of {', '.join(PROFILES)}")
-    result = PROFILES[name]
+    values: dict = {}  # fields that must agree change together
     for change in changes:
         path, separator, text = change.partition("=")
         if not separator:
             raise HybridError(f"{change!r} changes nothing in profile {name!r}: write it as field=value")
-        result = _changed(result, path.split("."), text, path)
+        _read(PROFILES[name], path.split("."), text, path, values)
     if len(spec.encode()) > 255:
         raise HybridError(
             f"profile {spec!r} is too long for a folder's name: change fewer fields, or add a profile to {__name__}"
         )
-    return replace(result, name=spec)
+    return replace(_changed(PROFILES[name], values), name=spec)
 
 
-def _changed(node, path: list[str], text: str, whole: str):
+def _read(node, path: list[str], text: str, whole: str, values: dict) -> None:
+    """Put the value of one change of `node` into `values`, which are nested like the node."""
     names = [f.name for f in fields(node) if f.name not in ("name", "dataset")]
     if path[0] not in names:
         raise HybridError(f"{whole!r} is not a field of a profile: at {path[0]!r} choose one of {', '.join(names)}")
@@ -47,17 +48,25 @@ def _changed(node, path: list[str], text: str, whole: str):
     if is_dataclass(old):
         if len(path) == 1:
             raise HybridError(f"{whole!r} is a group, not a value: go on with one of {', '.join(f.name for f in fields(old))}")
-        new = _changed(old, path[1:], text, whole)
+        _read(old, path[1:], text, whole, values.setdefault(path[0], {}))
     elif len(path) > 1:
         raise HybridError(f"{whole!r} goes on after {path[0]!r}, which is a value")
     else:
         range_ = ranges(type(node))[path[0]][2]  # type: ignore[arg-type]
         may_be_empty = range_ is not None and range_.fewest == 0
-        new = _parsed(text, get_type_hints(type(node))[path[0]], old, whole, may_be_empty)
+        values[path[0]] = _parsed(text, get_type_hints(type(node))[path[0]], old, whole, may_be_empty)
+
+
+def _changed(node, values: dict, above: str = ""):
+    """Return the node with these values. `above`: the path to it, with a dot at its end."""
+    new = {
+        name: _changed(getattr(node, name), value, f"{above}{name}.") if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
     try:
-        return replace(node, **{path[0]: new})
+        return replace(node, **new)
     except HybridError as error:  # names the field of this node
-        raise HybridError(f"{whole.removesuffix('.'.join(path))}{error}") from None
+        raise HybridError(f"{above}{error}") from None
 
 
 def _parsed(text: str, kind, old, whole: str, may_be_empty: bool):

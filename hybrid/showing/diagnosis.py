@@ -16,8 +16,9 @@ NOTES = {  # what stands under each table
     "spectra": "The share of a channel's variance that is left in means of k x k blocks, for the channels with the smallest "
     "and the largest share. White noise is only fine detail, which a diffusion hardly learns.",
     "losses": "A prior's loss on test images, and the losses of two predictors fitted to train images: the best linear one "
-    "(Gaussian), and the best one that ignores correlations. A prior below the Gaussian has learned more than covariances. "
-    "p(z), p(y) and p(w given y) are the parts of the prior; v and noise are what a diffusion can predict. A dash means that "
+    "(Gaussian), and the best one that ignores correlations. Each sees its own part only, so that of p(w given y) does not see "
+    "y. A prior below the Gaussian has learned more than the covariances within that part. p(z), p(y) and p(w given y) are the "
+    "parts of the prior; v and noise are what a diffusion can predict. A dash means that "
     "this loss is not computed.",
     "power": "The power of sampled codes, divided by that of real codes, for frequencies i + j of the cosine transform, from "
     "coarse to fine. 1 is ideal; samples with less power look soft.",

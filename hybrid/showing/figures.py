@@ -127,9 +127,12 @@ def draw_galleries(galleries: dict[str, dict]) -> Figure:
         )
         for (left, right), (title, data) in zip(axes, galleries.items(), strict=True):
             both = {"originals", "reconstructions"} <= data.keys()
-            left.set_title(f"{title}: samples{'' if both else ' (it reconstructs nothing)'}", fontsize=9)
-            left.imshow(tile(data["samples"][:36], 12), interpolation="nearest")
             left.axis("off")
+            if "samples" in data:
+                left.set_title(f"{title}: samples{'' if both else ' (it reconstructs nothing)'}", fontsize=9)
+                left.imshow(tile(data["samples"][:36], 12), interpolation="nearest")
+            else:
+                left.set_title(f"{title} (it samples nothing)", fontsize=9)
             if both:
                 right.set_title("test images above reconstructions", fontsize=9)
                 sheet = np.concatenate([data["originals"][:8], data["reconstructions"][:8]])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,7 @@ def train(
     *,
     seed: int,
     about: dict,
-    kind: type | None = None,
+    kinds: Mapping[str, type] | None = None,
     clock: Clock | None = None,
     watch: Callable[[Trainable, dict], None] | None = None,
 ) -> Trainable:
@@ -82,7 +82,7 @@ def train(
 
     The training continues from `folder`/checkpoint.pt if it exists, and returns at once if that is finished. It writes
     history.jsonl to the same folder. `about` identifies the model and its data (plain values); a checkpoint with another
-    `about` is refused. `kind`: the class of the config in `about`, if it has one, to recognise checkpoints of earlier versions.
+    `about` is refused. `kinds`: the classes of the configs in `about`, by their names, to recognise those of earlier versions.
     `watch` is called with each line of the history and the module that would be returned at that point.
     Raises TimeUp if the time is up, and HybridError if a value is not finite or the batch cannot be split.
     """
@@ -96,7 +96,7 @@ def train(
     trainable.to(device=device, memory_format=torch.channels_last).train()
     trainable.prepare(data)
     state = State(trainable, config, steps, folder, about, device)
-    state.restore(kind)
+    state.restore(kinds)
     step_all: Step = partial(_step, state)
     phase = None
     schedules = [schedule_for(optimiser, steps, config) for optimiser in state.optimisers.values() if steps > 1]
@@ -251,10 +251,10 @@ class State:
             "weights": self.usable.state_dict(),
         }
 
-    def restore(self, kind: type | None) -> None:
+    def restore(self, kinds: Mapping[str, type] | None) -> None:
         """Restore the checkpoint if there is one. Raises HybridError if it belongs to another training."""
         history = self.folder / "history.jsonl"
-        kept = _kept(self.trainable, self.folder, self.about, kind)
+        kept = _kept(self.trainable, self.folder, self.about, kinds)
         if kept is None:
             restore_history(history, "")
             return
@@ -304,9 +304,9 @@ def _steps_per_epoch(count: int, config: Training) -> int:
     return count // config.batch
 
 
-def finished(trainable: Trainable, folder: Path, about: dict, kind: type | None = None) -> Trainable | None:
+def finished(trainable: Trainable, folder: Path, about: dict, kinds: Mapping[str, type] | None = None) -> Trainable | None:
     """Return `trainable` with the weights of the finished run in `folder`, or None if there is none."""
-    state = _kept(trainable, folder, about, kind)
+    state = _kept(trainable, folder, about, kinds)
     if state is None or state["step"] < state["steps"]:
         return None
     if state.get("history"):
@@ -315,12 +315,12 @@ def finished(trainable: Trainable, folder: Path, about: dict, kind: type | None 
     return trainable.to(memory_format=torch.channels_last).eval()
 
 
-def _kept(trainable: Trainable, folder: Path, about: dict, kind: type | None) -> dict | None:
+def _kept(trainable: Trainable, folder: Path, about: dict, kinds: Mapping[str, type] | None) -> dict | None:
     """Return the intact checkpoint of this training in a folder, or None. Raises HybridError for that of another training."""
     shapes = _shapes(trainable.state_dict())
 
     def fits(state: dict) -> None:
-        _refuse_other(state["about"], about, kind, folder)
+        _refuse_other(state["about"], about, kinds or {}, folder)
         tell_difference(str(folder), state["provenance"])
         if state["step"] > state["steps"] or not shapes == _shapes(state["weights"]) == _shapes(state["model"]):
             raise ValueError("its weights are not those of the network that it says it is of")
@@ -332,9 +332,8 @@ def _shapes(weights: dict) -> dict[str, torch.Size]:
     return {name: getattr(value, "shape", None) for name, value in weights.items()}
 
 
-def _refuse_other(found: dict, wanted: dict, kind: type | None, folder: Path) -> None:
-    if kind is not None and "config" in found:
-        found = found | {"config": updated(kind, found["config"])}
+def _refuse_other(found: dict, wanted: dict, kinds: Mapping[str, type], folder: Path) -> None:
+    found = found | {name: updated(kind, found[name]) for name, kind in kinds.items() if name in found}
     flat_found, flat_wanted = _flat(found), _flat(wanted)
     key = next((key for key in flat_found | flat_wanted if flat_found.get(key) != flat_wanted.get(key)), None)
     if key is not None:

@@ -27,6 +27,7 @@ from hybrid.machine.provenance import machine, provenance
 from hybrid.models.base import Trainable, stream
 from hybrid.models.estimators import DIM, Both, Critic, LinearGaussian, Namer, SeesImages, image_net, perceptron
 from hybrid.profiles.schema import Training, describe
+from hybrid.training.checkpoint import digest
 from hybrid.training.loop import train
 
 CPU = torch.device("cpu")  # the networks are too small for anything else
@@ -231,7 +232,7 @@ def _vector_estimators(dim_x: int, dim_z: int, seed: int) -> tuple[Critic, Both]
 
 def _trained(trainable: Trainable, data: Tensor, config: Training, name: str, seed: int) -> Trainable:
     folder = paths.runs("bounds", name.replace(" ", "-").replace(",", "")) / f"seed{seed}"
-    about = {"estimator": name, "config": describe(config), "seed": seed}
+    about = {"estimator": name, "config": describe(config), "seed": seed, "alpha": ALPHA, "data": digest({"pairs": data})}
     with files.sole_use(folder):
         return train(trainable, data, torch.zeros(len(data), dtype=torch.int64), config, folder, seed=seed, about=about)
 

@@ -57,7 +57,7 @@ def origins(path: Path) -> list[dict]:
     if suffix == ".jsonl":
         outcome = path.with_name(f"{stem.rpartition('-')[0] or stem}.json")
         if not outcome.exists():
-            raise HybridError(f"{path} is explained by {outcome.name} in its folder, which is not there: expected {KNOWN}")
+            raise HybridError(f"the origin of {path} is in {outcome.name} beside it, which is missing: expected {KNOWN}")
         return [_outcome(outcome)]
     if suffix in (".pt", ".previous"):
         if (state := checkpoint.load(path)) is None:

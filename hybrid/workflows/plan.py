@@ -1,7 +1,7 @@
 """The plan of `hybrid reproduce`: what is finished, what remains, and how long that will take on this machine.
 
 Each training is timed with a few steps, on few images if a step is long. The estimate for judging is the time of the committed
-judgement, scaled by the ratio of step times here and there (the smallest ratio of all trainings).
+judgement, scaled by the ratio of step times here and there: the smallest of the method's trainings, or else of all.
 """
 
 from __future__ import annotations
@@ -114,9 +114,13 @@ class Work:
 
 
 def make(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), execute: bool = True) -> Work:
-    """Return the work for the hybrid and the other `methods`, and the notebooks if `execute`. Long trainings are timed."""
-    methods = tuple(name for name in METHODS if name == "hybrid" or name in methods)
+    """Return the work for the hybrid and the other `methods`, and the notebooks if `execute`. Long trainings are timed.
+
+    Without labels, a method that has only an accuracy is left out.
+    """
     images, processes = experiment.images, distributed.world()
+    useful = [name for name, each in METHODS.items() if images.labelled or set(each.metrics) != {"acc"}]
+    methods = tuple(name for name in useful if name == "hybrid" or name in methods)
     parts = distributed.on_rank_zero(lambda: _seconds(experiment, methods, execute, images, processes))
     return Work(methods, execute, parts)
 

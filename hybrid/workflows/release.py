@@ -10,7 +10,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from safetensors.torch import save_file
 
-from hybrid import released
 from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
@@ -70,7 +69,7 @@ def card(path: Path, model: HybridModel, profile: str, known: dict) -> str:
     template = Environment(loader=PackageLoader("hybrid.workflows", ""), keep_trailing_newline=True).get_template("card.md")
     return template.render(
         name=path.stem,
-        source=path.stem if path.parent == released.FOLDER else path.as_posix(),
+        source=path.stem if path.parent == FOLDER else path.as_posix(),
         profile=profile,
         megabytes=path.stat().st_size / 1e6,
         parameters=sum(p.numel() for p in model.parameters()),

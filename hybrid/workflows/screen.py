@@ -7,6 +7,7 @@ change does not affect is not trained again.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import replace
@@ -17,8 +18,9 @@ from torch import nn
 
 from hybrid import paths
 from hybrid.data import pixels
-from hybrid.data.datasets import ImageSet, split
+from hybrid.data.datasets import NAMED, ImageSet, split
 from hybrid.errors import HybridError
+from hybrid.experiments import few
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import Run, method, on_latents, train_representation
 from hybrid.judging import frechet
@@ -57,7 +59,11 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
         raise HybridError(f"run = {str(run)!r} has codes for a prior to be trained on, and {stage} needs none: leave it out")
     if run is not None and stage == "representation":
         raise HybridError(f"run = {str(run)!r} provides the first stage, so it is not trained: give stage prior or plus")
-    images, config = held_out(experiment.images), experiment.profile.hybrid.representation
+    images = held_out(experiment.images)
+    if experiment.dataset not in NAMED:
+        experiment = copy.copy(experiment)
+        experiment.profile = few.clipped(experiment.profile, len(images.train_images))
+    config = experiment.profile.hybrid.representation
     if stage in ("prior", "plus") and run is None and not config.alpha:
         raise HybridError(
             "hybrid.representation.alpha = 0.0: without a decoder the prior's samples cannot be judged as images; "

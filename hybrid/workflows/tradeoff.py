@@ -82,11 +82,12 @@ def file(experiment: Experiment, rows: Rows = "all") -> Path:
     return paths.tradeoff() / f"{name}{'-contrast' * (rows == 'contrast')}.json"
 
 
-def read(name: str, profile: str | None = None) -> pd.DataFrame:
+def read(name: str, profile: str | None = None, own: Representation | None = None) -> pd.DataFrame:
     """Return the saved rows of all seeds under `name`, such as demo-digits, with the columns `COLUMNS`.
 
     If the home folder has none, they are those of the repository.
-    `profile`: the profile as given to the command; by default, the last row's. `acc_y` is the linear accuracy, in percent, on
+    `profile`: the profile as given to the command; by default, the last row's. `own`: its first stage, if that is not the
+    profile's own, because the data set is small. `acc_y` is the linear accuracy, in percent, on
     y, or on all of z where the contrast is on z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension.
     Both bounds are in nats, for augmented train images, and means over the last quarter of an epoch or, in
     older rows, over its last steps. `i_ba` does not include
@@ -98,15 +99,14 @@ def read(name: str, profile: str | None = None) -> pd.DataFrame:
     rows = [row for row in kept if row["profile"] == (kept[-1]["profile"] if profile is None else profile)]
     if not rows:
         raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")
-    rows = _of_today(rows)
+    rows = _of_today(rows, own or overrides.profile(rows[0]["profile"]).hybrid.representation)
     if not rows:
         raise HybridError(f"{path} has only rows of an earlier version of this profile: run hybrid tradeoff again")
     return table(rows)
 
 
-def _of_today(rows: list[dict]) -> list[dict]:
+def _of_today(rows: list[dict], own: Representation) -> list[dict]:
     """Return the rows that the profile, as it is now, would train. A line reports the others."""
-    own = overrides.profile(rows[0]["profile"]).hybrid.representation
     configs = [as_json(describe(config)) for config in variants(own).values()]
     found = [row for row in rows if _of(row)["config"] in configs]
     if len(found) < len(rows):

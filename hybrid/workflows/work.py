@@ -1,7 +1,7 @@
 """The training work of each method, beside Table 1: minutes, images seen and operations, so that one sees whether it is fair.
 
 Operations are those of convolutions, matrix products and attention in the steps of the training, forward and backward, a
-multiplication with its addition being two, as torch counts them. They follow from the profile alone.
+multiplication with its addition being two, as torch counts them. They follow from the profile and the number of train images.
 """
 
 from __future__ import annotations

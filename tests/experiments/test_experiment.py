@@ -170,6 +170,7 @@ def test_figure_6_comes_from_released_weights_where_their_training_is_not_here(d
     path.write_bytes(before)
 
 
-def test_one_test_image_is_too_few(home):
-    with pytest.raises(HybridError, match="digits has 1 test image: give 2 or more"):
-        _ = Experiment("smoke,images=1").images
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_test_images_are_too_few(home, count):
+    with pytest.raises(HybridError, match=f"digits has {count} test images?: give 3 or more"):
+        _ = Experiment(f"smoke,images={count}").images

@@ -96,7 +96,16 @@ def test_seeds_in_another_precision_than_the_first_are_left_out(kept, caplog, st
     row = experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc")]
     assert row["seeds"] == "2 11 12" and row["value"] == pytest.approx(60)
     assert "seed10/mocov2.json is in bf16, mocov2's first seed in float32: the table leaves it out" in caplog.text
-    with strictly(), pytest.raises(HybridError, match="in bf16"):
+    with strictly(), pytest.raises(HybridError, match="another precision"):
+        experiment.table()
+
+
+def test_seeds_of_other_code_are_told_or_refused(kept, caplog, strictly):
+    experiment, _ = kept(precision=None)
+    _, other = kept(1, precision=None, modules={"objectives": "00000000"}, commit="abc")
+    assert other in experiment.comparable_outcomes()
+    assert f"{other} comes from other code (objectives changed since commit abc)" in caplog.text
+    with strictly(), pytest.raises(HybridError, match="other code"):
         experiment.table()
 
 

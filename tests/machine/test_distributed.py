@@ -142,7 +142,7 @@ class Game(Trainable):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.maker = nn.Sequential(nn.Conv2d(3, 4, 1), BatchNorm(4), nn.ReLU(), nn.Conv2d(4, 3, 1))
+        self.maker = nn.Sequential(nn.Conv2d(3, 4, 1), BatchNorm(4, affine=False), nn.ReLU(), nn.Conv2d(4, 3, 1))
         self.critic = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 1))
 
     def player(self, name):

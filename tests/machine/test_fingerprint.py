@@ -43,6 +43,10 @@ def test_other_code_and_precision_are_told_once_or_refused(package, caplog, stri
     assert fingerprint.difference(origin) == "" == fingerprint.difference({})
     package("b", "x = 2")
     assert fingerprint.difference(origin) == "other code (models.b changed since commit abc)"
+    trained = {"model": {"modules": found, "commit": "abc"}, "prior": {"modules": {"models.c": "0"}, "commit": "def"}}
+    judged = {"modules": {"models.a": found["models.a"]}, "commit": "ghi", "trained": trained}
+    words = "models.b changed since commit abc; models.c changed since commit def"
+    assert fingerprint.difference(judged) == f"other code ({words})"
     other = {"bf16": "float32", "float32": "bf16"}[origin["precision"]]
     for _ in range(2):
         fingerprint.tell_difference("hybrid.json", {"precision": other})

@@ -24,6 +24,12 @@ def test_a_field_changes_and_the_name_says_so():
     assert changed.hybrid.representation.autoencoder == profile("laptop").hybrid.representation.autoencoder
 
 
+@pytest.mark.parametrize("changes", ["plus.y.components=16,plus.w.components=16", "plus.w.components=16,plus.y.components=16"])
+def test_fields_that_must_agree_change_together(changes):
+    changed = profile(f"demo,{changes}").plus
+    assert changed.y.components == changed.w.components == 16
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [

@@ -130,10 +130,12 @@ def test_colours_are_for_all_eyes():
 def test_what_a_method_cannot_do_has_no_panel():
     images = np.zeros((36, 3, 32, 32), np.uint8)
     whole = {"samples": images, "originals": images, "reconstructions": images}
-    drawn = figures.draw_galleries({"A": whole, "B": {"samples": images}})
+    only = {"originals": images, "reconstructions": images}
+    drawn = figures.draw_galleries({"A": whole, "B": {"samples": images}, "C": only})
     titles = [axis.get_title() for axis in drawn.axes]
-    assert titles == ["A: samples", "test images above reconstructions", "B: samples (it reconstructs nothing)"]
-    assert all(axis.images for axis in drawn.axes)
+    below = "test images above reconstructions"
+    assert titles == ["A: samples", below, "B: samples (it reconstructs nothing)", "C (it samples nothing)", below]
+    assert [bool(axis.images) for axis in drawn.axes] == [True, True, True, False, True]
     plt.close(drawn)
 
 

@@ -18,7 +18,7 @@ from hybrid.models.base import Trainable, stream
 from hybrid.models.hybrid import Representation
 from hybrid.profiles import schema
 from hybrid.profiles.overrides import profile
-from hybrid.profiles.schema import Training
+from hybrid.profiles.schema import Training, describe
 from hybrid.training import checkpoint, loop
 from hybrid.training.averaging import average_of
 from hybrid.training.history import read_history
@@ -397,6 +397,15 @@ def test_codes_of_another_encoder_are_not_taken_up(tmp_path):
     train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={"encoder": "a"})
     with pytest.raises(HybridError, match="trained with encoder = 'a', now it is 'b'"):
         finished(Regression(), tmp_path, {"encoder": "b"})
+
+
+def test_configs_that_an_earlier_version_described_are_recognised(tmp_path):
+    now = describe(profile("smoke").hybrid.representation)
+    before = {name: value for name, value in now.items() if name != "sigma"}
+    train(Regression(), numbers(), LABELS, Training(epochs=1, batch=16), tmp_path, seed=0, about={"latents_of": before})
+    with pytest.raises(HybridError, match=r"latents_of\.sigma = None"):
+        finished(Regression(), tmp_path, {"latents_of": now})
+    assert finished(Regression(), tmp_path, {"latents_of": now}, {"latents_of": schema.Representation}) is not None
 
 
 def test_a_training_of_one_step_warns_of_nothing(tmp_path, caplog):

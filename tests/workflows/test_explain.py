@@ -125,7 +125,7 @@ def test_a_history_is_explained_by_what_lies_beside_it(done, tmp_path):
     assert "checkpoint.pt" in explain(stage / "history.jsonl") and "step" in explain(stage / "history.jsonl")
     for name, outcome in (("alone.jsonl", "alone.json"), ("hybrid-prior.jsonl", "hybrid.json"), ("a-b-c.jsonl", "a-b.json")):
         (tmp_path / name).write_text('{"step": 1}\n')
-        with pytest.raises(HybridError, match=f"{name} is explained by {outcome} in its folder, which is not there: expected"):
+        with pytest.raises(HybridError, match=f"{name} is in {outcome} beside it, which is missing: expected"):
             explain(tmp_path / name)
 
 
@@ -145,7 +145,7 @@ def test_files_of_another_origin_stay_as_they_are(tmp_path, name, content):
     path = tmp_path / name
     np.savez(path, y=np.zeros(3)) if content is None else path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete|is explained by mine.json"):
+    with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete|is in mine.json"):
         explain(path)
     assert [each.name for each in tmp_path.iterdir()] == [name] and path.read_bytes() == before
 

@@ -1,6 +1,7 @@
 """The plan of a reproduction: the stages that it finds, and its estimates of seconds."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,12 @@ def test_judging_takes_longer_by_the_methods_own_pace(home, slow):
         slower = min(last["step"] / last["seconds"] for last in histories)
         seconds = files.read_json(committed / f"{name}.json")["provenance"]["evaluation_seconds"]
         assert work.seconds[name, "judging"] == pytest.approx(seconds * slower, rel=0.01)
+
+
+def test_without_labels_a_method_with_only_an_accuracy_is_left_out(home, slow):
+    experiment = Experiment("smoke")
+    experiment.images = replace(experiment.images, class_names=("",))
+    assert plan.make(experiment, ("mocov2", "nvae"), execute=False).methods == ("hybrid", "nvae")
 
 
 @pytest.mark.slow

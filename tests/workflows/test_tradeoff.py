@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from checkout import committed
@@ -76,6 +77,17 @@ def test_rows_of_an_earlier_version_of_a_profile_are_left_out(home, monkeypatch,
 def test_a_profile_that_is_an_end_itself_is_refused(home, change):
     with pytest.raises(HybridError, match="the trade-off varies them itself"):
         tradeoff.tradeoff(Experiment(f"smoke,hybrid.representation.{change}"), "contrast")
+
+
+def test_a_set_smaller_than_a_batch_has_rows(home, monkeypatch, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(60) % 2
+    parts = {"train_images": images[:40], "train_labels": labels[:40], "test_images": images[40:], "test_labels": labels[40:]}
+    np.savez(tmp_path / "few.npz", **parts)
+    monkeypatch.setattr(tradeoff, "_judged", lambda *_: {"alpha": 0.5, "mse": 1.0})
+    experiment = Experiment("smoke", str(tmp_path / "few.npz"))
+    path = tradeoff.tradeoff(experiment, "ends")
+    assert len(tradeoff.read(path.stem, "smoke", experiment.profile.hybrid.representation)) == 5
 
 
 def test_another_home_reads_the_committed_rows(home):
