@@ -10,6 +10,7 @@
     48.2<!--probe cifar10 cifar10 w 20-NN acc., %-->   released weights, a data set, a part, a column of `hybrid probe`
     0.97<!--factors demo class, y-->   a profile, a factor and the part of the code that a probe sees; "sd" likewise
     0.65<!--controls error mean y-->   a script in results/bench, a section of its file, the names on the way to the number
+    8.01<!--screened nvae demo/mse-->   a stage of `hybrid screen`, a profile, a number
 
 A number keeps the decimals that it is written with. `python docs/generate.py` writes all of them anew, and
 tests/test_docs.py fails where one differs from the results.
@@ -472,6 +473,13 @@ def _of_script(name: str, section: str, names: str) -> float:
     return found[last]
 
 
+def _of_screen(stage: str, name: str) -> float:
+    profile, _, metric = name.rpartition("/")
+    lines = (ROOT / "results" / "bench" / "screen.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if (row.get("stage"), row["profile"]) == (stage, profile)]
+    return rows[-1][metric]
+
+
 def _nearest(method: str, by: str) -> float:
     with np.load(ROOT / "results" / FOLDERS["laptop"] / "seed0" / f"{method}-gallery.npz") as data:
         return float(data[f"copying_by_{by}"])
@@ -489,6 +497,7 @@ READERS = {
     "factors": _of_factors,
     "controls": partial(_of_script, "controls"),
     "sampler": partial(_of_script, "sampler"),
+    "screened": _of_screen,
 }
 
 
