@@ -473,7 +473,7 @@ def mutants() -> list[Mutant]:
         "machine/fingerprint.py",
         ('if origin.get("precision") not in (None, here):', "if False:", "another precision goes unsaid", "", 7),
         ('if kept != fingerprint(f"hybrid.{name}")', "if False", "other code goes unsaid", "", 7),
-        ("(origin, *(origin.get(\"trained\") or {}).values())", "(origin,)", "other code of the training goes unsaid", "", 7),
+        ("(origin, trained, *trained.values())", "(origin,)", "other code of the training goes unsaid", "", 7),
     )
     of("machine/distributed.py", ("return total / world()", "return total", "sums over processes for means"))
     of(

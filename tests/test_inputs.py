@@ -215,8 +215,8 @@ def test_the_counts(capsys):
 def test_a_probe_without_classes_is_refused_before_any_training(command, tmp_path, home, capsys):
     flat = tmp_path / "flat"
     flat.mkdir()
-    for number in range(10):
-        Image.new("RGB", (32, 32), (20 * number, 0, 0)).save(flat / f"{number}.png")
+    for number in range(15):
+        Image.new("RGB", (32, 32), (15 * number, 0, 0)).save(flat / f"{number}.png")
     assert cli.main([*command, "--profile", "smoke", "--dataset", str(flat)]) == 2
     assert "has no classes: a probe needs two or more" in capsys.readouterr().err
     assert not list(home.rglob("checkpoint.pt"))

@@ -54,7 +54,8 @@ def difference(origin: dict) -> str:
     """
     words = []
     changed: dict[str, list[str]] = {}  # commit -> modules that have changed since
-    for each in (origin, *(origin.get("trained") or {}).values()):
+    trained = origin.get("trained") or {}  # the origin of each stage, or of the only one
+    for each in [value for value in (origin, trained, *trained.values()) if isinstance(value, dict)]:
         known = {name for names in changed.values() for name in names}
         recorded = each.get("modules") or {}
         if new := [name for name, kept in recorded.items() if kept != fingerprint(f"hybrid.{name}") and name not in known]:

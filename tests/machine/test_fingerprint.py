@@ -47,6 +47,7 @@ def test_other_code_and_precision_are_told_once_or_refused(package, caplog, stri
     judged = {"modules": {"models.a": found["models.a"]}, "commit": "ghi", "trained": trained}
     words = "models.b changed since commit abc; models.c changed since commit def"
     assert fingerprint.difference(judged) == f"other code ({words})"
+    assert "models.c changed" in fingerprint.difference({"trained": trained["prior"]})
     other = {"bf16": "float32", "float32": "bf16"}[origin["precision"]]
     for _ in range(2):
         fingerprint.tell_difference("hybrid.json", {"precision": other})
