@@ -35,7 +35,7 @@ from hybrid.profiles import schema
 from hybrid.profiles.schema import describe
 from hybrid.released import open_model
 from hybrid.training import checkpoint
-from hybrid.training.history import append, closing, read_history
+from hybrid.training.history import active_seconds, append, closing, read_history
 
 HELD_OUT = 0.1  # fraction of the train set for judging
 SAMPLES = 2000  # largest number of images for a prior's distances
@@ -50,8 +50,8 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
     `stage`: `representation`, the first (see `judge_representation`); `prior`, the DDIM on z; `plus`, Hybrid+'s p(y) and
     p(w | y) (for both, see `judge_prior`); or a baseline (see `judge_baseline`). A prior is trained on codes of the profile's
     first stage, or of `run`: released weights or a run's folder. That encoder may have seen the whole train set. The line's
-    `seconds` are those of training, per stage. Raises TimeUp if the experiment's time is up, and HybridError if the stage or
-    run is invalid.
+    `seconds` are those of training without pauses, per stage. Raises TimeUp if the experiment's time is up, and HybridError
+    if the stage or run is invalid.
     """
     if stage not in STAGES:
         raise HybridError(f"stage {stage!r} is unknown: choose one of {', '.join(STAGES)}")
@@ -91,7 +91,7 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
         found = judge_prior(model, images, experiment.profile.evaluation, experiment.seed, trained)
     loaded = {name: checkpoint.load(folder / "checkpoint.pt") for name, folder in folders.items()}
     states = {name: state for name, state in loaded.items() if state is not None}
-    seconds = {name: round(state["seconds"]) for name, state in states.items()}
+    seconds = {name: round(active_seconds(read_history(folders[name] / "history.jsonl"))[-1]) for name in states}
     origins = {name: state["provenance"] for name, state in states.items()}
     first = stage == "representation"
     line = {
