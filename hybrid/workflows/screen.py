@@ -91,7 +91,7 @@ def screen(experiment: Experiment, log: Path, stage: str = "representation", run
         found = judge_prior(model, images, experiment.profile.evaluation, experiment.seed, trained)
     loaded = {name: checkpoint.load(folder / "checkpoint.pt") for name, folder in folders.items()}
     states = {name: state for name, state in loaded.items() if state is not None}
-    seconds = {name: round(active_seconds(read_history(folders[name] / "history.jsonl"))[-1]) for name in states}
+    seconds = {name: round(active_seconds(read_history(folders[name] / "history.jsonl"))[-1].item()) for name in states}
     origins = {name: state["provenance"] for name, state in states.items()}
     first = stage == "representation"
     line = {
