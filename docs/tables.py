@@ -34,7 +34,6 @@ from hybrid.experiments.methods import TABLE, Method
 from hybrid.experiments.store import in_another_precision
 from hybrid.experiments.table import DATA_SETS, PAPER, best, number
 from hybrid.judging.factors import PARTS
-from hybrid.machine.provenance import trained_on
 from hybrid.showing import figure6
 from hybrid.showing.bounds import TITLES
 from hybrid.workflows import tradeoff as tradeoffs
@@ -51,7 +50,6 @@ CONTRASTS = {
     "plain": (PLAIN, "alpha = 0.0001, views keep their colours"),
 }
 BOTH = dict(zip(("laptop", "laptop100"), DATA_SETS.values(), strict=True))
-FIRST = {"hybridplus": "hybrid"}  # methods that take another's first stage, whose training they cost too
 NONE = "–"
 FD, WITNESS = "fd_efficientnet_lite0", "fd_efficientnet_lite1"
 OWN_IMAGES = ("samples", "reconstructions of the test set")  # calibration rows of a method, not of the data set
@@ -131,26 +129,22 @@ def _ladder() -> dict[str, dict]:
     return {name: next(row for row in rows if wanted.items() <= row.items()) for name, wanted in LADDER.items()}
 
 
-def cost(profile: str, method: str) -> str:
-    """How long the training of the first seed took, on what, the first stage included."""
-    kept = outcomes(profile, method)
-    seconds = sum(kept[0]["provenance"]["training_seconds"].values())
-    if method in FIRST:
-        seconds += outcomes(profile, FIRST[method])[0]["provenance"]["training_seconds"]["representation"]
-    device = trained_on(kept[0]["provenance"])
-    device = re.sub(r"(\d+) cores? of [^,]*", r"\1 CPU core", device.removeprefix("NVIDIA "))
-    return f"{seconds / 60:.0f} min, {device}" if seconds < 5400 else f"{seconds / 3600:.1f} h, {device}"
+def operations(profile: str, method: str) -> str:
+    """The work of training a method, in 1e15 operations, as `work` has it."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in work(profile).splitlines()]
+    column = rows[0].index("operations, 1e15")
+    return next(row[column] for row in rows if row[0] == method)
 
 
 def summary(_: str) -> str:
-    """The front page's table: accuracy, error and distance beside the paper's, and the training's cost.
+    """The front page's table: accuracy, error and distance beside the paper's, and the training's work.
 
     It has the data sets on which the hybrid is judged, and the methods that are judged on each.
     """
     runs = {run: title for run, title in BOTH.items() if outcomes(run, "hybrid")}
     has_fid = any(values(run, method, "fid") for run in runs for method in TABLE)
     head = ["data set", "method", "accuracy, %", "paper", "error, 1e-3", "paper"]
-    head += ["FID"] * has_fid + ["FD (EfficientNet, not FID)", "FID in the paper", "training"]
+    head += ["FID"] * has_fid + ["FD (EfficientNet, not FID)", "FID in the paper", "training, 1e15 operations"]
     rows = []
     for run, title in runs.items():
         for name, method in _judged(run).items():
@@ -158,7 +152,7 @@ def summary(_: str) -> str:
             for metric in ("acc", "mse"):
                 row += [_ours(run, name, metric), _paper(run, name, metric)]
             row += [_ours(run, name, "fid")] * has_fid + [_ours(run, name, FD), _paper(run, name, "fid")]
-            rows.append([*row, cost(run, name)])
+            rows.append([*row, operations(run, method.title)])
     first = 0 if len(runs) > 1 else 1  # one data set needs no name
     return markdown(head[first:], [row[first:] for row in rows])
 
