@@ -100,16 +100,21 @@ class HybridModel(EncoderModel):
         y, w = self.split(z)
         return {"y": y.flatten(1), "w": w.flatten(1), "z": z.flatten(1)}
 
-    def sample(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1) -> Tensor:
+    def sample(
+        self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1, guidance: float | None = None
+    ) -> Tensor:
         """Sample new images (count, 3, 32, 32): the decoded `sample_codes`. `sampler` names the model of z."""
-        return self.decode(self.sample_codes(count, steps, eta, seed, order))
+        return self.decode(self.sample_codes(count, steps, eta, seed, order, guidance))
 
-    def sample_codes(self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1) -> Tensor:
+    def sample_codes(
+        self, count: int, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1, guidance: float | None = None
+    ) -> Tensor:
         """Sample z (count, 6, 16, 16) in `steps` steps.
 
         `eta`: 0 for the deterministic sampler, 1 for the ancestral one. `order` of the deterministic sampler: 1 is DDIM; 2 has
-        a smaller error in fewer steps, such as 25. The same `seed`, 0 by default, gives the same images in each call; for
-        others give another.
+        a smaller error in fewer steps, such as 25. `guidance`: how much w follows y, if Hybrid+ samples: 0 not at all, 1 as
+        trained, more exaggerates it; by default that of the model's profile. The same `seed`, 0 by default, gives the same
+        images in each call; for others give another.
         """
         _whole(count, "count", 1)
         _whole(steps, "steps", 1)
@@ -120,17 +125,20 @@ class HybridModel(EncoderModel):
                 "this model has no model of z to sample from: train its second stage (method hybrid), or load Hybrid+, "
                 "such as runs/demo/digits/hybridplus/seed0"
             )
+        guided = _guided(prior, guidance)
         noise = torch.randn(count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
 
         def draw(noise: Tensor, seeds: Tensor) -> Tensor:
-            return prior.sample(noise, steps, eta, int(seeds[0]), order)
+            return prior.sample(noise, steps, eta, int(seeds[0]), order, **guided)
 
         return in_batches(draw, self.device, noise, batch_seeds(count, seed))
 
-    def sample_given(self, y: Tensor, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1) -> Tensor:
+    def sample_given(
+        self, y: Tensor, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1, guidance: float | None = None
+    ) -> Tensor:
         """Sample an image (N, 3, 32, 32) for each y (N, 3, 16, 16), with w sampled given y. It needs Hybrid+'s model of z.
 
-        `steps`, `eta`, `seed` and `order` are those of `sample`: the same y and seed give the same images in each call.
+        The other arguments are those of `sample_codes`: the same y and seed give the same images in each call.
         """
         y = _codes(y, "y", self.encoder.y_channels)
         _whole(steps, "steps", 1)
@@ -141,11 +149,12 @@ class HybridModel(EncoderModel):
                 "this model cannot draw w given y: train Hybrid+ for it (method hybridplus) and load its folder, "
                 "such as runs/demo/digits/hybridplus/seed0"
             )
+        guided = _guided(prior, guidance)
         shape = (len(y), LATENT_CHANNELS - y.shape[1], LATENT_SIZE, LATENT_SIZE)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
         def draw(y: Tensor, noise: Tensor, seeds: Tensor) -> Tensor:
-            return self.decoder(prior.sample_given(y, noise, steps, eta, int(seeds[0]), order))
+            return self.decoder(prior.sample_given(y, noise, steps, eta, int(seeds[0]), order, **guided))
 
         return in_batches(draw, self.device, y, noise, batch_seeds(len(y), seed)).clamp(0, 1)
 
@@ -184,6 +193,20 @@ def _codes(codes: Tensor | np.ndarray, name: str, channels: int) -> Tensor:
     if not codes.isfinite().all():
         raise HybridError(f"{name} has values that are not finite: {expected}, as encode and split give it")
     return codes.float()
+
+
+def _guided(prior: LatentDDIM | PlusPrior, guidance: float | None) -> dict[str, float]:
+    """Return the argument of the prior's `sample` for a guidance, if one is asked for. Raises HybridError if it cannot be."""
+    if guidance is None:
+        return {}
+    if not isinstance(prior, PlusPrior):
+        raise HybridError(f"guidance = {guidance!r}: the DDIM on z has none; only Hybrid+ samples w given y")
+    number = isinstance(guidance, int | float | np.number) and not isinstance(guidance, bool)
+    if not number or not 0 <= guidance < float("inf"):
+        raise HybridError(f"guidance = {guidance!r}: expected a number, 0 or more")
+    if guidance != 1 and not prior.texture.config.drop:
+        raise HybridError(f"guidance = {guidance!r}: the model of w always saw y in training (drop = 0), so only 1 is possible")
+    return {"guidance": float(guidance)}
 
 
 def _places(t: Tensor | Sequence[float]) -> Tensor:

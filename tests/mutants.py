@@ -367,7 +367,7 @@ def mutants() -> list[Mutant]:
         ("t * z0[:, None] + (1 - t) * z1[:, None]", "(1 - t) * z0[:, None] + t * z1[:, None]", "paths backwards"),
         ('{"y": y.flatten(1), "w": w.flatten(1), "z"', '{"y": w.flatten(1), "w": y.flatten(1), "z"', "the table judges w for y"),
         ('_codes(z, "z", LATENT_CHANNELS)).clamp(0, 1)', '_codes(z, "z", LATENT_CHANNELS))', "images outside [0, 1]"),
-        ("prior.sample(noise, steps, eta, int(seeds[0]), order)", "prior.sample(noise, steps, eta, 0)", "one seed for all"),
+        ("prior.sample(noise, steps, eta, int(seeds[0]), order, **guided)", "prior.sample(noise, steps, eta, 0)", "one seed for all"),
     )
     of(
         "judging/interpolations.py",

@@ -1,5 +1,6 @@
 """The trained hybrid as its users hold it: what it takes, and what it says of what it does not take."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ import hybrid
 from hybrid.errors import HybridError
 from hybrid.model import EncoderModel, HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
-from hybrid.models.latent_ddim import LatentDDIM
+from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
 from hybrid.profiles.overrides import profile
 
-SMOKE = profile("smoke").hybrid
+SMOKE, PLUS = profile("smoke").hybrid, profile("smoke").plus
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,7 @@ def test_numpy_pillow_and_tensors_have_the_same_code(model, images):
         (lambda m, x: m.sample(1, steps=2, seed=2**64), "seed = 18446744073709551616"),
         (lambda m, x: m.sample(1, steps=2, eta=2.0), "eta is 2.0"),
         (lambda m, x: m.sample(1, steps=2, order=3), "order is 3 with eta 0; give 1, or 2 with eta 0"),
+        (lambda m, x: m.sample(1, steps=2, guidance=2.0), r"guidance = 2\.0: the DDIM on z has none"),
         (lambda m, x: m.interpolate(x, x, 0.5), r"t = 0\.5: expected places on the path, \(T,\), such as \[0\.5\]"),
         (lambda m, x: m.interpolate(x, x, torch.tensor(0.5)), r"expected places on the path"),
         (lambda m, x: m.interpolate(x, x, []), r"t = \[\]: expected places"),
@@ -107,3 +109,38 @@ def test_a_frozen_model_stays_so_inside_one_that_trains(model, images):
     whole.train()
     assert not model.training and not any(part.training for part in model.modules())
     assert torch.equal(model.encode(images), before)
+
+
+def plus(model, drop):
+    config = SMOKE.representation.autoencoder
+    prior = PlusPrior(SemanticPrior(PLUS.y, config), TexturePrior(replace(PLUS.w, drop=drop), config))
+    return HybridModel(model.encoder, model.decoder, prior)
+
+
+def test_hybrid_plus_samples_with_the_guidance_that_is_asked_for(model):
+    one, asked = plus(model, 0.1), []
+    sample = one.prior.texture.sample
+    one.prior.texture.sample = lambda *args: asked.append(args[-1]) or sample(*args)
+    one.sample(2, steps=2), one.sample(2, steps=2, guidance=3), one.sample_given(torch.zeros(2, 3, 16, 16), 2, guidance=0.5)
+    assert asked == [None, 3.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("drop", "guidance", "says"),
+    [
+        (0.1, -1.0, r"guidance = -1\.0: expected a number, 0 or more"),
+        (0.1, float("nan"), "guidance = nan: expected"),
+        (0.1, float("inf"), "guidance = inf: expected"),
+        (0.1, "2", "guidance = '2': expected"),
+        (0.1, True, "guidance = True: expected"),
+        (0.0, 2.0, r"drop = 0.*only 1 is possible"),
+    ],
+)
+def test_a_guidance_that_cannot_be_is_told(model, drop, guidance, says):
+    one = plus(model, drop)
+    for ask in (
+        lambda: one.sample(1, steps=2, guidance=guidance),
+        lambda: one.sample_given(torch.zeros(1, 3, 16, 16), 2, guidance=guidance),
+    ):
+        with pytest.raises(HybridError, match=says):
+            ask()

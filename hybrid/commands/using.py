@@ -12,7 +12,16 @@ from hybrid.commands.common import check_out, check_sampling, print_json, print_
 from hybrid.errors import HybridError
 
 
-def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 0.0, seed: int = 0, order: int = 1) -> None:
+def sample(
+    run: Path,
+    out: Path,
+    count: int = 64,
+    steps: int = 50,
+    eta: float = 0.0,
+    seed: int = 0,
+    order: int = 1,
+    guidance: float | None = None,
+) -> None:
     """Sample new images from a trained hybrid. A line on standard error names the sampler: the paper's DDIM on z, or Hybrid+.
 
     The same command gives the same images. For others, give another --seed.
@@ -31,6 +40,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
         seed: seed for the noise; the same seed gives the same images.
         order: of the deterministic sampler: 1 is DDIM; 2 has a smaller error in fewer steps, such as 25.
+        guidance: how much w follows y, for Hybrid+: 0 not at all, 1 as trained, more exaggerates it; if omitted: the profile's.
     """
     from hybrid.data import pixels
     from hybrid.machine.files import save_arrays
@@ -45,7 +55,7 @@ def sample(run: Path, out: Path, count: int = 64, steps: int = 50, eta: float = 
     model = open_model(run, best_device())
     if model.sampler:
         print_progress(f"sampling by {model.sampler}, seed {seed}")
-    images = pixels.to_uint8(model.sample(count, steps, eta, seed, order))
+    images = pixels.to_uint8(model.sample(count, steps, eta, seed, order, guidance))
     if out.suffix == ".npz":
         save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
     else:

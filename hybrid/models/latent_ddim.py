@@ -288,9 +288,14 @@ class TexturePrior(Trainable):
         return y.masked_fill(dropped[:, None, None, None], 0.0), t_y.masked_fill(dropped, self.diffusion.steps)
 
     @torch.no_grad()
-    def sample(self, noise: Tensor, y: Tensor, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
-        """Noise (N, C', 16, 16) and whitened y (N, C, S, S) -> z (N, 6, 16, 16), in the autoencoder's units."""
-        guidance = self.config.guidance
+    def sample(
+        self, noise: Tensor, y: Tensor, steps: int, eta: float, seed: int, order: int = 1, guidance: float | None = None
+    ) -> Tensor:
+        """Noise (N, C', 16, 16) and whitened y (N, C, S, S) -> z (N, 6, 16, 16), in the autoencoder's units.
+
+        `guidance`: instead of the config's.
+        """
+        guidance = self.config.guidance if guidance is None else guidance
         t_y = torch.zeros(len(y), dtype=torch.int64, device=y.device)
         no_y, no_t = self._drop(y, t_y, torch.ones_like(t_y, dtype=torch.bool))
 
@@ -314,14 +319,16 @@ class PlusPrior(nn.Module):
         super().__init__()
         self.semantic, self.texture = semantic, texture
 
-    def sample(self, noise: Tensor, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
+    def sample(self, noise: Tensor, steps: int, eta: float, seed: int, order: int = 1, guidance: float | None = None) -> Tensor:
         """Noise (N, 6, 16, 16) -> z of the same shape, in the autoencoder's own units."""
         channels, shape = self.texture.codes.y_channels, self.semantic.shape
         first = noise[:, :channels].flatten(1)[:, : shape[0]].unflatten(1, shape)
         y = self.semantic.sample(first, steps, eta, stream(seed, "y"), order)
-        return self.texture.sample(noise[:, channels:], y, steps, eta, seed, order)
+        return self.texture.sample(noise[:, channels:], y, steps, eta, seed, order, guidance)
 
-    def sample_given(self, y: Tensor, noise: Tensor, steps: int, eta: float, seed: int, order: int = 1) -> Tensor:
+    def sample_given(
+        self, y: Tensor, noise: Tensor, steps: int, eta: float, seed: int, order: int = 1, guidance: float | None = None
+    ) -> Tensor:
         """The encoder's y (N, C, 16, 16) and noise (N, C', 16, 16) for w -> z with this y and a sampled w."""
-        z = self.texture.sample(noise, self.texture.codes.whiten(y), steps, eta, seed, order)
+        z = self.texture.sample(noise, self.texture.codes.whiten(y), steps, eta, seed, order, guidance)
         return torch.cat([y, z[:, y.shape[1] :]], dim=1)

@@ -229,7 +229,8 @@ def test_guidance_goes_from_without_y_to_with_y_and_beyond(texture, guidance):
 
     prior.diffusion.sample = walk
     prior.sample(torch.randn(2, 4, 16, 16), torch.randn(2, *prior.codes.y_shape), 2, 0.0, 0)
-    assert found[0].unique().tolist() == [guidance]
+    prior.sample(torch.randn(2, 4, 16, 16), torch.randn(2, *prior.codes.y_shape), 2, 0.0, 0, guidance=4.0)
+    assert [each.unique().tolist() for each in found] == [[guidance], [4.0]]
 
 
 def test_the_y_that_is_told_is_as_noisy_as_asked_for(texture, latents):
