@@ -1,4 +1,7 @@
-"""Sample from the latent DDIM of your own run with a scheduler of diffusers: pip install 'hybrid-mi[diffusers]'."""
+"""Sample from the latent DDIM of your own run with a scheduler of diffusers.
+
+First: pip install 'hybrid-mi[diffusers]', and hybrid train --methods hybrid, some minutes for `demo`.
+"""
 
 import sys
 

@@ -39,11 +39,13 @@ def draw(rows: pd.DataFrame) -> Figure:
             left.axhline(math.log(m), color=colour, linestyle="--", linewidth=0.8)
             left.annotate(f"log m, m = {m:,.0f}", (0.1, math.log(m)), va="bottom", color="0.3", fontsize=7)
         ba = swept[swept["bound"] == "ba"]
-        style = {"color": figures.COLOURS[3], "marker": "s", "markersize": 3, "linestyle": "none"}
+        style = {"color": figures.COLOURS[2], "marker": "s", "markersize": 3, "linestyle": "none"}
         left.errorbar(ba["truth"], ba["estimate"], 3 * ba["error"], label="I_BA, linear Gaussian", **style)
         left.plot([0, most], [0, most], color="0.3", linewidth=0.8, zorder=1, label="the truth")
         left.legend(fontsize=7, loc="upper left", frameon=True)
-        left.set(title="correlated Gaussians, the best critic", xlabel="I(X; Z), nats", ylabel="estimate, nats")
+        left.set(
+            title="correlated Gaussians, the best critic and a linear Gaussian", xlabel="I(X; Z), nats", ylabel="estimate, nats"
+        )
         cases = list(others["case"].unique())[::-1]
         for shift, ((by, title), colour) in enumerate(zip(TITLES.items(), figures.COLOURS, strict=False)):
             some = others[others["by"] == by]
