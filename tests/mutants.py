@@ -192,6 +192,7 @@ def mutants() -> list[Mutant]:
         "models/latent_ddim.py",
         ("share * loss_y + (1 - share) * loss_w", "(1 - share) * loss_y + share * loss_w", "the shares of y and w swapped"),
         ("w * self.w_std + self.w_mean", "w + self.w_mean", "w in the net's units, not in the encoder's"),
+        ("self.config.guidance if guidance is None else guidance", "self.config.guidance", "the guidance asked for ignored"),
         ("(z[:, self.y_channels :] - self.w_mean) / self.w_std", "z[:, self.y_channels :] / self.w_std", "w not centred"),
         ("y @ self.y_basis / self.y_std", "y @ self.y_basis * self.y_std", "y's deviations twice, not taken away"),
         ("without + guidance * (with_y - without)", "with_y + guidance * (with_y - without)", "guidance one too large"),
