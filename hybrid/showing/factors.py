@@ -25,13 +25,17 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def draw(studies: dict[str, pd.DataFrame]) -> Figure:
     """Draw a panel for each named result of `judging.factors.study`: a group of bars per factor, a bar per part."""
+    every = pd.concat(studies.values())
+    parts = [part for part in COLOURS if part in set(every["part"])]
+    height = 1 + 0.09 * (len(parts) + 2) * every["factor"].nunique()
     with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
-        figure, axes = plt.subplots(1, len(studies), figsize=(4.5 * len(studies), 4.5), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(1, len(studies), figsize=(4.5 * len(studies), height), squeeze=False, layout="constrained")
         for axis, (title, rows) in zip(axes[0], studies.items(), strict=True):
             shown = rows.assign(score=rows["score"].clip(lower=0))
-            sns.barplot(shown, y="factor", x="score", hue="part", hue_order=COLOURS, palette=COLOURS, ax=axis)
+            sns.barplot(shown, y="factor", x="score", hue="part", hue_order=parts, palette=COLOURS, ax=axis)
             axis.set(title=title, xlabel="share that a linear probe reads: 0 none, 1 all", ylabel="", xlim=(0, 1))
             axis.get_legend().remove()
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLOURS), frameon=False)
+        columns = 3 if len(studies) == 1 else len(parts)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
         sns.despine(figure, left=True)
     return figure
