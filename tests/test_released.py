@@ -120,6 +120,11 @@ def test_the_model_card_has_the_numbers(trained):
     assert "MIT" in text and "{{" not in text and "smoke" in text
 
 
+def test_everybody_may_read_the_weights_who_may_read_their_card(trained):
+    card, weights = (released.FOLDER / f"digits{ending}" for ending in (".md", ".safetensors"))
+    assert weights.stat().st_mode == card.stat().st_mode
+
+
 def test_names_with_spaces_are_listed(tmp_path):
     (tmp_path / "my photos.npz").write_bytes(b"1")
     list_sum(tmp_path / "my photos.npz")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from jinja2 import Environment, PackageLoader
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from hybrid.errors import HybridError
 from hybrid.machine.files import only_read, read_json, write_atomically, write_json
@@ -34,7 +34,7 @@ def save_pretrained(model: HybridModel, folder: str | Path, name: str = "") -> P
     folder = Path(folder).expanduser()
     name = name or folder.resolve().name
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_atomically(folder / WEIGHTS, lambda temporary: save_file(tensors, temporary, {"format": "pt"}))
+    write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(save(tensors, {"format": "pt"})))
     write_json(folder / CONFIG, {"library": "hybrid-mi", "format": FORMAT, **_config(model)})
     template = Environment(loader=PackageLoader("hybrid.bridges", "")).get_template("card.md")
     card = template.render(name=name, model=repr(model), generates=model.prior is not None)

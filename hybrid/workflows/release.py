@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
@@ -53,7 +53,7 @@ def release(experiment: Experiment, folder: Path = FOLDER, force: bool = False) 
     }
     write_probe(rounded, images, first, folder / f"{experiment.slug}{PROBE}")
     metadata = {"about": json.dumps(known)}
-    write_atomically(path, lambda temporary: save_file(tensors | {KEPT: shown}, temporary, metadata))
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors | {KEPT: shown}, metadata)))
     list_sum(path)
     write_text(path.with_suffix(".md"), card(path, model, experiment.profile.name, known))
     return path

@@ -46,7 +46,9 @@ def test_a_folder_gives_the_same_model(tmp_path, images, kind):
     card = (tmp_path / "mine" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: hybrid-mi") and "# mine" in card and "{{" not in card
     assert ("model.sample" in card) == (kind != "none")
-    assert set(load_file(tmp_path / "mine" / "model.safetensors")) == set(model.state_dict())
+    weights = tmp_path / "mine" / "model.safetensors"
+    assert set(load_file(weights)) == set(model.state_dict())
+    assert weights.stat().st_mode == (tmp_path / "mine" / "README.md").stat().st_mode
 
 
 def test_pushed_and_got_back(tmp_path, monkeypatch, images):
