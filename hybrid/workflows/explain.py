@@ -70,8 +70,9 @@ def origins(path: Path) -> list[dict]:
 
         known = released.read(path)[1]
         listed = released.sums(path.parent).get(path.name)
-        key = {"training": f"SHA-256 {listed}, in {SUMS}" if listed else None}
-        return [summary(known["provenance"], key, path.name) | {"again": again(known["provenance"], path.name, "release")}]
+        facts = summary(known["provenance"], {}, path.name)
+        weights = f"SHA-256 {listed}, in {SUMS}" if listed else None
+        return [facts | {"weights": weights, "again": again(known["provenance"], path.name, "release")}]
     raise HybridError(f"{path} has no known origin: expected {KNOWN}")
 
 
