@@ -45,7 +45,7 @@ PROFILE = Profile(
             guidance=2.0,
         ),
     ),
-    nvae=NVAE(training=Training(epochs=20, ema=0.999)),
+    nvae=NVAE(training=Training(epochs=20, batch=64, optimiser="muon", lr=5e-3, ema=0.999)),
     ddim=PixelDiffusion(
         training=Training(epochs=15, batch=128, optimiser="muon", lr=3e-3, ema=0.999),
         predict="v",
