@@ -7,7 +7,7 @@ everything that they need. So a notebook in a fresh clone shows the committed ou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from hybrid.data import datasets, identity
 from hybrid.errors import HybridError, counted, tell
 from hybrid.experiments import few
 from hybrid.experiments.methods import TABLE, Run, Watch, check, method
+from hybrid.experiments.parts import judge_in_parts
 from hybrid.experiments.store import Key, Store, as_json, in_another_precision
 from hybrid.judging import evaluate, frechet, galleries, given, interpolations, nearest
 from hybrid.judging.classifier import Classifier, Judge
@@ -33,7 +34,7 @@ from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import Profile, describe
 from hybrid.training import checkpoint
 from hybrid.training.history import active_seconds
-from hybrid.training.loop import Clock, TimeUp
+from hybrid.training.loop import Clock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,23 +172,25 @@ class Experiment:
 
     def _judge(self, name: str) -> dict:
         model, judged = self.model(name), method(name)
-        if distributed.on_rank_zero(lambda: self.clock.up):
-            raise TimeUp(f"{name} is trained but not judged yet; the same command continues from there")
         # If the method uses the representation of another method, that one is judged first.
         known = self.outcome(judged.first)["metrics"] if judged.first else {}
-        outcome = evaluate.evaluate(
+        judge_part = partial(
+            evaluate.evaluate,
             model,
-            judged.metrics,
-            self.images,
-            self.profile.evaluation,
-            self.seed,
+            images=self.images,
+            config=self.profile.evaluation,
+            seed=self.seed,
             calibrate=name == "hybrid",
             known={key: value for key, value in known.items() if key.split("_")[0] in ("mse", "acc")},
-            own_metrics=judged.own_metrics,
         )
+        kept = self.run_folder(name) / "judged.json"
+        of = as_json({**self.key(name).values, "modules": self._judging_code(), **machine(self.device)})
+        outcome = judge_in_parts(judge_part, judged, kept, of, self.clock)
         seconds = outcome.pop("seconds")
         outcome["provenance"] = self.provenance(name, evaluation_seconds=seconds)
-        return self.store.keep_outcome(name, self.key(name), outcome)
+        outcome = self.store.keep_outcome(name, self.key(name), outcome)
+        distributed.on_rank_zero(lambda: kept.unlink(missing_ok=True))
+        return outcome
 
     def _fid_can_be_had(self, name: str, kept: dict) -> bool:
         """Return whether an outcome lacks FID, although Inception's weights and the trained model are available now."""
@@ -331,7 +334,6 @@ class Experiment:
         `judging`: the modules of hybrid.judging that it depends on, besides those of the table's numbers.
         """
         stages = {stage: self.store.history(name, stage) for stage in method(name).stages}
-        code = modules(*(f"hybrid.judging.{each}" for each in ("evaluate", "interpolations", *judging)))
         if name not in self._trained:  # large files, read once
             kept = {stage: checkpoint.load(self.run_folder(name) / stage / "checkpoint.pt") for stage in stages}
             self._trained[name] = {stage: state["provenance"] for stage, state in kept.items() if state is not None}
@@ -342,12 +344,16 @@ class Experiment:
             sha256=self.images.sha256,
             seed=self.seed,
             **machine(self.device),
-            modules=code,
+            modules=self._judging_code(judging),
             peak_memory_gib=max([peak_memory(self.device), *(origin["peak_memory_gib"] for origin in trained.values())]),
             training_seconds={stage: active_seconds(lines)[-1] for stage, lines in stages.items() if lines},
             trained=trained,
             **details,
         )
+
+    def _judging_code(self, more: tuple[str, ...] = ()) -> dict[str, str]:
+        """Return the fingerprints of the modules that the table's numbers depend on, and of `more` of hybrid.judging."""
+        return modules(*(f"hybrid.judging.{each}" for each in ("evaluate", "interpolations", *more)))
 
     def key(self, name: str) -> Key:
         """Return the key of a method's outcome, with all that it depends on. An outcome with another key is made again.

@@ -23,7 +23,7 @@ from hybrid.training.loop import Clock, TimeUp
 def test_fid_is_measured_once_its_weights_are_there(done, monkeypatch):
     kept, judged = Experiment("smoke").outcome("biggan"), []
     monkeypatch.setattr(frechet, "inception_is_here", lambda: True)
-    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: judged.append(1) or {"seconds": 0.0, **kept})
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, having, **__: judged.append(having) or {"seconds": 0.0, **kept})
     Experiment("smoke").outcome("biggan")  # this profile wants none
     assert not judged
     wanting = Experiment("smoke")
@@ -33,10 +33,10 @@ def test_fid_is_measured_once_its_weights_are_there(done, monkeypatch):
     before = path.read_bytes()
     wanting.outcome("biggan"), wanting.outcome("mocov2")
     path.write_bytes(before)
-    assert judged == [1]  # the second has none
+    assert judged == [("acc",), ("fid",)]  # the second has none
     monkeypatch.setattr(wanting, "runs", done / "elsewhere")
     wanting.outcome("biggan")
-    assert judged == [1]  # a clone shows what it came with, and trains nothing
+    assert len(judged) == 2  # a clone shows what it came with, and trains nothing
 
 
 def test_the_table_averages_seeds_of_one_profile_alone(done):
@@ -123,9 +123,9 @@ def test_outcomes_of_another_training_are_made_anew(done, tmp_path, monkeypatch)
     experiment = Experiment("smoke")
     experiment.model()
     judged = []
-    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: judged.append(1) or {**committed, "seconds": 0.0})
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, having, **__: judged.append(having) or {**committed, "seconds": 0.0})
     experiment.outcome()
-    assert judged == [1]
+    assert judged == [("acc",), ("mse", "fid"), ()]
 
 
 def test_evaluate_says_that_it_read_a_committed_outcome_and_how_to_measure_again(home, capsys):
