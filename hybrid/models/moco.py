@@ -33,10 +33,10 @@ def head(inputs: int, config: Contrast) -> nn.Sequential:
 def all_parts_at_once(device: torch.device) -> bool:
     """Return whether to compute all parts of a batch of keys in one pass.
 
-    A GPU is faster with one pass than with many small kernels for each part, and so is a CPU in float32, where `Conv3x3`
-    transforms its kernels once. In bfloat16, a part fits the caches of a CPU.
+    A GPU is faster with one pass than with many small kernels for each part. So is a CPU in float32, where `Conv3x3` transforms
+    its kernels once, and one with AMX. In bfloat16 without AMX, a part fits the caches of a CPU.
     """
-    return device.type != "cpu" or not torch.is_autocast_enabled("cpu")
+    return device.type != "cpu" or not torch.is_autocast_enabled("cpu") or torch.cpu._is_amx_tile_supported()
 
 
 class MoCo(nn.Module):

@@ -1,11 +1,12 @@
 """Encoder and decoder: shapes, the receptive fields of y and w, and the cells' initialisation."""
 
 import pytest
+import timm
 import torch
 
 from hybrid.errors import HybridError
 from hybrid.models.autoencoder import Decoder, Encoder
-from hybrid.models.cells import DecoderCell, EncoderCell
+from hybrid.models.cells import DecoderCell, EncoderCell, SqueezeExcite
 from hybrid.profiles.overrides import PROFILES
 from hybrid.profiles.schema import Autoencoder
 
@@ -61,3 +62,17 @@ def test_cells_start_as_the_identity_and_learn(cell):
     torch.testing.assert_close(cell(x.clone()), x)
     cell(x.clone()).square().sum().backward()
     assert cell.branch[-2].weight.grad.abs().sum() > 0
+
+
+def test_squeeze_excite_is_timms_and_its_gradients_stay_in_channels_last():
+    """The weights have timm's names, so those that trained with timm's module load."""
+    torch.manual_seed(0)
+    ours, theirs = SqueezeExcite(96), timm.layers.SqueezeExcite(96, rd_channels=6)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(4, 96, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.randn(4, 96, 8, 8)
+    torch.testing.assert_close(ours(x), theirs(x))
+    (found,), (expected,) = (torch.autograd.grad((module(x) * weights).sum(), x) for module in (ours, theirs))
+    torch.testing.assert_close(found, expected)
+    (of_means,) = torch.autograd.grad(ours(x), x, torch.ones_like(x).contiguous(memory_format=torch.channels_last))
+    assert of_means.is_contiguous(memory_format=torch.channels_last)

@@ -71,7 +71,7 @@ def test_a_key_depends_on_its_own_part_of_the_batch_alone(at_once, monkeypatch):
 
 
 def test_parts_of_a_batch_in_one_pass_are_as_one_by_one():
-    """Where `keys` has batch norm tell the parts apart: on a GPU, and in float32 on a CPU."""
+    """Where `keys` has batch norm tell the parts apart: on a GPU, and on a CPU in float32 or with AMX."""
     network = nn.Sequential(nn.Conv2d(3, 8, 3), BatchNorm(8), nn.ReLU(), BatchNorm(8)).train()
     x = torch.rand(12, 3, 8, 8)
     for norm in norms(network):
@@ -82,6 +82,15 @@ def test_parts_of_a_batch_in_one_pass_are_as_one_by_one():
     for norm in norms(network):
         norm.parts = 3
     torch.testing.assert_close(network(x), one_by_one, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_only_bfloat16_without_amx_takes_part_by_part(amx, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    cpu = torch.device("cpu")
+    assert moco_module.all_parts_at_once(cpu) and moco_module.all_parts_at_once(torch.device("cuda"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert moco_module.all_parts_at_once(cpu) == amx
 
 
 @pytest.mark.parametrize("count", [12, 14])
