@@ -139,9 +139,12 @@ def device_in_words(device: torch.device) -> str:
 
 
 def trained_on(*origins: dict) -> str:
-    """Name the devices on which these outcomes were trained, each once. Where that is not known, name those that judged."""
-    stages = [list((origin.get("trained") or {}).values()) or [origin] for origin in origins]
-    return ", ".join(dict.fromkeys(stage["device"] for each in stages for stage in each))
+    """Name the devices on which these outcomes were trained, each once. Where that is not known, name those that judged.
+
+    An origin may also be that of one training.
+    """
+    stages = [stage for origin in origins for stage in (origin.get("trained") or {"": origin}).values()]
+    return ", ".join(dict.fromkeys(each["device"] for stage in stages for each in (stage, *stage.get("resumed", ()))))
 
 
 def machine(device: torch.device) -> dict[str, str]:

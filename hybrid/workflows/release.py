@@ -17,6 +17,7 @@ from hybrid.experiments.methods import method
 from hybrid.judging import evaluate, interpolations
 from hybrid.judging.probe import layer
 from hybrid.machine.files import save_arrays, write_atomically, write_text
+from hybrid.machine.provenance import trained_on
 from hybrid.model import HybridModel
 from hybrid.profiles.schema import describe
 from hybrid.released import EXAMPLES, FOLDER, KEPT, PROBE, SUMS, sha256, sums
@@ -76,6 +77,7 @@ def card(path: Path, model: HybridModel, profile: str, known: dict) -> str:
         minutes={stage: seconds / 60 for stage, seconds in made["training_seconds"].items()},
         titles=STAGES,
         commits=commits,
+        devices={stage: trained_on(origin).replace(", ", " and ") for stage, origin in made["trained"].items()},
         **known,
     )
 

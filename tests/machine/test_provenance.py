@@ -35,3 +35,9 @@ def test_devices_of_the_trainings_are_told_apart_from_the_judges():
     assert provenance.trained_on(first) == "a GPU"
     assert provenance.trained_on(first, {"device": "a CPU", "trained": {"model": {"device": "a CPU"}}}) == "a GPU, a CPU"
     assert provenance.trained_on({"device": "a CPU"}) == "a CPU"  # an earlier version did not say
+    moved = {"device": "a GPU", "resumed": [{"device": "a CPU"}, {"device": "a GPU"}]}
+    assert (
+        provenance.trained_on({"device": "a CPU", "trained": {"model": moved}})
+        == provenance.trained_on(moved)
+        == "a GPU, a CPU"
+    )
