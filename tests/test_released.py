@@ -159,6 +159,13 @@ def test_a_diagnosis_of_a_run_on_ones_own_images_asks_for_them(trained, tmp_path
     assert "give its folder or .npz with --dataset" in capsys.readouterr().err
 
 
+def test_a_diagnosis_of_weights_is_of_the_data_set_that_they_are_of(trained, tmp_path):
+    weights = tmp_path / "cifar100" / "v1" / "digits.safetensors"
+    weights.parent.mkdir(parents=True)
+    shutil.copyfile(released.FOLDER / "digits.safetensors", weights)
+    assert main(["diagnose", "--run", str(weights), "--out", str(tmp_path / "x.png"), "--count", "8", "--steps", "2"]) == 0
+
+
 def test_the_command_line_takes_a_released_name(trained, tmp_path):
     assert main(["sample", "--run", "digits", "--out", str(tmp_path / "new.png"), "--count", "2", "--steps", "2"]) == 0
     assert (tmp_path / "new.png").stat().st_size > 0

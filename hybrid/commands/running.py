@@ -37,7 +37,7 @@ def reproduce(
         dataset: digits, cifar10, cifar100, an .npz or a folder; if omitted: the profile's data set.
         seed: seed for weights, batches and samples.
         methods: any of hybrid, hybridplus, mocov2, nvae, ddim, biggan, contrast_on_z, always with the hybrid; if omitted: all.
-        time_limit: stop at a checkpoint after this many seconds, with exit status 75.
+        time_limit: stop at a checkpoint, or between two parts of judging, after this many seconds, with exit status 75.
         notebooks: also execute the notebooks.
         jobs: number of methods to train at the same time; if omitted: 2 on a CPU with two or more cores, else 1.
         dry_run: only print what is finished, what remains and how long that will take; needs the data set, and may download it.

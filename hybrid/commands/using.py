@@ -238,7 +238,7 @@ def diagnose(
     from hybrid.judging.diagnose import diagnose
     from hybrid.machine.files import write_text
     from hybrid.machine.precision import best_device
-    from hybrid.released import names, open_model
+    from hybrid.released import about, names, open_model
     from hybrid.showing import diagnosis, figures
 
     check_out(out, ".png")
@@ -246,7 +246,8 @@ def diagnose(
     if count < 2:
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
-    name = dataset or (str(run) if str(run) in names() else run.resolve().parents[1].name)
+    weights = str(run) in names() or run.suffix == ".safetensors"
+    name = dataset or (about(str(run))["provenance"]["dataset"] if weights else run.resolve().parents[1].name)
     if not dataset and name not in datasets.NAMED:
         raise HybridError(f"{run} was not trained on a data set that has a name: give its folder or .npz with --dataset")
     found = diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed, order)

@@ -7,6 +7,7 @@ everything that they need. So a notebook in a fresh clone shows the committed ou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +26,9 @@ from hybrid.judging import evaluate, frechet, galleries, given, interpolations, 
 from hybrid.judging.classifier import Classifier, Judge
 from hybrid.judging.probe import fitted
 from hybrid.machine import distributed
-from hybrid.machine.fingerprint import modules, tell_difference, tell_once
+from hybrid.machine.fingerprint import modules, remember, tell_difference, tell_once
 from hybrid.machine.precision import best_device
-from hybrid.machine.provenance import code, machine, peak_memory, provenance
+from hybrid.machine.provenance import code, machine, peak_memory, provenance, versions
 from hybrid.models.base import stream
 from hybrid.profiles.checked import whole_seed
 from hybrid.profiles.overrides import profile
@@ -79,6 +80,7 @@ class Experiment:
         if self.dataset not in datasets.NAMED:
             self.profile = few.clipped(self.profile, len(self.images.train_images))
         code()  # as it is now, before anybody changes it
+        remember()
 
     @classmethod
     def from_notebook(cls, namespace: dict) -> Experiment:
@@ -163,7 +165,10 @@ class Experiment:
         Raises TimeUp if the time is up before the method is judged.
         """
         kept = self.kept_outcome(name)
-        return self._judge(name) if kept is None else kept
+        if kept is None:
+            return self._judge(name)
+        self._forget_parts(name)
+        return kept
 
     def kept_outcome(self, name: str) -> dict | None:
         """Return the saved outcome of a method, or None if it must be judged (again)."""
@@ -183,14 +188,30 @@ class Experiment:
             calibrate=name == "hybrid",
             known={key: value for key, value in known.items() if key.split("_")[0] in ("mse", "acc")},
         )
-        kept = self.run_folder(name) / "judged.json"
-        of = as_json({**self.key(name).values, "modules": self._judging_code(), **machine(self.device)})
-        outcome = judge_in_parts(judge_part, judged, kept, of, self.clock)
+        outcome = judge_in_parts(judge_part, judged, self._parts_path(name), self._parts_key(name), self.clock)
         seconds = outcome.pop("seconds")
         outcome["provenance"] = self.provenance(name, evaluation_seconds=seconds)
         outcome = self.store.keep_outcome(name, self.key(name), outcome)
-        distributed.on_rank_zero(lambda: kept.unlink(missing_ok=True))
+        self._forget_parts(name)
         return outcome
+
+    def _parts_path(self, name: str) -> Path:
+        return self.run_folder(name) / "judged.json"
+
+    def _parts_key(self, name: str) -> dict:
+        """Return all that the numbers of a part depend on, without the number of threads: the next process may have others."""
+        inception = self.profile.evaluation.inception and distributed.on_rank_zero(frechet.inception_is_here)
+        here = machine(self.device) | {"device": self.device.type, "versions": versions(), "inception": inception}
+        return as_json({**self.key(name).values, "modules": self._judging_code(), **here})
+
+    def _forget_parts(self, name: str) -> None:
+        """Remove the parts of an outcome that is saved. Another process may have left them."""
+
+        def remove() -> None:
+            with suppress(OSError):
+                self._parts_path(name).unlink(missing_ok=True)
+
+        distributed.on_rank_zero(remove)
 
     def _fid_can_be_had(self, name: str, kept: dict) -> bool:
         """Return whether an outcome lacks FID, although Inception's weights and the trained model are available now."""
@@ -198,8 +219,8 @@ class Experiment:
         return wanted and self.is_trained(name) and frechet.inception_is_here()
 
     def is_trained(self, name: str) -> bool:
-        """Return whether each of a method's own stages has a checkpoint here."""
-        return all((self.run_folder(name) / stage / "checkpoint.pt").exists() for stage in method(name).stages)
+        """Return whether each of a method's own stages is trained to its end here."""
+        return all(checkpoint.is_finished(self.run_folder(name) / stage / "checkpoint.pt") for stage in method(name).stages)
 
     def is_made(self, name: str) -> bool:
         """Return whether the outcome of a method, and its gallery if it has one, are saved and of this experiment."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hybrid.errors import TimeUp
+from hybrid.errors import HybridError, TimeUp, tell
 from hybrid.experiments.methods import Method
 from hybrid.machine import distributed, files
 from hybrid.training.loop import Clock
@@ -20,8 +20,7 @@ def judge_in_parts(judge_part: Callable[..., dict], judged: Method, path: Path, 
     `judge_part` is `evaluate` without its arguments `having` and `own_metrics`. `path` keeps the parts, and the caller removes
     it; parts with another `key` are judged again. Raises TimeUp if the time is up before a part begins.
     """
-    kept = distributed.on_rank_zero(lambda: files.read_json(path, _are_parts)) or {}
-    parts = kept["parts"] if kept.get("key") == key else {}
+    parts = distributed.on_rank_zero(lambda: _kept(path, key))  # all processes skip the same ones
     for name, metrics in PARTS.items():
         having = tuple(metric for metric in judged.metrics if metric in metrics)
         own = judged.own_metrics if name == "own" else None
@@ -30,8 +29,16 @@ def judge_in_parts(judge_part: Callable[..., dict], judged: Method, path: Path, 
         if distributed.on_rank_zero(lambda: clock.up):
             raise TimeUp(f"{judged.name} is trained but not judged yet; the same command continues from there")
         parts[name] = judge_part(having=having, own_metrics=own)
-        files.write_json(path, files.sealed({"key": key, "parts": parts}))
+        try:
+            files.write_json(path, files.sealed({"key": key, "parts": parts}))
+        except HybridError as error:
+            tell(f"finished parts of judging are not kept: {error}")
     return _joined(list(parts.values()))
+
+
+def _kept(path: Path, key: dict) -> dict[str, dict]:
+    kept = files.read_json(path, _are_parts) or {}
+    return kept["parts"] if kept.get("key") == key else {}
 
 
 def _joined(parts: list[dict]) -> dict:

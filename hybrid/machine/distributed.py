@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, TimeUp
 from hybrid.machine import lines
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def rank() -> int:
 def on_rank_zero(make: Callable[[], T]) -> T:
     """Run `make` on rank 0 and return its result in all processes, with tensors on the CPU.
 
-    All processes wait for it. If it raises HybridError, all raise it.
+    All processes wait for it. If it raises HybridError or TimeUp, all raise it.
     """
     if world() == 1:
         return make()
@@ -72,7 +72,7 @@ def on_rank_zero(make: Callable[[], T]) -> T:
         token = _alone.set(True)
         try:
             sent[0] = make()
-        except HybridError as error:
+        except (HybridError, TimeUp) as error:
             sent[1] = error
         finally:
             _alone.reset(token)

@@ -47,6 +47,14 @@ def fingerprint(name: str) -> str | None:
     return None if tree is None else hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
 
 
+def remember() -> None:
+    """Read all sources that count. Fingerprints are then of the code as it is now, even if somebody changes it later."""
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(["hybrid", *path.relative_to(PACKAGE).with_suffix("").parts])
+        if _counts(name):
+            _source(name)
+
+
 def difference(origin: dict) -> str:
     """Say which of code and precision differ between a `provenance` and this process. Empty if no difference is known.
 
@@ -101,12 +109,17 @@ def _counts(name: str) -> bool:
 
 
 @cache
+def _source(name: str) -> str | None:
+    path = PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+@cache
 def _tree(name: str) -> ast.Module | None:
     """Return a module's syntax without docstrings, or None for a package or another name that is not a module."""
-    path = PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
-    if not path.is_file():
+    if (source := _source(name)) is None:
         return None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]

@@ -34,9 +34,14 @@ def provenance(**details) -> dict:
         **code(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
         **details,
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that numbers depend on."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def summary(origin: dict, key: dict, source: str) -> dict:

@@ -71,6 +71,12 @@ def load(path: Path, fits: Callable[[dict], None] | None = None) -> dict | None:
     return distributed.on_rank_zero(newest)
 
 
+def is_finished(path: Path) -> bool:
+    """Return whether there is an intact checkpoint at `path`, of the last step."""
+    state = load(path)
+    return state is not None and state["step"] >= state["steps"]
+
+
 def origin(path: Path) -> dict:
     """Return the provenance of the training at `path`. Raises HybridError if there is no checkpoint."""
     if (state := load(path)) is None:

@@ -38,7 +38,7 @@ from hybrid.training.history import restore as restore_history
 from hybrid.training.optimisers import optimiser_for, schedule_for
 from hybrid.training.progress import Progress
 
-CHECKPOINT_SECONDS = 60.0  # most work that a kill can lose
+CHECKPOINT_SECONDS = 60.0  # most work that a kill can lose; several processes save only with a line of the history
 LOGS_PER_EPOCH = 4  # lines of history
 FINITE = "finite"  # name of a step's flag, next to its scalars
 

@@ -14,6 +14,7 @@ from hybrid.machine import files
 from hybrid.machine.provenance import again, summary
 from hybrid.released import SUMS
 from hybrid.training import checkpoint
+from hybrid.training.history import read_history
 
 KNOWN = "a .png, .pdf, .npz, .json or .jsonl in results/, table1.csv or .md, report.html, a checkpoint.pt or a .safetensors"
 
@@ -55,6 +56,8 @@ def origins(path: Path) -> list[dict]:
     if suffix == ".jsonl" and path.with_name("checkpoint.pt").exists():  # a history in a stage's folder
         return origins(path.with_name("checkpoint.pt"))
     if suffix == ".jsonl":
+        if found := _measurements(path):  # lines of `hybrid screen`
+            return found
         outcome = path.with_name(f"{stem.rpartition('-')[0] or stem}.json")
         if not outcome.exists():
             raise HybridError(f"the origin of {path} is in {outcome.name} beside it, which is missing: expected {KNOWN}")
@@ -136,7 +139,7 @@ def _outcome(path: Path) -> dict:
 
 
 def _measurements(path: Path) -> list[dict]:
-    """Return the origins in a .json that is no method's outcome, as of `hybrid bounds`, `tradeoff`, `factors` and `bench`.
+    """Return the origins in a .json or .jsonl of `hybrid bounds`, `tradeoff`, `factors`, `bench` or `screen`; of others none.
 
     Each command is there once, with its last commit.
     """
@@ -149,7 +152,7 @@ def _measurements(path: Path) -> list[dict]:
             for each in value.values() if isinstance(value, dict) else value:
                 search(each)
 
-    kept = files.read_json(path)
+    kept = read_history(path) if path.suffix == ".jsonl" else files.read_json(path)
     if isinstance(kept, dict) and isinstance(kept.get("key"), dict) and "evaluation" in kept["key"]:
         return []  # a method's
     search(kept)

@@ -16,6 +16,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import method
 from hybrid.judging import evaluate, interpolations
 from hybrid.judging.probe import layer
+from hybrid.machine import distributed
 from hybrid.machine.files import save_arrays, write_atomically, write_text
 from hybrid.machine.provenance import trained_on
 from hybrid.model import HybridModel
@@ -52,11 +53,15 @@ def release(experiment: Experiment, folder: Path = FOLDER, force: bool = False) 
         "half_mse": evaluate.squared_error(rounded.reconstruct(images.test_images), images.test_images),
         "examples_mse": evaluate.squared_error(rounded.reconstruct(shown), shown),
     }
-    write_probe(rounded, images, first, folder / f"{experiment.slug}{PROBE}")
-    metadata = {"about": json.dumps(known)}
-    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors | {KEPT: shown}, metadata)))
-    list_sum(path)
-    write_text(path.with_suffix(".md"), card(path, model, experiment.profile.name, known))
+
+    def write() -> None:
+        write_probe(rounded, images, first, folder / f"{experiment.slug}{PROBE}")
+        metadata = {"about": json.dumps(known)}
+        write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors | {KEPT: shown}, metadata)))
+        list_sum(path)
+        write_text(path.with_suffix(".md"), card(path, model, experiment.profile.name, known))
+
+    distributed.on_rank_zero(write)
     return path
 
 

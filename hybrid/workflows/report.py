@@ -94,11 +94,11 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
     ablation = ("hybrid", "contrast_on_z")
     times = {name: sum(result["provenance"].get("training_seconds", {}).values()) for name, result in outcomes.items()}
     each = [f"{METHODS[name].title} {in_words(seconds)}" for name, seconds in times.items()]
-    devices = list(dict.fromkeys(trained_on(result["provenance"]) for result in outcomes.values()))
-    total = f" in {in_words(sum(times.values()))}" if len(devices) == 1 else ""  # times of different machines do not add up
+    devices = trained_on(*(result["provenance"] for result in outcomes.values()))
+    total = f" in {in_words(sum(times.values()))}" if ", " not in devices else ""  # times of different machines do not add up
     page = environment.get_template("report.html").render(
         title=f"Hybrid mutual information bounds: {experiment.profile.name} on {experiment.slug}",
-        lead=f"Seed {experiment.seed}, trained on {' and '.join(devices)}{total}: {', '.join(each)}.",
+        lead=f"Seed {experiment.seed}, trained on {devices.replace(', ', ' and ')}{total}: {', '.join(each)}.",
         claim=claim(rows),
         numbers=main_numbers(rows, compared),
         numbers_caption=numbers_caption(rows, compared),

@@ -36,6 +36,8 @@ class Watch:
     def __init__(self, kind: str):
         if kind not in KINDS:
             raise HybridError(f"log = {kind!r}: give one of {', '.join(KINDS)}")
+        if kind == "tensorboard":
+            _summary_writer()  # raises if it is not installed, before the training starts
         self.kind, self._writers = kind, {}
         self._epochs: dict[Path, int] = {}  # shown last, of each stage
 
@@ -71,12 +73,16 @@ class Watch:
 
     def _writer(self, folder: Path):
         if folder not in self._writers:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise HybridError("tensorboard is not installed: pip install 'hybrid-mi[tensorboard]'") from None
-            self._writers[folder] = SummaryWriter(str(folder / "tensorboard"))
+            self._writers[folder] = _summary_writer()(str(folder / "tensorboard"))
         return self._writers[folder]
+
+
+def _summary_writer() -> type:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise HybridError("tensorboard is not installed: pip install 'hybrid-mi[tensorboard]'") from None
+    return SummaryWriter
 
 
 def vote(model: nn.Module, images: ImageSet) -> dict[str, float]:

@@ -154,7 +154,7 @@ def _work(connection: Connection, settings: Settings) -> NoReturn:
                 with fingerprint.silent():  # the parent has logged the same lines
                     experiment = Experiment(settings.profile, settings.dataset, settings.seed, Clock(settings.time_left))
             experiment.make(name)
-        except (HybridError, TimeUp) as error:
+        except (HybridError, TimeUp, OSError) as error:
             connection.send(error)
         else:
             connection.send(None)

@@ -17,6 +17,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.judging import evaluate, frechet, given
 from hybrid.machine import files
 from hybrid.machine.files import write_json
+from hybrid.training import checkpoint
 from hybrid.training.loop import Clock, TimeUp
 
 
@@ -60,6 +61,17 @@ def test_time_that_is_up_before_judging_stops_with_the_training_kept(done):
     with pytest.raises(TimeUp, match="mocov2 is trained but not judged yet"):
         Experiment("smoke", clock=Clock(0.0)).outcome("mocov2")
     target.write_bytes(kept)
+
+
+def test_an_unfinished_training_is_none(done):
+    experiment = Experiment("smoke")
+    path = experiment.run_folder("mocov2") / "representation" / "checkpoint.pt"
+    kept = path.read_bytes()
+    assert experiment.is_trained("mocov2")
+    state = checkpoint.load(path)
+    checkpoint.save(path, state | {"step": state["steps"] - 1})
+    assert not experiment.is_trained("mocov2")
+    path.write_bytes(kept)
 
 
 def test_outcomes_of_another_data_set_of_the_same_name_are_not_taken_for_ones_own(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from hybrid.errors import HybridError, TimeUp
 from hybrid.experiments.experiment import Experiment
@@ -65,6 +66,33 @@ def test_time_that_is_up_stops_before_a_part_and_never_after_the_last(tmp_path):
     assert not judge.asked
     judge_in_parts(judge, EVERYTHING, path, KEY, Clock())
     judge_in_parts(judge, EVERYTHING, path, KEY, Clock(0.0))
+
+
+def test_parts_that_cannot_be_written_are_told_and_judging_goes_on(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    found = judge_in_parts(Judge(), EVERYTHING, tmp_path / "file" / "judged.json", KEY, Clock())
+    assert list(found["metrics"]) == ["mse", "acc", "fid", "own"]
+    assert "finished parts of judging are not kept" in caplog.text
+
+
+def test_another_number_of_threads_continues(done):
+    """As a method that a worker began, and the command itself goes on with."""
+    experiment, before = Experiment("smoke"), torch.get_num_threads()
+    key = experiment._parts_key("ddim")
+    torch.set_num_threads(before + 1)
+    try:
+        assert experiment._parts_key("ddim") == key
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_parts_beside_a_saved_outcome_are_removed(done):
+    """Two commands judged the method, and one of them was killed: later a new measurement would have taken its parts."""
+    experiment = Experiment("smoke")
+    left = experiment.run_folder("mocov2") / "judged.json"
+    left.write_text("{}")
+    experiment.outcome("mocov2")
+    assert not left.exists()
 
 
 def test_an_outcome_of_parts_has_the_numbers_of_one_pass(done):

@@ -20,7 +20,7 @@ import torch.multiprocessing
 from torch import nn
 
 from hybrid.data.augment import augment
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, TimeUp
 from hybrid.experiments.methods import ABLATIONS, METHODS
 from hybrid.experiments.table import PAPER
 from hybrid.machine import distributed
@@ -37,7 +37,7 @@ from hybrid.profiles import schema
 from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import Training
 from hybrid.training.history import read_history
-from hybrid.training.loop import Clock, TimeUp, train
+from hybrid.training.loop import Clock, train
 
 pytestmark = pytest.mark.slow
 
@@ -217,6 +217,9 @@ def refused(folder):
     def broken():
         raise HybridError("the first says no")
 
+    def late():
+        raise TimeUp("the first's time is up")
+
     class Breaks(Chance):
         def loss(self, player, batch, labels):
             loss, _ = super().loss(player, batch, labels)
@@ -229,6 +232,7 @@ def refused(folder):
         "queue": refusal(trained, fresh(small), pictures(), small.training, folder / "queue"),
         "nan": refusal(trained, Breaks(), torch.ones(16), Training(epochs=1, batch=2), folder / "nan"),
         "first": refusal(distributed.on_rank_zero, broken),
+        "late": refusal(distributed.on_rank_zero, late, kind=TimeUp),
         "after": distributed.on_rank_zero(distributed.world),
     }
 
@@ -324,6 +328,7 @@ def test_what_cannot_be_shared_or_went_wrong_ends_all(two):
         assert "32 keys does not fit a queue of 24" in found["queue"]
         assert "loss is no longer finite at step 4" in found["nan"]  # broken at the third, told where the history has a line
         assert found["first"] == "the first says no"
+        assert found["late"] == "the first's time is up"
         assert found["after"] == 1
 
 

@@ -17,13 +17,13 @@ def package(tmp_path, monkeypatch):
 
     def write(name, text):
         (tmp_path / "models" / f"{name}.py").write_text(text)
-        for cached in (fingerprint._tree, fingerprint.modules, fingerprint.fingerprint):
+        for cached in (fingerprint._source, fingerprint._tree, fingerprint.modules, fingerprint.fingerprint):
             cached.cache_clear()
         return fingerprint.modules("hybrid.models.a")
 
     yield write
     monkeypatch.undo()
-    for cached in (fingerprint._tree, fingerprint.modules, fingerprint.fingerprint):
+    for cached in (fingerprint._source, fingerprint._tree, fingerprint.modules, fingerprint.fingerprint):
         cached.cache_clear()
 
 
@@ -34,6 +34,15 @@ def test_a_module_and_what_it_imports_count(package):
     assert package("b", '"""Of x."""\nx = 1  # one\n') == before  # words change no number
     after = package("b", "x = 2")
     assert after["models.b"] != before["models.b"] and after["models.a"] == before["models.a"]
+
+
+def test_code_that_changes_while_it_runs_counts_as_it_was(package, tmp_path):
+    before = package("a", "x = 1")
+    package("a", "x = 1")
+    fingerprint.modules.cache_clear()
+    fingerprint.remember()
+    (tmp_path / "models" / "a.py").write_text("x = 2")
+    assert fingerprint.modules("hybrid.models.a") == before
 
 
 def test_other_code_and_precision_are_told_once_or_refused(package, caplog, strictly):

@@ -129,6 +129,13 @@ def test_a_history_is_explained_by_what_lies_beside_it(done, tmp_path):
             explain(tmp_path / name)
 
 
+def test_the_log_of_screens_names_each_command():
+    path = paths.REPOSITORY / "results" / "bench" / "screen.jsonl"
+    text = explain(path)
+    lines = path.read_text().splitlines()
+    assert all(json.loads(line)["provenance"]["command"] in text for line in lines)
+
+
 def test_what_has_no_origin_is_told(tmp_path):
     with pytest.raises(HybridError, match=r"does not exist: expected a \.png"):
         explain(tmp_path / "x.png")

@@ -1,5 +1,7 @@
 """A training that is watched: pictures and scalars appear, and the training is the same bit for bit."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,12 @@ def test_pictures_come_after_each_epoch_whatever_the_lines(tmp_path, monkeypatch
 def test_a_log_of_another_kind_is_refused():
     with pytest.raises(HybridError, match="log = 'wandb': give one of pictures, tensorboard"):
         Watch("wandb")
+
+
+def test_tensorboard_that_is_missing_is_told_before_training(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(HybridError, match="tensorboard is not installed: pip install"):
+        Watch("tensorboard")
 
 
 def test_voters_are_of_all_classes_of_a_sorted_set():

@@ -53,6 +53,7 @@ def test_workers_give_the_same_numbers_as_one_process(done, tmp_path, monkeypatc
         ({}, {"hybrid", "mocov2", "nvae", "hybridplus"}),
         ({"mocov2": TimeUp("stopped")}, {"hybrid", "mocov2"}),  # what runs comes to its end, nothing else begins
         ({"hybrid": HybridError("broken")}, {"hybrid", "mocov2"}),
+        ({"hybrid": PermissionError("read-only")}, {"hybrid", "mocov2"}),
     ],
 )
 def test_a_method_that_stops_or_fails_ends_the_others(monkeypatch, answers, made):
@@ -74,7 +75,7 @@ def test_a_method_that_stops_or_fails_ends_the_others(monkeypatch, answers, made
     monkeypatch.setattr(workers, "_start", start)
     names = ("hybrid", "hybridplus", "mocov2", "nvae")
     work = Work(names, False, dict.fromkeys([(name, kind) for name in names for kind in KINDS], 1.0))
-    with pytest.raises((TimeUp, HybridError)) if answers else nullcontext():
+    with pytest.raises((TimeUp, HybridError, OSError)) if answers else nullcontext():
         workers.make(None, work, 2)
     assert set(begun[:2]) == {"hybrid", "mocov2"}  # Hybrid+ reuses the hybrid's first stage, and waits for it
     assert made <= set(begun) and (not answers or "hybridplus" not in begun)
