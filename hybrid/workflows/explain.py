@@ -56,8 +56,8 @@ def origins(path: Path) -> list[dict]:
     if suffix == ".jsonl" and path.with_name("checkpoint.pt").exists():  # a history in a stage's folder
         return origins(path.with_name("checkpoint.pt"))
     if suffix == ".jsonl":
-        if found := _measurements(path):  # lines of `hybrid screen`
-            return found
+        if screened := _measurements(path):  # lines of `hybrid screen`
+            return screened
         outcome = path.with_name(f"{stem.rpartition('-')[0] or stem}.json")
         if not outcome.exists():
             raise HybridError(f"the origin of {path} is in {outcome.name} beside it, which is missing: expected {KNOWN}")
