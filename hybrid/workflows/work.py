@@ -44,7 +44,7 @@ def table(experiment: Experiment, judged: dict[str, dict]) -> pd.DataFrame:
         if first := method(name).first:
             before = judged.get(first, {}).get("provenance", {})
             seconds |= {"representation": before.get("training_seconds", {}).get("representation")}
-            shared = before.get("trained", {}).get("representation", before)
+            shared = (before.get("trained") or {}).get("representation", before)
             origins = [shared, origin] if shared else origins
         known = all(seconds.get(stage) for stage in stages)
         rows.append(
