@@ -7,7 +7,6 @@ everything that they need. So a notebook in a fresh clone shows the committed ou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from hybrid.data import datasets, identity
 from hybrid.errors import HybridError, counted, tell
 from hybrid.experiments import few
 from hybrid.experiments.methods import TABLE, Run, Watch, check, method
-from hybrid.experiments.parts import judge_in_parts
+from hybrid.experiments.parts import forget_parts, judge_in_parts
 from hybrid.experiments.store import Key, Store, as_json, in_another_precision
 from hybrid.judging import evaluate, frechet, galleries, given, interpolations, nearest
 from hybrid.judging.classifier import Classifier, Judge
@@ -167,7 +166,7 @@ class Experiment:
         kept = self.kept_outcome(name)
         if kept is None:
             return self._judge(name)
-        self._forget_parts(name)
+        forget_parts(self.run_folder(name))
         return kept
 
     def kept_outcome(self, name: str) -> dict | None:
@@ -188,30 +187,18 @@ class Experiment:
             calibrate=name == "hybrid",
             known={key: value for key, value in known.items() if key.split("_")[0] in ("mse", "acc")},
         )
-        outcome = judge_in_parts(judge_part, judged, self._parts_path(name), self._parts_key(name), self.clock)
+        outcome = judge_in_parts(judge_part, judged, self.run_folder(name), self._parts_key(name), self.clock)
         seconds = outcome.pop("seconds")
         outcome["provenance"] = self.provenance(name, evaluation_seconds=seconds)
         outcome = self.store.keep_outcome(name, self.key(name), outcome)
-        self._forget_parts(name)
+        forget_parts(self.run_folder(name))
         return outcome
-
-    def _parts_path(self, name: str) -> Path:
-        return self.run_folder(name) / "judged.json"
 
     def _parts_key(self, name: str) -> dict:
         """Return all that the numbers of a part depend on, without the number of threads: the next process may have others."""
         inception = self.profile.evaluation.inception and distributed.on_rank_zero(frechet.inception_is_here)
         here = machine(self.device) | {"device": self.device.type, "versions": versions(), "inception": inception}
         return as_json({**self.key(name).values, "modules": self._judging_code(), **here})
-
-    def _forget_parts(self, name: str) -> None:
-        """Remove the parts of an outcome that is saved. Another process may have left them."""
-
-        def remove() -> None:
-            with suppress(OSError):
-                self._parts_path(name).unlink(missing_ok=True)
-
-        distributed.on_rank_zero(remove)
 
     def _fid_can_be_had(self, name: str, kept: dict) -> bool:
         """Return whether an outcome lacks FID, although Inception's weights and the trained model are available now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hybrid.errors import HybridError, TimeUp, tell
@@ -10,16 +11,18 @@ from hybrid.experiments.methods import Method
 from hybrid.machine import distributed, files
 from hybrid.training.loop import Clock
 
+NAME = "judged.json"  # in the folder of a method's run
 # The metrics of `evaluate` that each part measures; the last part measures the method's own.
 PARTS = {"accuracy": ("acc",), "pictures": ("mse", "fid"), "own": ()}
 
 
-def judge_in_parts(judge_part: Callable[..., dict], judged: Method, path: Path, key: dict, clock: Clock) -> dict:
+def judge_in_parts(judge_part: Callable[..., dict], judged: Method, folder: Path, key: dict, clock: Clock) -> dict:
     """Judge a method in parts and return its outcome, like `evaluate.evaluate`, but with the seconds of all parts.
 
-    `judge_part` is `evaluate` without its arguments `having` and `own_metrics`. `path` keeps the parts, and the caller removes
-    it; parts with another `key` are judged again. Raises TimeUp if the time is up before a part begins.
+    `judge_part` is `evaluate` without its arguments `having` and `own_metrics`. The method's run folder keeps the parts
+    until `forget_parts`; parts with another `key` are judged again. Raises TimeUp if the time is up before a part begins.
     """
+    path = folder / NAME
     parts = distributed.on_rank_zero(lambda: _kept(path, key))  # all processes skip the same ones
     for name, metrics in PARTS.items():
         having = tuple(metric for metric in judged.metrics if metric in metrics)
@@ -34,6 +37,16 @@ def judge_in_parts(judge_part: Callable[..., dict], judged: Method, path: Path, 
         except HybridError as error:
             tell(f"finished parts of judging are not kept: {error}")
     return _joined(list(parts.values()))
+
+
+def forget_parts(folder: Path) -> None:
+    """Remove the parts of an outcome that is saved. Another process may have left them."""
+
+    def remove() -> None:
+        with suppress(OSError):
+            (folder / NAME).unlink(missing_ok=True)
+
+    distributed.on_rank_zero(remove)
 
 
 def _kept(path: Path, key: dict) -> dict[str, dict]:

@@ -8,7 +8,7 @@ import torch
 from hybrid.errors import HybridError, TimeUp
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import method
-from hybrid.experiments.parts import judge_in_parts
+from hybrid.experiments.parts import NAME, judge_in_parts
 from hybrid.experiments.store import as_json
 from hybrid.judging import evaluate
 from hybrid.machine import files
@@ -38,39 +38,38 @@ class Judge:
     ("stops_at", "again"), [("acc", ["acc", "mse", "fid", "own"]), ("fid", ["mse", "fid", "own"]), ("own", ["own"])]
 )
 def test_a_kill_loses_the_part_that_it_stops(tmp_path, stops_at, again):
-    path = tmp_path / "judged.json"
     with pytest.raises(KeyboardInterrupt):
-        judge_in_parts(Judge(stops_at), EVERYTHING, path, KEY, Clock())
+        judge_in_parts(Judge(stops_at), EVERYTHING, tmp_path, KEY, Clock())
     second = Judge()
-    found = judge_in_parts(second, EVERYTHING, path, KEY, Clock())
+    found = judge_in_parts(second, EVERYTHING, tmp_path, KEY, Clock())
     assert second.asked == again
-    assert found == judge_in_parts(Judge(), EVERYTHING, tmp_path / "at once.json", KEY, Clock())
+    assert found == judge_in_parts(Judge(), EVERYTHING, tmp_path / "at once", KEY, Clock())
     assert list(found["metrics"]) == ["mse", "acc", "fid", "own"] and found["seconds"] == 4.5
     assert found["calibration"] == [{"images": "samples", "count": 2}] and set(found["details"]) == {"acc", "mse", "own"}
 
 
 def test_parts_of_another_training_or_damaged_ones_are_judged_again(tmp_path):
-    path = tmp_path / "judged.json"
+    path = tmp_path / NAME
     for key, spoil in [(KEY, False), ({"training": "two"}, False), ({"training": "two"}, True)]:
         if spoil:
             path.write_text(path.read_text().replace("1.5", "2.5"))
         judge = Judge()
-        judge_in_parts(judge, EVERYTHING, path, key, Clock())
+        judge_in_parts(judge, EVERYTHING, tmp_path, key, Clock())
         assert judge.asked == ["acc", "mse", "fid", "own"]
 
 
 def test_time_that_is_up_stops_before_a_part_and_never_after_the_last(tmp_path):
-    path, judge = tmp_path / "judged.json", Judge()
+    judge = Judge()
     with pytest.raises(TimeUp, match="each is trained but not judged yet"):
-        judge_in_parts(judge, EVERYTHING, path, KEY, Clock(0.0))
+        judge_in_parts(judge, EVERYTHING, tmp_path, KEY, Clock(0.0))
     assert not judge.asked
-    judge_in_parts(judge, EVERYTHING, path, KEY, Clock())
-    judge_in_parts(judge, EVERYTHING, path, KEY, Clock(0.0))
+    judge_in_parts(judge, EVERYTHING, tmp_path, KEY, Clock())
+    judge_in_parts(judge, EVERYTHING, tmp_path, KEY, Clock(0.0))
 
 
 def test_parts_that_cannot_be_written_are_told_and_judging_goes_on(tmp_path, caplog):
     (tmp_path / "file").touch()
-    found = judge_in_parts(Judge(), EVERYTHING, tmp_path / "file" / "judged.json", KEY, Clock())
+    found = judge_in_parts(Judge(), EVERYTHING, tmp_path / "file", KEY, Clock())
     assert list(found["metrics"]) == ["mse", "acc", "fid", "own"]
     assert "finished parts of judging are not kept" in caplog.text
 
@@ -89,7 +88,7 @@ def test_another_number_of_threads_continues(done):
 def test_parts_beside_a_saved_outcome_are_removed(done):
     """Two commands judged the method, and one of them was killed: later a new measurement would have taken its parts."""
     experiment = Experiment("smoke")
-    left = experiment.run_folder("mocov2") / "judged.json"
+    left = experiment.run_folder("mocov2") / NAME
     left.write_text("{}")
     experiment.outcome("mocov2")
     assert not left.exists()
