@@ -8,6 +8,7 @@ command continues.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -86,17 +87,18 @@ def read(name: str, profile: str | None = None, own: Representation | None = Non
     """Return the saved rows of all seeds under `name`, such as demo-digits, with the columns `COLUMNS`.
 
     If the home folder has none, they are those of the repository.
-    `profile`: the profile as given to the command; by default, the last row's. `own`: its first stage, if that is not the
-    profile's own, because the data set is small. `acc_y` is the linear accuracy, in percent, on
-    y, or on all of z where the contrast is on z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension.
-    Both bounds are in nats, for augmented train images, and means over the last quarter of an epoch or, in
-    older rows, over its last steps. `i_ba` does not include
-    h(X). `i_cpc` is missing at alpha = 1, where nothing trains the head. `m` is the number of its candidates. Raises
+    `profile`: the profile as given to the command; by default, the one with the most rows. `own`: its first stage, if that is
+    not the profile's own, because the data set is small. `acc_y` is the linear accuracy, in percent, on y, or on all of z where
+    the contrast is on z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension. Both bounds are in nats, for
+    augmented train images, and means over the last quarter of an epoch or, in older rows, over its last steps. `i_ba` does not
+    include h(X). `i_cpc` is missing at alpha = 1, where nothing trains the head. `m` is the number of its candidates. Raises
     HybridError if there are no rows.
     """
     path = paths.tradeoff() / f"{name}.json"
     kept = _kept(path) or _kept(paths.REPOSITORY / "results" / "tradeoff" / path.name)
-    rows = [row for row in kept if row["profile"] == (kept[-1]["profile"] if profile is None else profile)]
+    saved = Counter(row["profile"] for row in kept)
+    wanted = max(saved, key=saved.__getitem__, default=None) if profile is None else profile
+    rows = [row for row in kept if row["profile"] == wanted]
     if not rows:
         raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")
     rows = _of_today(rows, own or overrides.profile(rows[0]["profile"]).hybrid.representation)
