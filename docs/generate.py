@@ -178,9 +178,9 @@ def _flat(value, path: str = ""):
 
 
 def _override(value) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and value:
         return "-".join(map(str, value))
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "none" if value in (None, ()) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _field(node: ast.AnnAssign, source: str, comments: dict[int, tuple[str, bool]], ranges: dict) -> list[str]:

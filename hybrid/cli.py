@@ -4,7 +4,7 @@ Results go to standard output, progress and warnings to standard error. hybrid C
 hybrid --version prints the version.
 
 Exit status: 0 done; 2 wrong input, explained in one line; 75 stopped by the time limit; 130 and 143 stopped by Ctrl-C or
-SIGTERM. After 75, 130 or 143, the same command continues; one that keeps nothing on the way starts again.
+SIGTERM. After 75, 130 or 143, the same command continues, or starts again if it kept nothing.
 
 Shell completion: hybrid --tyro-print-completion bash > ~/.local/share/bash-completion/completions/hybrid (or zsh, tcsh);
 make that folder first, with mkdir -p.
@@ -23,6 +23,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
+from pathlib import Path
 
 import tyro
 
@@ -84,7 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in UNUSABLE or error.filename is None:
             raise
-        advice = "make sure that you can write to it, or set HYBRID_HOME to another folder"
+        ours = Path(error.filename).resolve().is_relative_to(paths.home().resolve())
+        instead = "set HYBRID_HOME to another folder" if ours else "give another path"
+        advice = f"make sure that you can write to it, or {instead}"
         print(f"hybrid: {error.filename} cannot be used ({error.strerror}): {advice}", file=sys.stderr)
         return 2
     finally:
@@ -114,6 +117,8 @@ def _kept(command: partial) -> str:
             f"finished work is in {paths.home()}, with a checkpoint of a running training from the last minute; "
             "the same command continues from there"
         )
+    if name == bench.__name__:
+        return "the pairs that were measured are in the table; --pairs measures the others"
     return "nothing was kept; the same command starts again"
 
 

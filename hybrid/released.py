@@ -150,7 +150,7 @@ def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridMod
 
     Raises HybridError if it is none of these.
     """
-    if str(run) in names() or Path(run).suffix == SUFFIX:
+    if are_released(run):
         return pretrained(str(run), device)
     if not Path(run).is_dir():
         raise HybridError(
@@ -158,6 +158,11 @@ def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridMod
             f"{home() / RUN}"
         )
     return load(run, device)
+
+
+def are_released(run: str | Path) -> bool:
+    """Return whether `run` is the name or the file of released weights, and not a run's folder."""
+    return str(run) in names() or Path(run).suffix == SUFFIX
 
 
 def _choices() -> str:
@@ -181,6 +186,8 @@ def _read(name: str) -> tuple[dict[str, Tensor], dict]:
         )
     path = _file(name)
     if not path.exists():
+        if Path(name).suffix == SUFFIX:
+            raise HybridError(f"{name} does not exist: give the path of released weights, or choose among {_choices()}")
         raise HybridError(f"no weights of {name!r} are released: choose among {_choices()}")
     return read(path)
 
@@ -232,7 +239,9 @@ def sha256(path: Path) -> str:
 
 def _damaged(path: Path, why: Exception | str) -> HybridError:
     reason = " ".join(str(why).split())[:200]
-    return HybridError(f"{path} is damaged ({reason}): restore it, for example with git checkout")
+    own = path.parent.resolve() != FOLDER.resolve()
+    instead = "copy it again, or write it again with hybrid release" if own else "install the package again, or git checkout it"
+    return HybridError(f"{path} is damaged ({reason}): {instead}")
 
 
 def load_stage(

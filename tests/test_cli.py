@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from functools import wraps
+from functools import partial, wraps
 
 import numpy as np
 import pytest
@@ -79,12 +79,16 @@ def test_help_names_every_data_set():
         (["sample", "--run", "cifar10", "--out", "x.png", "--order", "2", "--eta", "1"], "order = 2 with eta = 1: give 1"),
         (["sample", "--run", "cifar10", "--out", "folder.png"], "out = 'folder.png' is a folder: give the name of a file"),
         (["embed", "--run", "cifar10", "--images", "digits", "--out", "folder.npz"], "is a folder"),
+        (["probe", "--run", "cifar10", "--dataset", "digits", "--seed", "-1"], "seed -1 is not usable"),
+        (["probe", "--run", "cifar10", "--dataset", "digits", "--out", "file"], "out = 'file' is a file: expected a folder"),
+        (["reproduce", "--profile", "smoke", "--jobs", "0", "--dry-run"], "jobs = 0: give the number of methods"),
+        (["sample", "--run", "x.safetensors", "--out", "x.png"], "x.safetensors does not exist: give the path of"),
         (["explain", "nowhere.png"], "nowhere.png does not exist"),
     ],
 )
 def test_values_that_make_no_sense_end_with_one_line(home, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(home)
-    (home / "folder.png").mkdir(), (home / "folder.npz").mkdir()
+    (home / "folder.png").mkdir(), (home / "folder.npz").mkdir(), (home / "file").touch()
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
@@ -95,7 +99,14 @@ def test_a_home_that_is_no_folder_ends_with_one_line(tmp_path, monkeypatch, caps
     monkeypatch.setenv("HYBRID_HOME", str(tmp_path / "file"))
     assert cli.main(["train", "--profile", "smoke"]) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hybrid: ")]
-    assert len(error) == 1 and str(tmp_path / "file") in error[0]
+    assert len(error) == 1 and str(tmp_path / "file") in error[0] and "or set HYBRID_HOME" in error[0]
+
+
+def test_an_out_that_cannot_be_written_asks_for_another(home, tmp_path_factory, capsys):
+    place = tmp_path_factory.mktemp("elsewhere") / "file"
+    place.touch()
+    assert cli.main(["embed", "--run", "cifar10", "--images", "digits", "--out", str(place / "codes.npz")]) == 2
+    assert "or give another path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("parameters", [{"profile": 3}, {"dataset": 7}, {"seed": "1"}, {"seed": 2**64}, {"seed": True}])
@@ -162,6 +173,7 @@ def test_a_signal_ends_embed_with_what_it_keeps_and_other_commands_with_what_the
     calls[:] = [0]
     assert cli.main(["interpolate", "--run", "cifar10", "--start", "0.png", "--end", "1.png", "--out", "x.png"]) == 130
     assert capsys.readouterr().err == "hybrid: stopped by SIGINT; nothing was kept; the same command starts again\n"
+    assert "--pairs measures the others" in cli._kept(partial(cli.bench))
 
 
 def test_a_signal_that_the_shell_has_it_ignore_is_ignored():

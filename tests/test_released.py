@@ -47,7 +47,7 @@ def test_an_exported_file_is_opened_by_its_path(trained, monkeypatch):
     model = released.open_model(path)
     assert torch.equal(model.encode(released.examples(str(path))), z)
     assert released.class_reader(str(path), model) is not None
-    with pytest.raises(HybridError, match=r"no weights of 'none.safetensors' are released"):
+    with pytest.raises(HybridError, match=r"none\.safetensors does not exist: give the path"):
         released.open_model("none.safetensors")
 
 

@@ -69,9 +69,9 @@ def bench(
 ) -> Path:
     """Measure the `pairs` (default: all) for about `seconds` each, and return the path of the table, `out`/<machine>.csv.
 
-    The table is written after each pair; rows of other pairs stay in it. <machine>.json records the provenance of each pair's
-    numbers; <machine>.png and .pdf show them. `profile` sets the networks and batches. `fid_images` is the number of images for
-    the Fréchet distance, by far the longest turn. `quick` runs all the code on almost no data; its numbers mean nothing.
+    The table is written after each pair; rows of other pairs stay in it. <machine>.json records the provenance of each row;
+    <machine>.png and .pdf show them. `profile` sets the networks and batches. `fid_images` is the number of images for the
+    Fréchet distance, by far the longest turn. `quick` runs all the code on almost no data; its numbers mean nothing.
 
     Raises HybridError for unknown names, `seconds` of 0 or less, and fewer than two `fid_images`.
     """
@@ -91,19 +91,21 @@ def bench(
     path = stem.with_name(f"{stem.name}.csv")
     about = {"device": machine, "profile": setting.profile.name, "seconds": seconds, "quick": quick}
     origin = provenance(**about, counts=schema.describe(counts), peers={name: _version(name) for name in VERSIONS})
-    measured, origins = _earlier(path), read_json(path.with_suffix(".json")) or {}
+    measured, known = _earlier(path), read_json(path.with_suffix(".json")) or {}
+    # Older files have one origin for all peers of a pair.
+    origins = {name: known[key] for p in PAIRS for name in [f"{p.name}, {p.peer}"] for key in (p.name, name) if key in known}
     for pair in PAIRS:
         if not pairs or pair.name in pairs:
             row = compare(pair, setting, seconds) | {name: origin[name] for name in ("commit", "date")}
             print(line(row), flush=True)
             if "ratio_median" in row or (pair.name, pair.peer) not in measured:  # a missing peer takes no measured row's place
                 measured[pair.name, pair.peer] = row
+                origins[f"{pair.name}, {pair.peer}"] = origin
             rows = [measured[p.name, p.peer] for p in PAIRS if (p.name, p.peer) in measured]
             table = pd.DataFrame(rows, columns=list(COLUMNS))
             write_atomically(
                 path, lambda file, table=table: table.to_csv(file, index=False, float_format="%.6g", encoding="utf-8")
             )
-            origins[pair.name] = origin
             write_json(path.with_suffix(".json"), origins)
     figures.save_figure(draw(table, machine), stem)
     return path

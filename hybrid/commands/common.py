@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hybrid.errors import HybridError
+
+if TYPE_CHECKING:
+    from hybrid.experiments.experiment import Experiment
 
 
 def checked_methods(methods: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -18,18 +21,20 @@ def checked_methods(methods: tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(METHODS) if methods is None else tuple(method(name).name for name in methods)
 
 
+def with_numbers(methods: tuple[str, ...], experiment: Experiment) -> tuple[str, ...]:
+    """Return the methods that have a number on the experiment's data. A line names the others: without classes, MoCo-v2."""
+    from hybrid.experiments.methods import METHODS, judged
+
+    found = judged(experiment.labelled)
+    if left := [METHODS[name].title for name in methods if name not in found]:
+        print_progress(f"{experiment.dataset} has no classes: {', '.join(left)} is left out, because it could only classify")
+    return tuple(name for name in methods if name in found)
+
+
 def set_strict(strict: bool) -> None:
     from hybrid.machine import fingerprint
 
     fingerprint.strict.set(strict)
-
-
-def check_out(out: Path, *endings: str) -> None:
-    """Raise HybridError if the result cannot be written to `out`, before anything is computed."""
-    if out.suffix not in endings:
-        raise HybridError(f"out = {str(out)!r} has no known ending: expected {' or '.join(endings)}")
-    if out.is_dir():
-        raise HybridError(f"out = {str(out)!r} is a folder: give the name of a file in it")
 
 
 def check_sampling(seed: int, eta: float, order: int) -> None:

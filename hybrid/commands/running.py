@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Literal
 
-from hybrid.commands.common import checked_methods, print_json, print_progress, set_strict
+from hybrid.commands.common import checked_methods, print_json, print_progress, set_strict, with_numbers
 
 if TYPE_CHECKING:
     from hybrid.experiments.experiment import Experiment
@@ -46,10 +46,11 @@ def reproduce(
     from hybrid.experiments.experiment import Experiment
     from hybrid.machine.precision import in_words
     from hybrid.training.loop import Clock
-    from hybrid.workflows import expected, plan
+    from hybrid.workflows import expected, plan, workers
     from hybrid.workflows.reproduce import reproduce
 
     set_strict(strict)
+    workers.check(jobs)
     wanted = checked_methods(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit))
     print_progress(in_words(experiment.device))
@@ -84,7 +85,8 @@ def train(
         seed: seed for weights and batches.
         methods: only these, by the names in `hybrid reproduce --help`; if omitted: all.
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
-        log: pictures: after each epoch write reconstructions and samples as .png to watched/ in the stage's folder;
+        log: pictures: after each epoch write reconstructions or samples, where the stage has them (MoCo-v2 and Hybrid+'s stages
+            have none), as .png to watched/ in the stage's folder;
             tensorboard: also log them, the losses and the nearest-neighbour accuracy for tensorboard --logdir runs
         strict: see `hybrid reproduce --help`.
     """
@@ -97,7 +99,7 @@ def train(
     wanted = checked_methods(methods)
     experiment = Experiment(profile, dataset, seed, Clock(time_limit), watch=Watch(log) if log else None)
     print_progress(in_words(experiment.device))
-    for name in wanted:
+    for name in with_numbers(wanted, experiment) if methods is None else wanted:
         experiment.model(name)
         print(f"trained: {experiment.run(name).folder}")
 
@@ -113,7 +115,7 @@ def evaluate(
     """Judge methods on the test set and print the numbers with their units. Methods that are not trained yet are trained first.
 
     Numbers that are already in results/, such as those that come with the repository, are only read. A line on standard error
-    names their file and says how to measure again: train first, where there are no weights, else move the file away.
+    names their file and says how to measure again: without weights, train first; with weights, move the file away.
 
     For example:
         hybrid evaluate --methods hybrid
@@ -128,12 +130,17 @@ def evaluate(
         strict: see `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment
-    from hybrid.experiments.methods import method
+    from hybrid.experiments.methods import judged, method
     from hybrid.experiments.table import unconverged, unit
 
     set_strict(strict)
+    wanted = checked_methods(methods)
     experiment, found = Experiment(profile, dataset, seed), {}
-    for name in checked_methods(methods):
+    if methods is None:
+        wanted = with_numbers(wanted, experiment)
+    elif not set(wanted) <= set(judged(experiment.labelled)):
+        experiment.images.demand_classes()
+    for name in wanted:
         if (kept := experiment.kept_outcome(name)) is not None:
             print_progress(_read_from(experiment, name, kept["provenance"].get("commit")))
         elif not experiment.is_trained(name):

@@ -130,7 +130,7 @@ def tradeoff(
     rows: Literal["all", "ends", "contrast"] = "all",
     time_limit: float | None = None,
 ) -> None:
-    """Train and judge the hybrid's first stage for several alpha from 0 to 1, and with 1 to 6 channels in y: many trainings.
+    """Train and judge the hybrid's first stage with several alpha, 1 to 5 channels in y, and the contrast on all of z.
 
     For example:
         hybrid tradeoff --profile demo --time-limit 3000

@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 
 from hybrid import paths
-from hybrid.commands.common import check_out, check_sampling, print_json, print_progress
+from hybrid.commands.common import check_sampling, print_json, print_progress
 from hybrid.errors import HybridError
 
 
@@ -43,7 +43,7 @@ def sample(
         guidance: how much w follows y, for Hybrid+: 0 not at all, 1 as trained, more exaggerates it; if omitted: the profile's.
     """
     from hybrid.data import pixels
-    from hybrid.machine.files import save_arrays
+    from hybrid.machine.files import check_out, save_arrays
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
     from hybrid.showing.figures import save_png
@@ -81,6 +81,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     import torch
 
     from hybrid.data import pictures, pixels
+    from hybrid.machine.files import check_out
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
     from hybrid.showing.figures import save_png
@@ -151,9 +152,13 @@ def probe(
     from hybrid.data import datasets
     from hybrid.machine.precision import best_device
     from hybrid.machine.provenance import machine, provenance
+    from hybrid.profiles.checked import whole_seed
     from hybrid.released import open_model
     from hybrid.workflows import probe
 
+    whole_seed(seed)
+    if out is not None:
+        probe.check(out)
     model, images = open_model(run, best_device()), datasets.load(dataset)
     found = probe.probe(model, images, part, seed)
     about = {"run": str(run), "dataset": images.name, "sha256": images.sha256, "seed": seed}
@@ -193,6 +198,7 @@ def neighbours(
         count: number of images to find; the figure shows up to 200 of them.
         json: print files and similarities as JSON.
     """
+    from hybrid.machine.files import check_out
     from hybrid.machine.precision import best_device
     from hybrid.released import open_model
     from hybrid.workflows import neighbours
@@ -236,9 +242,10 @@ def diagnose(
     """
     from hybrid.data import datasets
     from hybrid.judging.diagnose import diagnose
-    from hybrid.machine.files import write_text
+    from hybrid.machine.files import check_out, write_text
     from hybrid.machine.precision import best_device
-    from hybrid.released import about, names, open_model
+    from hybrid.machine.provenance import machine, provenance, summary
+    from hybrid.released import about, are_released, open_model
     from hybrid.showing import diagnosis, figures
 
     check_out(out, ".png")
@@ -246,14 +253,15 @@ def diagnose(
     if count < 2:
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
-    weights = str(run) in names() or run.suffix == ".safetensors"
-    name = dataset or (about(str(run))["provenance"]["dataset"] if weights else run.resolve().parents[1].name)
+    name = dataset or (about(str(run))["provenance"]["dataset"] if are_released(run) else run.resolve().parents[1].name)
     if not dataset and name not in datasets.NAMED:
         raise HybridError(f"{run} was not trained on a data set that has a name: give its folder or .npz with --dataset")
-    found = diagnose(model, datasets.load(name, paths.data()).to(model.device), count, steps, eta, seed, order)
+    images = datasets.load(name, paths.data()).to(model.device)
+    found = diagnose(model, images, count, steps, eta, seed, order)
     tables = diagnosis.markdown(found)
     write_text(out.with_suffix(".md"), tables + "\n")
-    figures.save_figure(diagnosis.draw(found), out.with_suffix(""))
+    origin = provenance(**machine(model.device), run=str(run), dataset=images.name, sha256=images.sha256, seed=seed)
+    figures.save_figure(diagnosis.draw(found), out.with_suffix(""), summary(origin, {}, out.with_suffix(".md").name))
     if json:
         print_json(diagnosis.as_json(found))
     else:

@@ -115,6 +115,11 @@ class Experiment:
             )
         return images
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the data set has classes. The published ones have, and are not loaded to know it."""
+        return self.dataset in datasets.NAMED or self.images.labelled
+
     def run(self, name: str) -> Run:
         """Return the run of a method: its profile, data, seed and folder."""
         return Run(self.profile, self.images, self.seed, self.run_folder(name), self.clock, self.watch)
@@ -327,6 +332,9 @@ class Experiment:
                 if kept["key"].get("seed") != seed:
                     tell(f"{path} does not count: it belongs to seed {kept['key'].get('seed')}")
                     continue
+                if kept["key"].get("training") != Store(folder).digest(self._histories(name)):
+                    tell(f"{path} does not count: a stage of it was trained again after it was judged")
+                    continue
                 tell_difference(str(path), kept["provenance"])
                 found[path] = kept
         for name in TABLE:
@@ -369,13 +377,11 @@ class Experiment:
         `training` is a digest of the histories. So the outcomes in a fresh clone belong to the committed histories, and are
         replaced after a new training.
         """
-        config, histories = method(name).config(self.profile), [(name, stage) for stage in method(name).stages]
-        if first := method(name).first:
-            histories.append((first, "representation"))
+        config = method(name).config(self.profile)
         values = {
             "dataset": self.slug,
             "seed": self.seed,
-            "training": self.store.digest(histories),
+            "training": self.store.digest(self._histories(name)),
             "method": describe(config),
             "evaluation": describe(self.profile.evaluation),
             "judging": JUDGING,
@@ -384,3 +390,8 @@ class Experiment:
         if self.profile.images is not None:
             values["images"] = self.profile.images
         return Key(as_json(values), type(config))
+
+    def _histories(self, name: str) -> list[tuple[str, str]]:
+        """Return (method, stage) of all trainings that a method's model comes from."""
+        first = method(name).first
+        return [(name, stage) for stage in method(name).stages] + ([(first, "representation")] if first else [])

@@ -54,10 +54,9 @@ class Run:
         checkpoint of another training.
         """
         folder = self.folder / name
-        about |= {"config": describe(config), "dataset": self.images.name, "sha256": self.images.sha256, "seed": self.seed}
+        about |= self.identity(config) | {"sha256": self.images.sha256}
         trainable.to(self.images.train_images.device)
-        kinds = {"config": type(config), "latents_of": schema.Representation}
-        if (done := finished(trainable, folder, about, kinds)) is not None:
+        if (done := finished(trainable, folder, about, kinds := kinds_in(config))) is not None:
             return done
         labels = self.images.train_labels
         with files.sole_use(folder):
@@ -74,16 +73,37 @@ class Run:
                 watch=self.watch and (lambda model, line: self.watch(folder, model, line, self.images)),
             )
 
+    def identity(self, config) -> dict:
+        """Return what a checkpoint stores about a stage, without the digest of the images."""
+        return {"config": describe(config), "dataset": self.images.name, "seed": self.seed}
+
+
+def kinds_in(config) -> dict[str, type]:
+    """Return the classes of the configs in what a checkpoint stores about a stage."""
+    return {"config": type(config), "latents_of": schema.Representation}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage of a `Preview`."""
+
+    trainable: Trainable
+    training: Training
+    data: Callable[[], Tensor]
+    about: dict  # what its checkpoint would store, without the digests of images and encoder
+    kinds: dict[str, type]
+
 
 @dataclass(frozen=True)
 class Preview(Run):
-    """A run that trains nothing, and records its stages by their folders: module, config of the training, and data."""
+    """A run that trains nothing, and records its stages by their folders."""
 
-    found: dict[Path, tuple[Trainable, Training, Callable[[], Tensor]]] = field(default_factory=dict)
+    found: dict[Path, Planned] = field(default_factory=dict)
 
     def stage(self, name: str, trainable: Trainable, config, data: Callable[[], Tensor], **about) -> Trainable:
         trainable.to(self.images.train_images.device)
-        self.found[self.folder / name] = trainable, config.training, data
+        known = {part: value for part, value in about.items() if part != "encoder"} | self.identity(config)
+        self.found[self.folder / name] = Planned(trainable, config.training, data, known, kinds_in(config))
         return copy.deepcopy(trainable)  # a copy, because the caller freezes it
 
 
@@ -277,3 +297,8 @@ def method(name: str) -> Method:
     if name not in METHODS:
         raise HybridError(f"method {name!r} is unknown: choose one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def judged(labelled: bool) -> tuple[str, ...]:
+    """Return the methods that have a number: without labels, none that has only an accuracy."""
+    return tuple(name for name, each in METHODS.items() if labelled or set(each.metrics) != {"acc"})

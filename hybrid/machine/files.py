@@ -222,6 +222,14 @@ def load_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray] 
     return read_kept(path, read)
 
 
+def check_out(out: Path, *endings: str) -> None:
+    """Raise HybridError if a result cannot be written to the file `out`. Call it before anything is computed."""
+    if out.suffix not in endings:
+        raise HybridError(f"out = {str(out)!r} has no known ending: expected {' or '.join(endings)}")
+    if out.is_dir():
+        raise HybridError(f"out = {str(out)!r} is a folder: give the name of a file in it")
+
+
 def check_finite(values: dict[str, float], whose: str) -> None:
     """Raise HybridError if a number is NaN or infinite."""
     broken = [name for name, value in values.items() if not math.isfinite(value)]

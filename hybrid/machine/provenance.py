@@ -92,7 +92,7 @@ def again(origin: dict, source: str, *commands: str) -> str | None:
     if Path(source).suffix in (".npz", ".json", ".jsonl"):
         stem = Path(source).stem
         options += ["--methods", "hybridplus" if stem == "figure6" else re.sub(r"^figure\d$|-.*", "", stem) or "hybrid"]
-    return " && ".join(shlex.join(["hybrid", command, *options]) for command in commands) + where
+    return " && ".join(f"hybrid {command} {shlex.join(options)}" for command in commands) + where
 
 
 def _datasets(origin: dict) -> Iterator[str]:

@@ -46,13 +46,15 @@ PROFILE = Profile(
             guidance=2.0,
         ),
     ),
-    nvae=NVAE(training=Training(epochs=60, average=0.1), channels=64),
+    nvae=NVAE(training=Training(epochs=20, batch=64, optimiser="muon", lr=5e-3, average=0.1), channels=64),
     ddim=PixelDiffusion(
         training=Training(epochs=60, batch=128, optimiser="muon", lr=3e-3, average=0.1),
         channels=96,
         multipliers=(1, 2, 2),
         attention=(16,),
         predict="v",
+        encoding_steps=10,
+        ode_steps=20,
     ),
     biggan=BigGAN(
         training=Training(epochs=100, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, average=0.1),

@@ -56,10 +56,7 @@ class Embedded:
 
 def check(out: Path) -> None:
     """Raise HybridError if codes cannot be written to a file with this name."""
-    if out.suffix not in SUFFIXES:
-        raise HybridError(f"out = {str(out)!r} has no known ending: expected {', '.join(SUFFIXES)}")
-    if out.is_dir():
-        raise HybridError(f"out = {str(out)!r} is a folder: expected the name of a file")
+    files.check_out(out, *SUFFIXES)
     if out.suffix == ".parquet":
         _pyarrow()
 

@@ -75,7 +75,8 @@ def origins(path: Path) -> list[dict]:
         listed = released.sums(path.parent).get(path.name)
         facts = summary(known["provenance"], {}, path.name)
         weights = f"SHA-256 {listed}, in {SUMS}" if listed else None
-        return [facts | {"weights": weights, "again": again(known["provenance"], path.name, "release")}]
+        command = again(known["provenance"], path.name, "release --out weights")
+        return [facts | {"weights": weights, "again": command}]
     raise HybridError(f"{path} has no known origin: expected {KNOWN}")
 
 

@@ -14,6 +14,7 @@ from hybrid.experiments.methods import contrast_only, train_representation
 from hybrid.experiments.store import Key, Store, as_json
 from hybrid.judging.factors import MOST, study
 from hybrid.machine import distributed, files
+from hybrid.machine.fingerprint import modules
 from hybrid.machine.provenance import machine, provenance
 from hybrid.model import EncoderModel, HybridModel
 from hybrid.models.base import stream
@@ -40,15 +41,22 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
     values["sha256"] = experiment.sha256
     key = Key(as_json(values), schema.Representation)
     store, name = Store(folder(experiment)), f"seed{experiment.seed}"
+    origin, moco = _origin(experiment, run), _moco_origin(experiment, run)
     kept = store.outcome(name, key)
-    if kept is None or not _is_of(kept, experiment, run):
+    if kept is None or not _is_of(kept, origin, moco, run):
         experiment.images.demand_classes()
         model, others = _model(experiment, run), {"y, untrained": _untrained(experiment)}
         if run is None:
             others[MOCO] = train_representation(experiment.run("mocov2"), contrast_only(experiment.profile))
         found = distributed.on_rank_zero(lambda: study(model, others, experiment.images, experiment.seed).to_dict("records"))
-        about = provenance(**machine(experiment.device), seed=experiment.seed, sha256=experiment.images.sha256)
-        about |= {"trained": _origin(experiment, run), "moco": _moco_origin(experiment, run)}
+        about = provenance(
+            **machine(experiment.device),
+            modules=modules("hybrid.judging.factors"),
+            seed=experiment.seed,
+            sha256=experiment.images.sha256,
+            trained=origin or _origin(experiment, run),
+            moco=moco or _moco_origin(experiment, run),
+        )
         metrics = {f"{row['factor']}, {row['part']}": row["score"] for row in found}
         kept = store.keep_outcome(name, key, {"metrics": metrics, "calibration": [], "rows": found, "provenance": about})
     return pd.DataFrame(kept["rows"])
@@ -86,15 +94,15 @@ def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
     Raises HybridError if `run` is of another profile, data set or seed.
     """
     wanted = describe(experiment.profile.hybrid.representation)
-    if run is not None and str(run) in released.names():
+    if run is not None and released.are_released(run):
         known = released.about(str(run))
-        found = describe(schema.restore(schema.Representation, known["config"]["representation"]))
-        if (str(run), found, known["provenance"]["seed"]) != (experiment.slug, wanted, experiment.seed):
+        found, origin = describe(schema.restore(schema.Representation, known["config"]["representation"])), known["provenance"]
+        if (origin["dataset"], found, origin["seed"]) != (experiment.slug, wanted, experiment.seed):
             raise HybridError(
                 f"the released {run} was not trained by profile {experiment.profile.name} on {experiment.slug} with seed "
                 f"{experiment.seed}: give the profile, data set and seed that its model card names"
             )
-        return as_json({"released": str(run), **known["provenance"]["trained"]["representation"]})
+        return as_json({"released": str(run), **origin["trained"]["representation"]})
     state = _trained(experiment.run_folder("hybrid") if run is None else released.first_stage(run))
     if state is None:
         return None
@@ -109,10 +117,10 @@ def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
     return as_json(state["provenance"])
 
 
-def _is_of(kept: dict, experiment: Experiment, run: str | Path | None) -> bool:
+def _is_of(kept: dict, origin: dict | None, moco: dict | None, run: str | Path | None) -> bool:
     """Return whether a saved result is of the weights that are here, if any, and then has MoCo-v2 if it is wanted."""
-    origin, about = _origin(experiment, run), kept["provenance"]
-    same = origin in (None, about.get("trained")) and _moco_origin(experiment, run) in (None, about.get("moco"))
+    about = kept["provenance"]
+    same = origin in (None, about.get("trained")) and moco in (None, about.get("moco"))
     return same and (origin is None or run is not None or MOCO in {row["part"] for row in kept["rows"]})
 
 
@@ -125,4 +133,4 @@ def _moco_origin(experiment: Experiment, run: str | Path | None) -> dict | None:
 def _trained(folder: Path) -> dict | None:
     """Return the checkpoint of a first stage whose training is complete."""
     state = checkpoint.load(folder / "representation" / "checkpoint.pt")
-    return state if state is not None and state["step"] == state["steps"] else None
+    return state if state is not None and state["step"] >= state["steps"] else None

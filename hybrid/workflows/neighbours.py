@@ -12,6 +12,7 @@ import torch
 from hybrid.data import datasets, pictures, sources
 from hybrid.errors import HybridError, counted, tell
 from hybrid.judging import knn
+from hybrid.machine.provenance import provenance, summary
 from hybrid.model import PARTS, HybridModel
 from hybrid.showing import figures, probed
 from hybrid.training import checkpoint
@@ -149,4 +150,4 @@ def draw(found: Neighbours, images: sources.Source | None, out: Path) -> None:
     rows = zip(found.similarities, found.labels, strict=True)
     titles = [f"{value:.2f} ({label})" if label else f"{value:.2f}" for value, label in rows]
     figure = probed.neighbours(query[None], np.stack(pixels)[None], [titles])
-    figures.save_figure(figure, out.with_suffix(""))
+    figures.save_figure(figure, out.with_suffix(""), summary(provenance(), {}, str(found.query)))

@@ -1,11 +1,13 @@
 """The plan of `hybrid reproduce`: what is finished, what remains, and how long that will take on this machine.
 
 Each training is timed with a few steps, on few images if a step is long. The estimate for judging is the time of the committed
-judgement, scaled by the ratio of step times here and there: the smallest of the method's trainings, or else of all.
+judgement times the ratio of step times here and there: the smallest ratio of the method's trainings or, if none is known, of
+all.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +20,7 @@ from torch import Tensor
 from hybrid import paths
 from hybrid.data.datasets import ImageSet
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import METHODS, Preview, method
+from hybrid.experiments.methods import METHODS, Preview, judged, method
 from hybrid.experiments.store import Store
 from hybrid.machine import distributed
 from hybrid.machine.lines import in_words
@@ -28,7 +30,7 @@ from hybrid.models.base import Trainable
 from hybrid.profiles.schema import Training
 from hybrid.training import checkpoint
 from hybrid.training.history import active_seconds, read_history
-from hybrid.training.loop import Clock
+from hybrid.training.loop import Clock, finished
 from hybrid.training.optimisers import optimiser_for
 from hybrid.workflows import notebooks
 
@@ -119,8 +121,7 @@ def make(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS), exec
     Without labels, a method that has only an accuracy is left out.
     """
     images, processes = experiment.images, distributed.world()
-    useful = [name for name, each in METHODS.items() if images.labelled or set(each.metrics) != {"acc"}]
-    methods = tuple(name for name in useful if name == "hybrid" or name in methods)
+    methods = tuple(name for name in judged(images.labelled) if name == "hybrid" or name in methods)
     parts = distributed.on_rank_zero(lambda: _seconds(experiment, methods, execute, images, processes))
     return Work(methods, execute, parts)
 
@@ -177,18 +178,26 @@ def _seconds(
 
 
 def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path, Stage]:
-    """Return the unfinished stages of a method by their folders."""
+    """Return the unfinished stages of a method by their folders.
+
+    Raises HybridError for the checkpoint of another training, which would stop the run when it comes to it.
+    """
     most = 2048 if experiment.device.type == "cuda" else max(TIMED_IMAGES)
     most = max(most, experiment.profile.plus.y.mixture or 0)  # which needs an image for each of its Gaussians
     few = replace(images, train_images=images.train_images[:most], train_labels=images.train_labels[:most])
     run = experiment.run(name)
     preview, found = Preview(run.profile, few, run.seed, run.folder, run.clock), {}
     method(name).train(preview, method(name).config(run.profile))
-    for folder, (trainable, config, data) in preview.found.items():
-        done = (checkpoint.load(folder / "checkpoint.pt") or {"step": 0})["step"]
+    for folder, planned in preview.found.items():
+        config, done = planned.training, 0
+        if (state := checkpoint.load(folder / "checkpoint.pt")) is not None:
+            rest = {part: value for part, value in state["about"].items() if part == "encoder"}
+            about = planned.about | rest | {"sha256": images.sha256}
+            finished(copy.deepcopy(planned.trainable), folder, about, planned.kinds)
+            done = state["step"]
         steps = config.epochs * (len(images.train_images) // config.batch)
         if done < steps:
-            found[folder] = Stage(folder.name, trainable, config, data, done, steps)
+            found[folder] = Stage(folder.name, planned.trainable, config, planned.data, done, steps)
     return found
 
 

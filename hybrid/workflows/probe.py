@@ -14,7 +14,7 @@ from hybrid.data.datasets import ImageSet
 from hybrid.errors import HybridError
 from hybrid.judging import knn
 from hybrid.judging.probe import fitted, linear_probe
-from hybrid.machine.files import write_atomically, write_json
+from hybrid.machine.files import write_json, write_text
 from hybrid.machine.provenance import summary
 from hybrid.model import HybridModel
 from hybrid.showing import figures, probed
@@ -84,15 +84,20 @@ def probe(model: HybridModel, images: ImageSet, part: str = "y", seed: int = 0) 
     )
 
 
+def check(out: Path) -> None:
+    """Raise HybridError if `out` cannot be the folder of the results."""
+    if out.exists() and not out.is_dir():
+        raise HybridError(f"out = {str(out)!r} is a file: expected a folder")
+
+
 def write(found: Probed, out: Path, origin: dict) -> Path:
     """Write probe.json, probe.txt and two figures (.png and .pdf), `confusion` and `neighbours`, into the folder `out`.
 
     All but the text contain the `origin` (see `provenance`). Returns the folder.
     """
-    if out.exists() and not out.is_dir():
-        raise HybridError(f"out = {str(out)!r} is a file: expected a folder")
+    check(out)
     write_json(out / "probe.json", found.as_json() | {"provenance": origin})
-    write_atomically(out / "probe.txt", lambda temporary: temporary.write_text(f"{found}\n", encoding="utf-8"))
+    write_text(out / "probe.txt", f"{found}\n")
     about = summary(origin, {}, "probe.json")
     figures.save_figure(probed.confusion(found.confusion, found.class_names), out / "confusion", about)
     titles = [[f"{s:.2f}" for s in row] for row in found.similarities]

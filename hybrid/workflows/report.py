@@ -111,7 +111,7 @@ def write(experiment: Experiment, methods: tuple[str, ...], notebooks: list[Path
         finer=table.finer(outcomes["ddim"]["metrics"]) if "ddim" in outcomes else "",
         parts=_cells(table.parts(outcomes["hybrid"]["metrics"]).rename_axis("part").reset_index()),
         labelled=table.has(rows, "acc"),
-        figures=_figures(experiment, rows),
+        figures=_figures(experiment, rows, methods),
         verdict=table.verdict(*(outcomes[name]["metrics"] for name in ablation)) if outcomes.keys() >= set(ablation) else None,
         calibration=_cells(table.calibration(outcomes).reset_index()),
         files_title="Notebooks and raw data" if notebooks else "Raw data",
@@ -214,10 +214,12 @@ def _cells(frame: pd.DataFrame, best: dict[str, list[int]] | None = None) -> dic
     }
 
 
-def _figures(experiment: Experiment, rows: pd.DataFrame) -> list[dict]:
-    """Return the figures that exist, without a `claim` that has no labels to be about and `baselines` that show one method."""
+def _figures(experiment: Experiment, rows: pd.DataFrame, methods: tuple[str, ...]) -> list[dict]:
+    """Return the figures that exist, without a `claim` that has no labels to be about, `baselines` that show one method, and a
+    `figure6` of a Hybrid+ that is not among the `methods`."""
     drawing = table.measured(rows[rows["metric"] != "acc"])["method"].nunique()
     empty = ["claim"] * (not table.has(rows, "acc")) + ["baselines"] * (drawing < 2)
+    empty += ["figure6"] * ("hybridplus" not in methods)
     found, rough = [], experiment.profile.name.partition(",")[0] in ("smoke", "demo")
     for stem, (title, caption, alt) in FIGURES.items():
         if stem in empty:

@@ -76,12 +76,13 @@ def _save(figure: Figure, stem: Path, data: dict, source: str | None = None) -> 
 
 def write_table(experiment: Experiment) -> None:
     """Write Table 1 as CSV, Markdown and figure, the figure of accuracy against error and distance, and their sources."""
-    rows, stem = experiment.table(), experiment.results / "table1"
+    outcomes, stem = experiment.comparable_outcomes(), experiment.results / "table1"
+    rows = table.of_outcomes(experiment.slug, outcomes)
     write_atomically(
         stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g", encoding="utf-8")
     )
     write_text(stem.with_suffix(".md"), table.markdown(rows, experiment.profile.evaluation.samples))
-    sources = [str(path.relative_to(experiment.results)) for path in experiment.comparable_outcomes()]
+    sources = [str(path.relative_to(experiment.results)) for path in outcomes]
     origin = {"made from": ", ".join(sources), "more": f"hybrid explain {stem.name}.json"}
     figures.save_figure(tables.draw(rows), stem, origin)
     if table.has(rows, "acc"):  # without labels the figure would be empty

@@ -24,6 +24,7 @@ from hybrid.experiments.store import Store, as_json
 from hybrid.judging import evaluate
 from hybrid.judging.probe import PENALTIES
 from hybrid.machine import distributed, files
+from hybrid.machine.fingerprint import modules, tell_difference, tell_once
 from hybrid.machine.provenance import machine, provenance
 from hybrid.models.autoencoder import LATENT_CHANNELS
 from hybrid.profiles import overrides
@@ -101,6 +102,11 @@ def read(name: str, profile: str | None = None, own: Representation | None = Non
     rows = [row for row in kept if row["profile"] == wanted]
     if not rows:
         raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")
+    origins = [row.get("provenance", {}) for row in rows]
+    for origin in origins:
+        tell_difference(f"{path}, profile {wanted},", origin)
+    if len(precisions := {str(origin["precision"]) for origin in origins if origin.get("precision")}) > 1:
+        tell_once(f"{path} has rows in {' and in '.join(sorted(precisions))}", "means over seeds mix them")
     rows = _of_today(rows, own or overrides.profile(rows[0]["profile"]).hybrid.representation)
     if not rows:
         raise HybridError(f"{path} has only rows of an earlier version of this profile: run hybrid tradeoff again")
@@ -129,10 +135,18 @@ def saved_lengths(experiment: Experiment) -> pd.DataFrame:
     from the experiment's profile at most in the number of epochs."""
     configs = variants(experiment.profile.hybrid.representation, "contrast").values()
     own = [_but_epochs(as_json(describe(config))) for config in configs]
-    rows = [row for row in _kept(file(experiment, "contrast")) if _but_epochs(_of(row)["config"]) in own]
+    same_images = experiment.profile.images
+    rows = [
+        row
+        for row in _kept(file(experiment, "contrast"))
+        if _but_epochs(_of(row)["config"]) in own and overrides.profile(row["profile"]).images == same_images
+    ]
     folders = sorted(paths.results(experiment.profile.name.split(",")[0], experiment.slug).glob("seed*"))
     judged = {name: [kept for folder in folders if (kept := Store(folder).read(name))] for name in ON}
-    same = {name: [kept for kept in found if _but_epochs(_own(kept)) in own] for name, found in judged.items()}
+    same = {
+        name: [kept for kept in found if _but_epochs(_own(kept)) in own and kept["key"].get("images") == same_images]
+        for name, found in judged.items()
+    }
     return lengths(rows, same)
 
 
@@ -186,5 +200,10 @@ def _judged(experiment: Experiment, name: str, config: Representation) -> dict:
     if config.contrast.on == "z":
         found |= {"y_channels": LATENT_CHANNELS, "acc_y": found["acc_z"], "acc_w": None}
     trained = checkpoint.origin(folder / "representation" / "checkpoint.pt")
-    about = provenance(**machine(experiment.device), training_seconds=active_seconds(history)[-1], trained=trained)
+    about = provenance(
+        **machine(experiment.device),
+        modules=modules("hybrid.judging.evaluate"),
+        training_seconds=active_seconds(history)[-1],
+        trained=trained,
+    )
     return found | {"i_cpc": last["i_cpc"], "provenance": about}

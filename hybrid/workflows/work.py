@@ -90,9 +90,10 @@ def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
     run = experiment.run(name)
     preview, stages = Preview(run.profile, run.images, run.seed, run.folder, run.clock), {}
     method(name).train(preview, method(name).config(run.profile))
-    for folder, (module, config, _) in preview.found.items():
+    for folder, planned in preview.found.items():
+        config = planned.training
         seen = config.epochs * (len(run.images.train_images) // config.batch) * config.batch
-        stages[folder.name] = float(seen), seen / COUNTED * operations(module, COUNTED)
+        stages[folder.name] = float(seen), seen / COUNTED * operations(planned.trainable, COUNTED)
     return stages
 
 

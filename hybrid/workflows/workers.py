@@ -48,18 +48,23 @@ class Worker:
     connection: Connection  # names of methods go in; None or an exception comes out
 
 
+def check(wanted: int | None) -> None:
+    """Raise HybridError for a number of jobs below 1."""
+    if wanted is not None and wanted < 1:
+        raise HybridError(f"jobs = {wanted}: give the number of methods to train at the same time, 1 or more")
+
+
 def jobs(wanted: int | None, experiment: Experiment, work: Work) -> int:
     """Return the number of methods to train at the same time: `wanted`, or else one that suits the machine and the work.
 
     Raises HybridError for a number below 1, and for one above 1 if torchrun started several processes.
     """
-    if wanted is not None and wanted < 1:
-        raise HybridError(f"jobs = {wanted}: give the number of methods to train at the same time, 1 or more")
+    check(wanted)
     if distributed.world() > 1:
         if wanted is not None and wanted > 1:
             raise HybridError(f"jobs = {wanted}: the processes of torchrun train one method at a time; leave the option out")
         return 1
-    most = len(work.to_make)
+    most = sum(method(name).first not in work.to_make for name in work.to_make)  # the others wait for one of these
     if wanted is not None:
         return max(min(wanted, most), 1)
     suits = experiment.device.type == "cpu" and torch.get_num_threads() >= JOBS and sum(work.costs.values()) > WORTHWHILE

@@ -90,7 +90,8 @@ def test_quick_look_without_peers_writes_table_provenance_and_plot(tmp_path, mon
     assert (table.loc[~missing, ["ours_seconds", "peer_seconds", "ratio_min", "runs", "images"]] > 0).all(axis=None)
     assert {p.name for p in tmp_path.iterdir()} == {path.with_suffix(s).name for s in (".csv", ".json", ".png", ".pdf")}
     origins = json.loads(path.with_suffix(".json").read_text())
-    assert origins.keys() == {"hybrid_step", "augmentation", "moco_step"}
+    rows = {f"{row.pair}, {row.peer}" for row in table.itertuples()}
+    assert origins.keys() == rows
     for origin in origins.values():
         assert origin["quick"] is True and {"commit", "device", "counts", "peers", "profile"} <= origin.keys()
     assert capsys.readouterr().out.count("\n") == 1 + len(table)
@@ -107,7 +108,20 @@ def test_other_pairs_rows_stay(tmp_path):
         assert after["pair"].tolist() == ["linear_probe"] * 2 + ["hybrid_step"] * (not damaged)
         if not damaged:
             pd.testing.assert_frame_equal(after.tail(1).reset_index(drop=True), before)
-        assert json.loads(path.with_suffix(".json").read_text()).keys() == {"hybrid_step", "linear_probe"}
+        origins = json.loads(path.with_suffix(".json").read_text())
+        assert {name.split(",")[0] for name in origins} == {"hybrid_step", "linear_probe"}
+
+
+def test_a_peer_that_is_not_installed_now_keeps_its_row_and_origin(tmp_path, monkeypatch):
+    path = bench(tmp_path, seconds=0.01, pairs=("moco_step",), quick=True)
+    origins = json.loads(path.with_suffix(".json").read_text())
+    (peer,) = (pair.peer for pair in PAIRS if pair.name == "moco_step")
+    older = {"moco_step": origins[f"moco_step, {peer}"]}  # as before each row had its own
+    path.with_suffix(".json").write_text(json.dumps(older))
+    monkeypatch.setitem(sys.modules, peer, None)
+    monkeypatch.setattr(benchmark, "provenance", lambda **_: {"commit": "now", "date": "now"})
+    bench(tmp_path, seconds=0.01, pairs=("moco_step",), quick=True)
+    assert json.loads(path.with_suffix(".json").read_text()) == origins
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.name} {pair.peer}")

@@ -40,16 +40,22 @@ def test_fid_is_measured_once_its_weights_are_there(done, monkeypatch):
     assert len(judged) == 2  # a clone shows what it came with, and trains nothing
 
 
-def test_the_table_averages_seeds_of_one_profile_alone(done):
+def test_the_table_averages_seeds_of_one_profile_alone(done, caplog):
     experiment = Experiment("smoke")
     kept, other = experiment.outcome("mocov2"), done / "results/smoke/digits/seed1/mocov2.json"
     other.parent.mkdir()
-    key = {**kept["key"], "seed": 1, "training": "another"}
+    shutil.copy(done / "results/smoke/digits/seed0/mocov2-representation.jsonl", other.parent)
+    key = {**kept["key"], "seed": 1}
     shutil.copytree(done / "results/smoke/digits/seed0", done / "results/smoke/digits/seed0.bak")  # a user's own copy
     for changed, seeds in [({}, "0 1"), ({"method": {**key["method"], "sigma": 1.0}}, "0"), ({"evaluation": {}}, "0")]:
         write_json(other, {**kept, "key": key | changed})
         assert experiment.table().set_index(["method", "metric"]).loc[("mocov2", "acc"), "seeds"] == seeds
         assert (other in experiment.comparable_outcomes()) == (seeds == "0 1")
+    write_json(other, {**kept, "key": key})
+    with open(other.with_name("mocov2-representation.jsonl"), "a") as history:  # trained again since
+        history.write('{"step": 1, "epoch": 1.0, "seconds": 1.0}\n')
+    assert other not in experiment.comparable_outcomes()
+    assert "a stage of it was trained again after it was judged" in caplog.text
     shutil.rmtree(other.parent)
     shutil.rmtree(done / "results/smoke/digits/seed0.bak")
 

@@ -129,7 +129,9 @@ def test_what_cannot_be_read_is_left_out_and_told(model, folder, tmp_path, suffi
         embed.embed(model, source([str(folder)]), tmp_path / "none.npz", ("y",))
 
 
-@pytest.mark.parametrize(("out", "says"), [("c.pt", r"no known ending: expected \.npz, \.csv, \.parquet"), ("", "no known")])
+@pytest.mark.parametrize(
+    ("out", "says"), [("c.pt", r"no known ending: expected \.npz or \.csv or \.parquet"), ("", "no known")]
+)
 def test_where_it_cannot_be_written_is_told_first(model, tmp_path, out, says):
     with pytest.raises(HybridError, match=says):
         embed.check(tmp_path / out)

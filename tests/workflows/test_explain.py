@@ -79,7 +79,9 @@ def test_a_table_is_of_all_its_outcomes():
 
 def test_released_weights_are_explained():
     digest = released.sha256(released.FOLDER / "cifar10.safetensors")
-    assert f"weights    SHA-256 {digest}, in SHA256SUMS\n" in explain(released.FOLDER / "cifar10.safetensors")
+    text = explain(released.FOLDER / "cifar10.safetensors")
+    assert f"weights    SHA-256 {digest}, in SHA256SUMS\n" in text
+    assert "again      hybrid release --out weights --profile laptop --dataset cifar10 --seed 0" in text
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf"])

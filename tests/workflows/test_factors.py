@@ -4,6 +4,7 @@ import checkout
 import pandas as pd
 import pytest
 
+from hybrid import released
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.judging.factors import PARTS
@@ -44,9 +45,16 @@ def test_weights_of_a_run_are_those_of_its_profile_and_data(home):
         workflow._origin(Experiment("smoke", seed=1), folder)
 
 
-def test_released_weights_of_another_profile_are_refused(home):
+def test_released_weights_of_another_profile_are_refused_before_anything_is_measured(home, monkeypatch):
+    monkeypatch.setattr(workflow, "study", lambda *_: pytest.fail("measured"))
     with pytest.raises(HybridError, match="was not trained by profile smoke on digits"):
         workflow.factors(Experiment("smoke"), "cifar10")
+
+
+def test_a_file_of_released_weights_is_what_its_name_is():
+    experiment, path = Experiment("laptop", "cifar10"), released.FOLDER / "cifar10.safetensors"
+    by_path, by_name = (workflow._origin(experiment, run) for run in (path, "cifar10"))
+    assert by_path == by_name | {"released": str(path)}
 
 
 def test_they_are_no_methods_outcome(home):

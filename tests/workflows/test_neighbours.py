@@ -10,6 +10,7 @@ from hybrid.data.sources import source
 from hybrid.errors import HybridError
 from hybrid.training import checkpoint
 from hybrid.workflows import embed, neighbours
+from hybrid.workflows.explain import explain
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def test_the_nearest_are_of_its_colour_and_the_same_by_kept_codes(model, folder,
     for images, name in ((searched, "a.png"), (None, "b.png")):
         neighbours.draw(found, images, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
+        assert str(query) in explain(tmp_path / name)
     assert found.as_json()["neighbours"][0]["class"] == "red" and str(found).count("\n") == 8
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from hybrid import paths
 from hybrid.cli import main
+from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.machine import files
+from hybrid.profiles import overrides
 from hybrid.training.history import read_history
 from hybrid.training.loop import Clock
 from hybrid.workflows import plan
@@ -70,6 +72,17 @@ def test_a_dry_run_makes_nothing_and_tells_what_is_there(home, capsys):
     assert main(["evaluate", "--profile", "smoke", "--methods", "mocov2"]) == 0
     assert main(["reproduce", *profile, "--dry-run"]) == 0
     assert "MoCo-v2                    training done, judging done" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_training_is_refused_before_the_first_step(home, monkeypatch):
+    """Else a reproduction would train for hours and then stop at it."""
+    Experiment("smoke").model("hybrid")
+    plan.make(Experiment("smoke"), ("hybrid",), execute=False)
+    changed = overrides.profile("smoke,hybrid.prior.channels=16")
+    monkeypatch.setattr("hybrid.experiments.experiment.profile", lambda _: replace(changed, name="smoke"))
+    with pytest.raises(HybridError, match=r"prior was trained with config\.channels"):
+        plan.make(Experiment("smoke"), ("hybrid",), execute=False)
 
 
 def test_timed_steps_keep_to_their_time_and_harm_nothing(home):

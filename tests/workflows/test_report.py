@@ -83,6 +83,16 @@ def test_links_lead_to_what_is_there_and_are_escaped(page):
     assert {"seed0/hybrid.json", "seed0/mocov2.json", "seed0/figure2.npz"} <= set(hrefs)
 
 
+def test_a_figure_6_of_another_training_is_left_out(smoke_home, monkeypatch):
+    monkeypatch.setenv("HYBRID_HOME", str(smoke_home))
+    experiment = Experiment("smoke")
+    shown = [
+        {figure["stem"] for figure in report._figures(experiment, experiment.table(), methods)}
+        for methods in (("hybrid", "hybridplus"), ("hybrid",))
+    ]
+    assert shown[0] - shown[1] == {"figure6"}
+
+
 def test_samples_of_a_short_profile_say_so(page):
     assert report.ROUGH.strip() in page.shown
     assert set(report.OF_SAMPLES) <= set(report.FIGURES)

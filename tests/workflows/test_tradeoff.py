@@ -107,6 +107,23 @@ def test_a_changed_profile_has_rows_of_its_own(home, monkeypatch):
     assert {row["profile"] for row in files.read_json(paths.tradeoff() / "smoke-digits.json")} == set(names)
 
 
+def test_rows_of_several_precisions_are_told(home, monkeypatch, caplog):
+    precisions = iter(["bf16", "bf16", "float32"] + ["bf16"] * 9)
+    judged = lambda *_: {"alpha": 0.5, "mse": 1.0, "provenance": {"precision": next(precisions)}}  # noqa: E731
+    monkeypatch.setattr(tradeoff, "_judged", judged)
+    tradeoff.tradeoff(Experiment("smoke"), "ends")
+    tradeoff.read("smoke-digits")
+    assert "has rows in bf16 and in float32: means over seeds mix them" in caplog.text
+
+
+def test_lengths_are_of_the_same_number_of_images(home, monkeypatch):
+    monkeypatch.setattr(tradeoff, "_judged", lambda *_: {"mse": 1.0, "acc_y": 50.0})
+    for name in ("smoke", "smoke,images=512,hybrid.representation.training.epochs=2"):
+        tradeoff.tradeoff(Experiment(name), "contrast")
+    own = Experiment("smoke").profile.hybrid.representation.training.epochs
+    assert set(tradeoff.saved_lengths(Experiment("smoke"))["epochs"]) == {own}
+
+
 def test_lengths_are_of_the_same_profile_and_have_both_contrasts(home, monkeypatch):
     monkeypatch.setattr(tradeoff, "_judged", lambda *_: {"mse": 1.0, "acc_y": 50.0})
     epochs = "smoke,hybrid.representation.training.epochs"

@@ -111,7 +111,8 @@ def test_a_worker_that_dies_is_told_in_a_line(home):
 @pytest.mark.parametrize("wanted", [0, -2])
 def test_wrong_numbers_of_jobs_are_refused(home, capsys, wanted):
     assert main([*SHORT, "--jobs", str(wanted)]) == 2
-    assert f"jobs = {wanted}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"jobs = {wanted}" in told and "training" not in told.replace("train at the same time", "")
 
 
 def test_short_work_and_single_methods_need_no_workers(home, monkeypatch):
@@ -121,6 +122,10 @@ def test_short_work_and_single_methods_need_no_workers(home, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert workers.jobs(None, experiment, long) == (2 if experiment.device.type == "cpu" else 1)
     assert workers.jobs(4, experiment, long) == 2
+    plus = {(name, kind): 20.0 for name in ("hybrid", "hybridplus") for kind in KINDS}
+    assert workers.jobs(None, experiment, Work(("hybrid", "hybridplus"), False, plus)) == 1  # one waits for the other
+    three = Work(("hybrid", "hybridplus", "mocov2"), False, plus | parts)
+    assert workers.jobs(None, experiment, three) == workers.jobs(None, experiment, long)
     alone = Work(long.methods, False, parts | dict.fromkeys([("mocov2", kind) for kind in KINDS], 0.0))
     assert workers.jobs(None, experiment, alone) == 1
     assert workers.jobs(None, experiment, Work(long.methods, False, dict.fromkeys(parts, 5.0))) == 1
