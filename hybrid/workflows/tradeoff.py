@@ -102,15 +102,22 @@ def read(name: str, profile: str | None = None, own: Representation | None = Non
     rows = [row for row in kept if row["profile"] == wanted]
     if not rows:
         raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")
-    origins = [row.get("provenance", {}) for row in rows]
-    for origin in origins:
-        tell_difference(f"{path}, profile {wanted},", origin)
-    if len(precisions := {str(origin["precision"]) for origin in origins if origin.get("precision")}) > 1:
-        tell_once(f"{path} has rows in {' and in '.join(sorted(precisions))}", "means over seeds mix them")
+    _tell_differences(path, rows)
     rows = _of_today(rows, own or overrides.profile(rows[0]["profile"]).hybrid.representation)
     if not rows:
         raise HybridError(f"{path} has only rows of an earlier version of this profile: run hybrid tradeoff again")
     return table(rows)
+
+
+def _tell_differences(path: Path, rows: list[dict]) -> None:
+    """Log a line if rows come from other code or from another precision, and one if they come from several precisions."""
+    origins = [row.get("provenance", {}) for row in rows]
+    every = [*origins, *(origin.get("trained") or {} for origin in origins)]
+    precisions = sorted({origin["precision"] for origin in origins if origin.get("precision")})
+    only = precisions[0] if len(precisions) == 1 else None
+    tell_difference(str(path), {"trained": dict(enumerate(every)), "precision": only})
+    if len(precisions) > 1:
+        tell_once(f"{path} has rows in {' and in '.join(precisions)}", "means over seeds mix them")
 
 
 def _of_today(rows: list[dict], own: Representation) -> list[dict]:
