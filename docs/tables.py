@@ -42,7 +42,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # Committed results, by the names that pages call them by.
 PLAIN = "demo,hybrid.representation.augmentation.jitter=0,hybrid.representation.augmentation.grey=0"  # views keep their colours
 FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100", "plain": f"{PLAIN}/digits"}
-FOLDERS |= {"biggan40": "laptop,biggan.training.epochs=40/cifar10"}
 # Profiles in results/tradeoff/demo-digits-contrast.json, and `demo`'s own rows, with the names that pages call them by.
 CONTRASTS = {
     "own": ("demo", "demo, alpha = 0.0001"),
@@ -174,24 +173,6 @@ def detail(profile: str) -> str:
     metrics = {key: title for key, title in metrics.items() if any(values(profile, method, key) for method in TABLE)}
     rows = [[method.title, *(_ours(profile, name, key) for key in metrics)] for name, method in _judged(profile).items()]
     return markdown(["method", *metrics.values()], rows)
-
-
-def longer(profile: str) -> str:
-    """Baselines that trained longer, each below the table's: results of profiles that change nothing but their epochs."""
-    name, _, dataset = FOLDERS[profile].partition("/")
-    metrics = {"acc": "accuracy, %", "mse": "error, 1e-3", FD: "FD, lite0", WITNESS: "FD, lite1", "recall": "recall"}
-    rows = []
-    for path in committed(f"results/{name},*.training.epochs=*/{dataset}/seed0/*.json"):
-        for kept in (outcomes(profile, path.stem)[0], json.loads(path.read_text(encoding="utf-8"))):
-            epochs = kept["key"]["method"]["training"]["epochs"]
-            rows.append(
-                [
-                    TABLE[path.stem].title,
-                    str(epochs),
-                    *(number(kept["metrics"][key]) if key in kept["metrics"] else NONE for key in metrics),
-                ]
-            )
-    return markdown(["method", "epochs", *metrics.values()], rows)
 
 
 def parts(profile: str) -> str:
@@ -523,7 +504,7 @@ def _spread(found: list[float], digits: int | None = None) -> str:
 
 
 FUNCTIONS = (
-    *(summary, detail, longer, parts, calibration, transfer, given, work),
+    *(summary, detail, parts, calibration, transfer, given, work),
     *(faults, inputs, mutants, survivors, cases, tradeoff, contrasts, lengths, bounds, factors, samplers),
 )
 TABLES = {function.__name__: function for function in FUNCTIONS}
