@@ -11,6 +11,7 @@ from PIL import Image
 import hybrid
 from hybrid import paths
 from hybrid.cli import main
+from hybrid.commands.common import with_numbers
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
@@ -95,3 +96,17 @@ def test_the_trained_hybrid_is_loaded_and_used(done):
         hybrid.load(done)
     with pytest.raises(HybridError, match="holds MoCo-v2, which decodes nothing"):
         hybrid.load(done / "runs/smoke/digits/mocov2/seed0")
+
+
+def test_without_classes_what_could_only_classify_is_left_out_or_refused(home, tmp_path, capsys):
+    for i in range(40):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (6 * i, 0, 0)).save(tmp_path / "mine" / f"{i}.png")
+    flat = ["--profile", "smoke", "--dataset", str(tmp_path / "mine")]
+    left = with_numbers(tuple(METHODS), Experiment("smoke", flat[-1]))
+    assert left == tuple(name for name in METHODS if name != "mocov2")
+    assert "has no classes: MoCo-v2 is left out" in capsys.readouterr().err
+    assert with_numbers(("mocov2",), Experiment("laptop", "cifar10")) == ("mocov2",)  # known without the images
+    assert main(["evaluate", *flat, "--methods", "mocov2"]) == 2
+    assert "has no classes: a probe needs two or more" in capsys.readouterr().err
+    assert not list(home.glob("runs/smoke/*/mocov2"))
