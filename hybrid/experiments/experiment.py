@@ -212,7 +212,7 @@ class Experiment:
 
     def is_trained(self, name: str) -> bool:
         """Return whether each of a method's own stages is trained to its end here."""
-        return all(checkpoint.is_finished(self.run_folder(name) / stage / "checkpoint.pt") for stage in method(name).stages)
+        return all(checkpoint.load_finished(self.run_folder(name) / stage / "checkpoint.pt") for stage in method(name).stages)
 
     def is_made(self, name: str) -> bool:
         """Return whether the outcome of a method, and its gallery if it has one, are saved and of this experiment."""

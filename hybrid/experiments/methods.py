@@ -56,7 +56,8 @@ class Run:
         folder = self.folder / name
         about |= self.identity(config) | {"sha256": self.images.sha256}
         trainable.to(self.images.train_images.device)
-        if (done := finished(trainable, folder, about, kinds := kinds_in(config))) is not None:
+        kinds = kinds_in(config)
+        if (done := finished(trainable, folder, about, kinds)) is not None:
             return done
         labels = self.images.train_labels
         with files.sole_use(folder):

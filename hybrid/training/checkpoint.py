@@ -71,10 +71,10 @@ def load(path: Path, fits: Callable[[dict], None] | None = None) -> dict | None:
     return distributed.on_rank_zero(newest)
 
 
-def is_finished(path: Path) -> bool:
-    """Return whether there is an intact checkpoint at `path`, of the last step."""
+def load_finished(path: Path) -> dict | None:
+    """Return the newest intact checkpoint at `path` if it is of the last step, else None."""
     state = load(path)
-    return state is not None and state["step"] >= state["steps"]
+    return state if state is not None and state["step"] >= state["steps"] else None
 
 
 def origin(path: Path) -> dict:

@@ -132,5 +132,4 @@ def _moco_origin(experiment: Experiment, run: str | Path | None) -> dict | None:
 
 def _trained(folder: Path) -> dict | None:
     """Return the checkpoint of a first stage whose training is complete."""
-    state = checkpoint.load(folder / "representation" / "checkpoint.pt")
-    return state if state is not None and state["step"] >= state["steps"] else None
+    return checkpoint.load_finished(folder / "representation" / "checkpoint.pt")
