@@ -429,11 +429,11 @@ def mutants() -> list[Mutant]:
     of(
         "experiments/experiment.py",
         ('"sha256": self.sha256,', '"sha256": None,', "a stale key: no data in it", "", 1),
-        ('"training": self.store.digest(histories),', '"training": "",', "a stale key: no training in it"),
+        ('"training": self.store.digest(self._histories(name)),', '"training": "",', "a stale key: no training in it"),
         ('"evaluation": describe(self.profile.evaluation),', '"evaluation": {},', "a stale key: not how it is judged"),
         ('"seed": self.seed,\n            "training"', '"seed": 0,\n            "training"', "a stale key: no seed in it"),
         ('"judging": JUDGING,', '"judging": 0,', "a stale key: no version of the judging in it"),
-        ('histories.append((first, "representation"))', "pass", "a stale key: Hybrid+ without its first stage"),
+        ('([(first, "representation")] if first else [])', "[]", "a stale key: Hybrid+ without its first stage"),
         ('if kept["key"].get("seed") != seed:', "if False:", "a copied seed counts as a second", "", 1),
         ("if (found := identity.of(images)) != self.sha256:", "if False:", "data that changed are judged", "", 2),
         ("if part not in (\"seed\", \"training\")", "if part not in (\"seed\", \"training\", \"sha256\", \"dataset\")",
