@@ -14,6 +14,7 @@ from hybrid.errors import HybridError, counted
 from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE, Decoder, Encoder
 from hybrid.models.base import batch_seeds, in_batches
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior
+from hybrid.profiles.checked import SEEDS
 
 PARTS = ("z", "y", "w")
 PLACES = tuple(1 - i / 8 for i in range(9))  # on a path, from its start to its end
@@ -116,9 +117,7 @@ class HybridModel(EncoderModel):
         trained, more exaggerates it; by default that of the model's profile. The same `seed`, 0 by default, gives the same
         images in each call; for others give another.
         """
-        _whole(count, "count", 1)
-        _whole(steps, "steps", 1)
-        _whole(seed, "seed", 0)
+        count, steps, seed = _whole(count, "count", 1), _whole(steps, "steps", 1), _whole(seed, "seed", 0, SEEDS)
         prior = self.prior
         if prior is None:
             raise HybridError(
@@ -141,8 +140,7 @@ class HybridModel(EncoderModel):
         The other arguments are those of `sample_codes`: the same y and seed give the same images in each call.
         """
         y = _codes(y, "y", self.encoder.y_channels)
-        _whole(steps, "steps", 1)
-        _whole(seed, "seed", 0)
+        steps, seed = _whole(steps, "steps", 1), _whole(seed, "seed", 0, SEEDS)
         prior = self.prior
         if not isinstance(prior, PlusPrior):
             raise HybridError(
@@ -185,7 +183,10 @@ def _codes(codes: Tensor | np.ndarray, name: str, channels: int) -> Tensor:
     expected = f"expected floats (N, {channels}, {LATENT_SIZE}, {LATENT_SIZE})"
     if not isinstance(codes, Tensor | np.ndarray):
         raise HybridError(f"{name} is a {type(codes).__name__}: {expected}, as encode and split give it")
-    codes = torch.as_tensor(codes)
+    try:
+        codes = _tensor(codes)
+    except TypeError:
+        raise HybridError(f"{name} is of numpy type {codes.dtype}: {expected}") from None
     if codes.shape[1:] != (channels, LATENT_SIZE, LATENT_SIZE) or not len(codes) or not codes.is_floating_point():
         half = name == "z" and codes.ndim == 4 and codes.shape[1] < channels
         more = "; y or w alone is half a code, torch.cat([y, w], dim=1) the whole" if half else ""
@@ -212,14 +213,24 @@ def _guided(prior: LatentDDIM | PlusPrior, guidance: float | None) -> dict[str, 
 def _places(t: Tensor | Sequence[float]) -> Tensor:
     """Return t (T,) as a float tensor. Raises HybridError for anything else."""
     try:
-        places = torch.as_tensor(t, dtype=torch.float32)
+        places = _tensor(t).float()
     except (TypeError, ValueError, RuntimeError):
         places = torch.empty(0)
     if places.ndim != 1 or not len(places) or not places.isfinite().all():
-        raise HybridError(f"t = {t!r}: expected places on the path, (T,), such as [0.5] or torch.linspace(1, 0, 9)")
+        given = " ".join(repr(t).split())
+        raise HybridError(f"t = {given}: expected places on the path, (T,), such as [0.5] or torch.linspace(1, 0, 9)")
     return places
 
 
-def _whole(value: int, name: str, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**63:
-        raise HybridError(f"{name} = {value!r}: expected a whole number, {least} or more")
+def _tensor(values: Tensor | np.ndarray | Sequence[float]) -> Tensor:
+    """Return a tensor. Unlike torch.as_tensor, it takes arrays in any order of places and bytes."""
+    if isinstance(values, np.ndarray):
+        values = np.require(values, values.dtype.newbyteorder("="), ["C", "W"])
+    return torch.as_tensor(values)
+
+
+def _whole(value: int, name: str, least: int, below: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < (below or 2**63):
+        expected = f"{least} or more" if below is None else f"from {least} to {below - 1}"
+        raise HybridError(f"{name} = {value!r}: expected a whole number, {expected}")
+    return int(value)

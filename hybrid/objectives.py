@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from hybrid.errors import HybridError
+
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, sigma: float) -> Tensor:
     """Return log q(x|z) in nats, for a Gaussian decoder with this mean and standard deviation: (N, ...) -> (N,)."""
@@ -48,7 +50,9 @@ def gaussian_entropy(samples: Tensor) -> float:
     """Return the entropy in nats of a Gaussian with the covariance of samples (N, ...), an upper bound on h(X).
 
     Images on [0, 1] have a strongly negative h(X). This estimate is larger, so I_BA computed with it may exceed the mutual
-    information: use it to judge the order of magnitude. It needs more samples than dimensions.
+    information: use it to judge the order of magnitude. Raises HybridError unless there are more samples than dimensions.
     """
     rows = samples.flatten(1).double()
+    if len(rows) <= rows.shape[1]:
+        raise HybridError(f"{len(rows)} samples of {rows.shape[1]} dimensions: give more samples than dimensions")
     return 0.5 * (torch.linalg.slogdet(torch.cov(rows.T)).logabsdet.item() + rows.shape[1] * math.log(2 * math.pi * math.e))

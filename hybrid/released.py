@@ -110,7 +110,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     HybridError if there is no hybrid or no Hybrid+, or if a prior was trained on the codes of other weights.
     """
     first, device = first_stage(path), usable(device)
-    path = Path(path).resolve()
+    path = Path(path).expanduser().resolve()
     representation, config = load_stage(first / "representation", schema.Representation, Representation, device)
     if representation is None and (path / "config.json").exists():
         raise HybridError(f"{path} holds what hybrid.save_pretrained writes, not a run: hybrid.from_pretrained loads it")
@@ -139,9 +139,9 @@ def first_stage(path: str | Path) -> Path:
 
     Raises HybridError if `path` is not a folder.
     """
-    if not Path(path).is_dir():
+    if not Path(path).expanduser().is_dir():
         raise _no_folder(path)
-    path = Path(path).resolve()
+    path = Path(path).expanduser().resolve()
     return path.parents[1] / "hybrid" / path.name if path.parent.name == "hybridplus" else path
 
 
@@ -152,7 +152,7 @@ def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridMod
     """
     if are_released(run):
         return pretrained(str(run), device)
-    if not Path(run).is_dir():
+    if not Path(run).expanduser().is_dir():
         raise HybridError(
             f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}, or give a folder, such as "
             f"{home() / RUN}"
@@ -194,7 +194,7 @@ def _read(name: str) -> tuple[dict[str, Tensor], dict]:
 
 def _file(name: str | Path) -> Path:
     """Return the file of released weights: of a name, or the given .safetensors itself."""
-    return Path(name) if Path(name).suffix == SUFFIX else FOLDER / f"{name}{SUFFIX}"
+    return Path(name).expanduser() if Path(name).suffix == SUFFIX else FOLDER / f"{name}{SUFFIX}"
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict]:

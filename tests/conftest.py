@@ -19,6 +19,7 @@ from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.profiles.overrides import profile
 
 matplotlib.use("Agg")
+os.environ.setdefault("HYBRID_DEVICE", "cpu")  # bits are equal on CPUs only
 
 
 def pytest_collection_modifyitems(items):

@@ -190,6 +190,9 @@ def mutants() -> list[Mutant]:
     )
     of(
         "models/latent_ddim.py",
+        ("torch.rand(len(y), device=y.device) < self.config.drop", "torch.rand(len(y), device=y.device) > self.config.drop", "y is hidden where it should be told"),
+        ("eta, self.config.clip, seed, order)\n        return self.codes.join", "eta, None, seed, order)\n        return self.codes.join", "w is not clipped"),
+        ("stream(seed, \"y\"), order)", "seed, order)", "y and w are sampled with the same noise", "tests/test_model.py"),
         ("share * loss_y + (1 - share) * loss_w", "(1 - share) * loss_y + share * loss_w", "the shares of y and w swapped"),
         ("w * self.w_std + self.w_mean", "w + self.w_mean", "w in the net's units, not in the encoder's"),
         ("self.config.guidance if guidance is None else guidance", "self.config.guidance", "the guidance asked for ignored"),
@@ -212,6 +215,8 @@ def mutants() -> list[Mutant]:
     of(
         "models/pixel_ddim.py",
         ("2 * as_float(mirrored(batch, self.flip)) - 1", "as_float(mirrored(batch, self.flip))", "trained on [0, 1], sampled on [-1, 1]"),
+        ("self.encode(images, self.encoding_steps)", "self.encode(images, self.ode_steps)", "x_T of the wrong number of steps"),
+        ("eta, CLIP, int(seeds[0]), order)", "0.0, CLIP, int(seeds[0]), order)", "eta is ignored"),
         ("1e3 * (self.reconstruct(images, s)", "(self.reconstruct(images, s)", "the error's unit"),
         ("2 * as_float(x) - 1, steps)", "as_float(x), steps)", "encoded on [0, 1]"),
         ("errors = {s: 1e3 * (self.reconstruct(images, s)", "errors = {s: 1e3 * (self.reconstruct(images, self.ode_steps)",
@@ -221,7 +226,11 @@ def mutants() -> list[Mutant]:
         "models/nvae.py",
         ("torch.expm1(2 * delta_log_sigma)) - delta_log_sigma", "torch.expm1(2 * delta_log_sigma)) + delta_log_sigma", "sign in the KL"),
         ("half, scale = 0.5 / 255", "half, scale = 1 / 255", "levels twice as wide"),
-        ("(kl @ weights - log_likelihood)", "(kl @ weights + log_likelihood)", "sign of the likelihood"),
+        ("((kl * weights).sum(1) - log_likelihood)", "(kl @ weights + log_likelihood)", "sign of the likelihood"),
+        ("(kl * weights).sum(1)", "(kl @ weights)", "the KL is summed in bfloat16"),
+        ("as_float(mirrored(batch, self.config.flip))", "as_float(batch)", "no mirror images"),
+        ("nats + self.config.spectral * penalty", "nats - self.config.spectral * penalty", "sign of the penalty"),
+        ("groups if progress >= warmup else 1 + int(progress / warmup * groups)", "groups", "all groups are open from the start"),
         ("(DIMENSIONS * math.log(2))", "DIMENSIONS", "nats for bits"),
         ("progress / warmup * per_latent", "per_latent", "no ramp in the warm-up"),
         ("kl_weights(kl.detach().mean(0)", "kl_weights(kl.mean(0)", "a missing detach: gradients through the KL's weights", "tests/models/test_roles.py"),
@@ -231,6 +240,8 @@ def mutants() -> list[Mutant]:
     )
     of(
         "models/biggan.py",
+        ("self.discriminator(diffaugment(fake, strength), fake_labels)", "self.discriminator(fake, fake_labels)", "the generator's images are not augmented"),
+        ("diffaugment(torch.cat([real, fake]), strength)", "torch.cat([real, fake])", "the discriminator sees no augmentation"),
         ("F.relu(1 - real)", "F.relu(1 + real)", "the discriminator learns that real images are not"),
         ("return -fake.mean()", "return fake.mean()", "sign of the generator's loss"),
         ("weight / torch.dot(u, torch.mv(matrix, v))", "weight", "no spectral norm"),
@@ -249,6 +260,12 @@ def mutants() -> list[Mutant]:
         "training/loop.py",
         ('stream(seed, "step", state.step, *own_stream)', 'stream(seed, "step", *own_stream)', "the same draws in every step"),
         ('stream(seed, "epoch", epoch)', 'stream(seed, "epoch")', "the same order in every epoch"),
+        ('stream(seed, "epoch", epoch)', 'stream("epoch", epoch)', "the same order for every seed"),
+        ("self.average.module if self.average is not None else self.trainable", "self.trainable", "the average of the weights is not used"),
+        ('trainable.to(memory_format=torch.channels_last).eval()', 'trainable.to(memory_format=torch.channels_last)', "a loaded model trains on"),
+        ("state.parameters[name], state.clip,", "state.parameters[name], 1e9,", "gradients are not clipped"),
+        ('        self.started = time.monotonic() - kept["seconds"]\n', "", "a resumed training forgets its time"),
+        ("watch(state.usable, line", "watch(state.trainable, line", "the last weights are shown, not the averaged ones"),
         ("labels[chosen]", "labels[: len(chosen)]", "labels of other images"),
         ('"weights": self.usable.state_dict()', '"weights": self.trainable.state_dict()', "the last weights for the averaged ones"),
         ('state["step"] < state["steps"]', 'state["step"] < 1', "half trained counts as finished"),
@@ -266,6 +283,7 @@ def mutants() -> list[Mutant]:
     of(
         "training/optimisers.py",
         ("if p.ndim >= 2]", "if p.ndim >= 1]", "biases move twice and decay"),
+        ("lr=config.lr, betas=config.betas, fused", "lr=config.lr, fused", "BigGAN's momentum"),
         ('"weight_decay": 0.0', '"weight_decay": config.weight_decay', "biases decay"),
         ("warmup_t=round(config.warmup * steps)", "warmup_t=0", "no warm-up of the rate"),
     )
@@ -289,6 +307,7 @@ def mutants() -> list[Mutant]:
         "judging/evaluate.py",
         ('metrics["mse"] = squared_error(reconstructions, images.test_images)',
          'metrics["mse"] = squared_error(model.reconstruct(images.train_images), images.train_images)', "the train set's error"),
+        ("seed, penalties, images.train_sources)", "seed, penalties, None)", "copies on both sides where a penalty is chosen"),
         ("return 1e3 * torch.cat(", "return 1e2 * torch.cat(", "the error's unit"),
         ("test[name], labels[1], seed", "train[name], labels[0], seed", "the train set's accuracy"),
         ("model.features(images.train_images), model.features(images.test_images)",
@@ -324,6 +343,7 @@ def mutants() -> list[Mutant]:
         ("/ x.shape[1] + 1).pow(3).sum().item() for part", "+ 1).pow(3).sum().item() for part", "a kernel without 1 / D"),
         ("{network.key} | {key} |", "{network.key} |", "a stale key: any images' statistics"),
         ("torch.cov(features.T)", "torch.cov(features.T, correction=0)", "a biased covariance"),
+        ("(x - mean) / std", "x", "a network of distances sees images that are not normalised"),
         ("x + 0.1 * noise", "x + 0.2 * noise", "calibration with twice the noise"),
         ("hashlib.file_digest(file, \"sha256\").hexdigest() != INCEPTION", "False", "any Inception is accepted"),
     )
@@ -374,6 +394,7 @@ def mutants() -> list[Mutant]:
         "judging/interpolations.py",
         ("labels[a] != labels[b]", "labels[a] == labels[b]", "pairs of one class"),
         ("t = torch.linspace(1, 0, frames)", "t = torch.linspace(0, 1, frames)", "figures from the end to the start", "tests/models/test_roles.py"),
+        ("model.interpolate(x0, x1, ends, part)", 'model.interpolate(x0, x1, ends, "z")', "all of z moves, whatever should"),
         ("1e3 * (path[:, 0] - path[:, 1])", "(path[:, 0] - path[:, 1])", "the unit of what moves"),
     )
     of(
@@ -421,6 +442,7 @@ def mutants() -> list[Mutant]:
     of(
         "experiments/methods.py",
         ('replace(profile.hybrid.representation.contrast, on="z")', 'replace(profile.hybrid.representation.contrast, on="y")', "no ablation"),
+        ("model.bits_per_dim(images.test_images, seed)", "model.bits_per_dim(images.train_images, seed)", "bits per dimension of the train set"),
         ("model.encode(images.flip(3))", "model.encode(images)", "codes of mirror images that are none"),
         (", encoder=checkpoint.digest(model.encoder.state_dict()))", ")", "a prior of another encoder's codes is taken up", "", 3),
         ("if batch % min(keys, batch):", "if False:", "key_batch = 7 of a batch of 512", "", 6),
@@ -479,7 +501,7 @@ def mutants() -> list[Mutant]:
     of("machine/distributed.py", ("return total / world()", "return total", "sums over processes for means"))
     of(
         "profiles/checked.py",
-        ("not 0 <= seed < 2**63", "not 0 <= seed", "a seed of 2**64 is taken", "", 6),
+        ("not 0 <= seed < SEEDS", "not 0 <= seed", "a seed of 2**32 gives the images of seed 0", "", 6),
         ("(value < self.high if self.below else value <= self.high)", "True", "lr=1e30 is taken", "", 6),
     )
     of(
@@ -569,6 +591,8 @@ def main() -> int:
         keep = (lambda rows: None) if arguments.only else (lambda rows: write(kept + rows))
         rows = judge(folder, chosen, time.monotonic() + 60 * (arguments.minutes or 1e6), keep)
     survived = [row for row in rows if not row["caught"]]
+    for row in survived:
+        print(f"SURVIVED {row['file']}: {row['what']}")
     print(f"mutants: tried {len(rows)}, caught {len(rows) - len(survived)}, survived {len(survived)}")
     if not arguments.only:
         print(f"report: {REPORT}")

@@ -135,7 +135,8 @@ def test_a_signal_ends_a_training_with_one_line(home, heard, number, status):
     command = [sys.executable, "-m", "hybrid.cli", "train", "--profile", profile, "--methods", "hybrid"]
     running = subprocess.Popen(command, cwd=paths.REPOSITORY, stderr=subprocess.PIPE, text=True, env=os.environ)
     history = paths.runs(profile, "digits") / "hybrid/seed0/representation/history.jsonl"
-    while not history.exists() and running.poll() is None:
+    ends = time.monotonic() + 120
+    while not history.exists() and running.poll() is None and time.monotonic() < ends:
         time.sleep(0.1)
     running.send_signal(number)
     error = running.communicate(timeout=60)[1]

@@ -17,6 +17,7 @@ from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.judging.factors import PARTS
 from hybrid.machine import files
+from hybrid.model import HybridModel
 from hybrid.workflows import bounds, factors, tradeoff
 
 
@@ -110,3 +111,27 @@ def test_without_classes_what_could_only_classify_is_left_out_or_refused(home, t
     assert main(["evaluate", *flat, "--methods", "mocov2"]) == 2
     assert "has no classes: a probe needs two or more" in capsys.readouterr().err
     assert not list(home.glob("runs/smoke/*/mocov2"))
+
+
+def test_options_reach_the_model(tmp_path, monkeypatch):
+    asked = []
+
+    def sample(_, *rest):
+        asked.append(rest)
+        return torch.zeros(2, 3, 32, 32)
+
+    def interpolate(_, x0, x1, t, part):
+        asked.append((x0.max(), x1.max(), t.tolist(), part))
+        return torch.zeros(1, len(t), 3, 32, 32)
+
+    monkeypatch.setattr(HybridModel, "sample", sample)
+    monkeypatch.setattr(HybridModel, "interpolate", interpolate)
+    monkeypatch.chdir(tmp_path)
+    for name, level in (("a", 10), ("b", 200)):
+        Image.new("RGB", (32, 32), (level, level, level)).save(f"{name}.png")
+    options = ["--count", "2", "--steps", "3", "--eta", "0.5", "--seed", "7", "--guidance", "2"]
+    assert main(["sample", "--run", "cifar10", "--out", "s.png", *options]) == 0
+    assert main(["sample", "--run", "cifar10", "--out", "s.png", "--order", "2"]) == 0
+    ends = ["--start", "a.png", "--end", "b.png", "--frames", "3", "--part", "w"]
+    assert main(["interpolate", "--run", "cifar10", "--out", "p.png", *ends]) == 0
+    assert asked == [(2, 3, 0.5, 7, 1, 2.0), (64, 50, 0.0, 0, 2, None), (10, 200, [1.0, 0.5, 0.0], "w")]

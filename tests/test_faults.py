@@ -13,7 +13,6 @@ import io
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import socket
@@ -41,6 +40,7 @@ from hybrid.training import checkpoint, loop
 from hybrid.training.history import read_history
 from hybrid.workflows import work
 
+resource = pytest.importorskip("resource")  # Windows has none
 TRIALS = int(os.environ.get("HYBRID_TRIALS", "20"))
 REPORT = os.environ.get("HYBRID_REPORT")  # a .json that the counts are written to, for the docs
 SEED = int(os.environ.get("HYBRID_FAULT_SEED", "0"))  # another one tries other moments and places

@@ -31,6 +31,17 @@ EXAMPLES = int(os.environ.get("HYBRID_EXAMPLES", "20"))
 tried = Counter()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def counts(request):
+    """Writes how many were tried, after all tests of this file."""
+    yield
+    if report := os.environ.get("HYBRID_REPORT"):
+        assert set(tried) == {"command lines", "parameters of notebooks", "data sets", "damaged files"}, "run all tests"
+        files.write_json(paths.REPOSITORY / report, dict(tried))
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\ninputs: tried {tried.total()}, " + ", ".join(f"{count} {kind}" for kind, count in tried.items()))
+
+
 def many(function):
     """So many examples, each of which may take its time; they share a test's folder and patches."""
     return settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))(function)
@@ -198,17 +209,6 @@ def test_any_damage_of_any_file(tmp_path, data):
         readers[path](path)
     for left in tmp_path.glob("*.damaged"):
         left.unlink()
-
-
-def test_the_counts(capsys):
-    """Of this process; last, so that they are whole."""
-    assert set(tried) == {"command lines", "parameters of notebooks", "data sets", "damaged files"}, (
-        "run all tests of this file"
-    )
-    if report := os.environ.get("HYBRID_REPORT"):
-        files.write_json(paths.REPOSITORY / report, dict(tried))
-    with capsys.disabled():
-        print(f"\ninputs: tried {tried.total()}, " + ", ".join(f"{count} {kind}" for kind, count in tried.items()))
 
 
 @pytest.mark.parametrize("command", [["screen"], ["tradeoff", "--rows", "ends"], ["factors"]])

@@ -12,6 +12,7 @@ import hybrid
 from hybrid.errors import HybridError
 from hybrid.model import EncoderModel, HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
+from hybrid.models.base import stream
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
 from hybrid.profiles.overrides import profile
 
@@ -36,6 +37,9 @@ def test_numpy_pillow_and_tensors_have_the_same_code(model, images):
     paths = [model.interpolate(last, images, t) for t in (torch.tensor([1.0, 0.5]), [1, 0.5], np.array([1, 0.5]))]
     assert paths[0].shape == (8, 2, 3, 32, 32)
     assert all(torch.equal(path, paths[0]) for path in paths)
+    backwards = np.ascontiguousarray(z.numpy()[::-1])[::-1]
+    assert torch.equal(model.decode(backwards), model.decode(z))
+    assert torch.equal(model.interpolate(last, images, np.array([0.5, 1])[::-1]), paths[0])
     assert torch.equal(model.interpolate(last, images), model.interpolate(last, images, torch.linspace(1, 0, 9)))
 
 
@@ -63,19 +67,22 @@ def test_numpy_pillow_and_tensors_have_the_same_code(model, images):
         (lambda m, x: m.sample(True), "count = True"),
         (lambda m, x: m.sample(1, steps=0), "steps = 0"),
         (lambda m, x: m.sample(1, steps=10_000), "10000 sampling steps"),
-        (lambda m, x: m.sample(1, steps=2, seed=-1), "seed = -1: expected a whole number, 0 or more"),
-        (lambda m, x: m.sample(1, steps=2, seed=2**64), "seed = 18446744073709551616"),
+        (lambda m, x: m.sample(1, steps=2, seed=-1), "seed = -1: expected a whole number, from 0 to 4294967295"),
+        (lambda m, x: m.sample(1, steps=2, seed=2**32), "seed = 4294967296"),
         (lambda m, x: m.sample(1, steps=2, eta=2.0), "eta is 2.0"),
         (lambda m, x: m.sample(1, steps=2, order=3), "order is 3 with eta 0; give 1, or 2 with eta 0"),
         (lambda m, x: m.sample(1, steps=2, guidance=2.0), r"guidance = 2\.0: the DDIM on z has none"),
         (lambda m, x: m.interpolate(x, x, 0.5), r"t = 0\.5: expected places on the path, \(T,\), such as \[0\.5\]"),
         (lambda m, x: m.interpolate(x, x, torch.tensor(0.5)), r"expected places on the path"),
+        (lambda m, x: m.interpolate(x, x, torch.rand(2, 3)), r"^t = tensor[^\n]*: expected places[^\n]*$"),
         (lambda m, x: m.interpolate(x, x, []), r"t = \[\]: expected places"),
         (lambda m, x: m.interpolate(x, x, "half"), r"t = 'half': expected places"),
         (lambda m, x: m.interpolate(x, x, [torch.nan]), "expected places"),
         (lambda m, x: m.interpolate(x, x[:3], [0.5]), "8 images at the start and 3 at the end"),
         (lambda m, x: m.interpolate(x, x, [0.5], "v"), "part 'v' is unknown: choose one of z, y, w"),
-        (lambda m, x: m.sample_given(m.encode(x)), "cannot draw w given y|y is"),
+        (lambda m, x: m.sample_given(m.encode(x)[:, :3]), "cannot draw w given y"),
+        (lambda m, x: m.sample_given(m.encode(x)), r"y is torch.float32 \(8, 6, 16, 16\)"),
+        (lambda m, x: m.decode(np.array([None])), "z is of numpy type object: expected floats"),
     ],
 )
 def test_what_it_does_not_take_is_told_in_a_line(model, images, call, says):
@@ -111,6 +118,10 @@ def test_a_frozen_model_stays_so_inside_one_that_trains(model, images):
     assert torch.equal(model.encode(images), before)
 
 
+def test_seeds_and_counts_may_be_numpys(model):
+    assert torch.equal(model.sample(np.int64(2), np.int32(2), 1.0, np.int64(3)), model.sample(2, 2, 1.0, 3))
+
+
 def plus(model, drop):
     config = SMOKE.representation.autoencoder
     prior = PlusPrior(SemanticPrior(PLUS.y, config), TexturePrior(replace(PLUS.w, drop=drop), config))
@@ -123,6 +134,17 @@ def test_hybrid_plus_samples_with_the_guidance_that_is_asked_for(model):
     one.prior.texture.sample = lambda *args: asked.append(args[-1]) or sample(*args)
     one.sample(2, steps=2), one.sample(2, steps=2, guidance=3), one.sample_given(torch.zeros(2, 3, 16, 16), 2, guidance=0.5)
     assert asked == [None, 3.0, 0.5]
+
+
+def test_hybrid_plus_samples_both_parts_as_asked_for(model):
+    one, asked = plus(model, 0.1), []
+    for stage in (one.prior.semantic, one.prior.texture):
+        stage.sample = lambda *args, sample=stage.sample: asked.append(args) or sample(*args)
+    one.sample(2, 3, 0.5, 7)
+    one.sample(2, 3, order=2)
+    seed = stream(7, "batch", 0)
+    assert asked[0][1:] == (3, 0.5, stream(seed, "y"), 1) and asked[1][2:6] == (3, 0.5, seed, 1)
+    assert asked[2][4] == asked[3][5] == 2
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hybrid.errors import HybridError
 from hybrid.objectives import gaussian_entropy, gaussian_log_likelihood, hybrid_bound, i_ba, i_cpc
 
 
@@ -104,3 +105,8 @@ def test_gaussian_entropy_is_that_of_the_gaussian_and_an_upper_bound():
     assert gaussian_entropy(samples) == pytest.approx(true, abs=0.01)
     uniform = torch.rand(200_000, 2, generator=generator)  # its entropy is 0
     assert gaussian_entropy(uniform) > 0.3
+
+
+def test_gaussian_entropy_needs_more_samples_than_dimensions():
+    with pytest.raises(HybridError, match="3 samples of 3 dimensions: give more samples than dimensions"):
+        gaussian_entropy(torch.rand(3, 3))

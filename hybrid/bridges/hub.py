@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 
 from hybrid.errors import HybridError
 from hybrid.machine.files import only_read, read_json, write_atomically, write_json
+from hybrid.machine.precision import usable
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
@@ -49,7 +50,7 @@ def from_pretrained(
 
     `revision` (a branch, tag or commit) and `token` go to huggingface_hub. Raises HybridError if there is no such model.
     """
-    folder = Path(source).expanduser()
+    folder, device = Path(source).expanduser(), usable(device)
     if not folder.is_dir():
         hub = _hub()
         try:
@@ -62,7 +63,10 @@ def from_pretrained(
     with only_read():
         config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("library") != "hybrid-mi":
-        raise HybridError(f"{folder} holds no hybrid: expected {CONFIG} and {WEIGHTS}, as hybrid.save_pretrained writes them")
+        raise HybridError(
+            f"{folder} holds no hybrid: expected {CONFIG} and {WEIGHTS}, as hybrid.save_pretrained writes them; a run's folder "
+            "is for hybrid.load"
+        )
     if config.get("format") != FORMAT:
         raise HybridError(f"{folder / CONFIG} is of format {config.get('format')}, this version reads {FORMAT}: update")
     try:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hybrid.errors import HybridError
-from hybrid.machine.precision import autocast, float32
+from hybrid.machine.precision import autocast, float32, without_tf32
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.models.latent_ddim import LatentDDIM
@@ -62,6 +62,7 @@ def sample(model: HybridModel, scheduler: SchedulerMixin, count: int, steps: int
 
 
 @torch.no_grad()
+@without_tf32()
 def codes(model: HybridModel, scheduler: SchedulerMixin, noise: Tensor) -> Tensor:
     """Sample z from noise (N, 6, 16, 16) along the scheduler's current `timesteps`."""
     prior = _prior(model)

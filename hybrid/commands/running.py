@@ -87,7 +87,8 @@ def train(
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
         log: pictures: after each epoch write reconstructions or samples, where the stage has them (MoCo-v2 and Hybrid+'s stages
             have none), as .png to watched/ in the stage's folder;
-            tensorboard: also log them, the losses and the nearest-neighbour accuracy for tensorboard --logdir runs
+            tensorboard: also log them, the losses and the nearest-neighbour accuracy on test images, for
+            tensorboard --logdir runs
         strict: see `hybrid reproduce --help`.
     """
     from hybrid.experiments.experiment import Experiment

@@ -66,10 +66,12 @@ def screen(
         time_limit: stop at a checkpoint after this many seconds, with exit status 75.
     """
     from hybrid.experiments.experiment import Experiment
+    from hybrid.machine.files import check_out
     from hybrid.training.loop import Clock
     from hybrid.workflows.screen import screen
 
     log = out or paths.bench() / "screen.jsonl"
+    check_out(log, ".jsonl")
     line = screen(Experiment(profile, dataset, seed, Clock(time_limit)), log, stage, run)
     print(json.dumps({key: value for key, value in line.items() if key != "provenance"}))
 

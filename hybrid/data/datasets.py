@@ -86,7 +86,7 @@ class ImageSet:
         return replace(self, **{name: getattr(self, name).to(device) for name in ARRAYS})
 
     def spread(self, count: int) -> ImageSet:
-        """Return `count` evenly spaced images of each split, or all if there are fewer. So sorted classes are all there."""
+        """Return `count` evenly spaced images of each split, or all if there are fewer: of sorted classes equally many."""
         sources = None if self.train_sources is None else spread(self.train_sources, count)
         return replace(self, **{name: spread(getattr(self, name), count) for name in ARRAYS}, train_sources=sources)
 

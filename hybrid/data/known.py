@@ -209,8 +209,9 @@ def paired(correlations: list[float]) -> Multinormal:
     """Return a multinormal with one coordinate of x and one of z for each correlation, correlated only with each other."""
     dims = len(correlations)
     covariance = torch.eye(2 * dims, dtype=torch.float64)
-    covariance[range(dims), range(dims, 2 * dims)] = torch.tensor(correlations, dtype=torch.float64)
-    return Multinormal(covariance.maximum(covariance.T), dims)
+    both = torch.diag(torch.tensor(correlations, dtype=torch.float64))
+    covariance[:dims, dims:] = covariance[dims:, :dims] = both
+    return Multinormal(covariance, dims)
 
 
 def correlated(truth: float, dims: int = 20) -> Multinormal:

@@ -27,7 +27,7 @@ NOT_SHOWN = frozenset({"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"})
 def read_image(file: str | Path | BinaryIO) -> np.ndarray:
     """Read an image file with Pillow: uint8 (32, 32, 3). If the file has several images, it is the first one.
 
-    Raises HybridError for a file that cannot be read, and for one with more than 8 bits per channel.
+    Raises HybridError for a file that cannot be read, and for grey images of 16 bits and images of floats.
     """
     try:
         with Image.open(file) as image:
@@ -43,7 +43,7 @@ def read_image(file: str | Path | BinaryIO) -> np.ndarray:
 
 
 def from_pil(image: Image.Image, name: str = "the image") -> np.ndarray:
-    """Convert a Pillow image of any size to uint8 (32, 32, 3). Raises HybridError, with `name`, for over 8 bits per channel."""
+    """Convert a Pillow image of any size to uint8 (32, 32, 3). Raises HybridError, with `name`, for 16-bit grey and floats."""
     if image.mode[0] in "IF":
         raise HybridError(f"{name} has more than 8 bits a channel ({image.mode}): expected 8, convert it first")
     image = ImageOps.exif_transpose(image)

@@ -6,6 +6,7 @@ everything that they need. So a notebook in a fresh clone shows the committed ou
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
@@ -62,6 +63,9 @@ class Experiment:
             raise HybridError(f"dataset {dataset!r} is not usable: expected a name, such as digits, or a path")
         self.profile: Profile = profile(profile_name)
         check(self.profile)
+        weights = os.environ.get("HYBRID_INCEPTION")
+        if weights and self.profile.evaluation.inception and not Path(weights).is_file():
+            raise HybridError(f"HYBRID_INCEPTION = {weights!r} is not there: give the file, or leave it unset")
         self.dataset = dataset or self.profile.dataset
         # The content identifies a data set, not its name.
         self.sha256 = distributed.on_rank_zero(lambda: identity.identify(self.dataset, paths.data(), paths.cache()))
@@ -101,9 +105,12 @@ class Experiment:
         def load() -> datasets.ImageSet:
             images = datasets.load(self.dataset, paths.data())
             if (found := identity.of(images)) != self.sha256:
+                mend = "run the same command again, for the current images"
+                if self.dataset == "digits":
+                    mend = "install the versions of scikit-learn and numpy in requirements.lock, which draw the published ones"
                 raise HybridError(
                     f"data set {self.dataset!r} holds other images ({found[:8]}) than it did, or than the published one does "
-                    f"({self.sha256[:8]}): run the same command again, for the current images"
+                    f"({self.sha256[:8]}): {mend}"
                 )
             return images
 
@@ -208,7 +215,7 @@ class Experiment:
     def _fid_can_be_had(self, name: str, kept: dict) -> bool:
         """Return whether an outcome lacks FID, although Inception's weights and the trained model are available now."""
         wanted = self.profile.evaluation.inception and "fid" in method(name).metrics and "fid" not in kept["metrics"]
-        return wanted and self.is_trained(name) and frechet.inception_is_here()
+        return wanted and frechet.inception_is_here() and self.is_trained(name)
 
     def is_trained(self, name: str) -> bool:
         """Return whether each of a method's own stages is trained to its end here."""

@@ -133,19 +133,31 @@ def check(profile: Profile) -> None:
 
     BigGAN is left out, because its spectral norms need values.
     """
-    batch, keys = profile.hybrid.representation.training.batch, profile.hybrid.representation.contrast.key_batch
+    batch, contrast = profile.hybrid.representation.training.batch, profile.hybrid.representation.contrast
+    keys = contrast.key_batch
     if batch % min(keys, batch):
         raise HybridError(
             f"hybrid.representation.contrast.key_batch = {keys}: give a divisor of the batch's {batch} images, or more"
         )
-    with torch.device("meta"):
-        Representation(profile.hybrid.representation)
-        NVAE(profile.nvae)
-        autoencoder = profile.hybrid.representation.autoencoder
-        semantic = SemanticPrior(profile.plus.y, autoencoder)
-        texture = TexturePrior(profile.plus.w, autoencoder)
-        for ddim in (LatentDDIM(profile.hybrid.prior, autoencoder), PixelDDIM(profile.ddim), semantic, texture):
-            ddim.diffusion.timesteps(profile.evaluation.sampler_steps)
+    if batch > contrast.queue:
+        raise HybridError(f"hybrid.representation.contrast.queue = {contrast.queue}: give at least the batch's {batch} images")
+    autoencoder = profile.hybrid.representation.autoencoder
+    networks: dict[str, Callable[[], nn.Module]] = {
+        "hybrid.representation": lambda: Representation(profile.hybrid.representation),
+        "hybrid.prior": lambda: LatentDDIM(profile.hybrid.prior, autoencoder),
+        "plus.y": lambda: SemanticPrior(profile.plus.y, autoencoder),
+        "plus.w": lambda: TexturePrior(profile.plus.w, autoencoder),
+        "nvae": lambda: NVAE(profile.nvae),
+        "ddim": lambda: PixelDDIM(profile.ddim),
+    }
+    for part, build in networks.items():
+        try:
+            with torch.device("meta"):
+                network = build()
+                if isinstance(network, LatentDDIM | SemanticPrior | TexturePrior | PixelDDIM):
+                    network.diffusion.timesteps(profile.evaluation.sampler_steps)
+        except HybridError as error:
+            raise HybridError(f"{part}: {error}") from None
 
 
 def train_representation(run: Run, config: schema.Representation) -> EncoderModel:

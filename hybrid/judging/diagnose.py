@@ -18,7 +18,9 @@ from hybrid import paths
 from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
 from hybrid.data.pixels import as_float
+from hybrid.errors import HybridError
 from hybrid.judging import frechet, spectra
+from hybrid.machine.precision import without_tf32
 from hybrid.model import HybridModel
 from hybrid.models.diffusion import Diffusion
 from hybrid.models.latent_ddim import PlusPrior, SemanticPrior, TexturePrior, principal_components
@@ -41,12 +43,15 @@ def diagnose(
     """Return the tables `facts`, `spectra`, `losses`, `power` and `distances`, from `count` test images and as many samples.
 
     A model without a prior has no samples; what needs them is left out. `cache`: a folder for the features of train images.
+    Raises HybridError if train or test set have fewer than two images.
     """
+    if (fewest := min(len(images.train_images), len(images.test_images))) < 2:
+        raise HybridError(f"{images.name} has {fewest} train or test image: give a data set with two or more of each")
     chosen = torch.randperm(len(images.train_images), generator=torch.Generator().manual_seed(0))[:CODES]
     some = torch.randperm(len(images.test_images), generator=torch.Generator().manual_seed(seed))[:count]
     train, test = images.train_images[chosen], images.test_images[some]
+    drawn = None if model.prior is None else model.sample_codes(len(test), steps, eta, seed, order)  # may refuse `steps`
     codes, real = model.encode(train), model.encode(test)
-    drawn = None if model.prior is None else model.sample_codes(len(real), steps, eta, seed, order)
     both = torch.stack([real, model.encode(test.flip(3))], dim=1)
     network = frechet.load_network("efficientnet_lite0", images.train_images.device)
     key = f"{images.sha256} train, {len(chosen)} of them"
@@ -144,6 +149,7 @@ def _own_gaussian(stage: nn.Module, variances: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
+@without_tf32()
 def prior_losses(stage: nn.Module, latents: Tensor, seed: int) -> dict[str, float]:
     """Return the mean over latents (N, 2, 6, 16, 16) of each loss that this stage of the prior logs in training."""
     device, labels, found = latents.device, torch.zeros(len(latents), dtype=torch.long), []

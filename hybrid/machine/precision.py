@@ -1,7 +1,8 @@
 """The choice of the device, and the precision of each computation.
 
 - Networks, in training and evaluation, and Muon's iteration (`muon`): bfloat16 if the hardware supports it (CUDA, CPUs with
-  AVX-512 bf16 or AMX, Arm with bf16), else float32. Weights and optimiser states are float32.
+  AVX-512 bf16 or AMX, Arm with bf16), else float32; so are the products of queries and keys in the contrast. Weights and
+  optimiser states are float32.
 - A DDIM's ODE in both directions, all sampling with a net that predicts noise, the ELBO, and the features for distances:
   always float32 (`float32`).
 - The diffusions' coefficients: float64 on the CPU. The probe's loss and the distances: float64, on the device or, for MPS,

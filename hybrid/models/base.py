@@ -81,7 +81,8 @@ class Trainable(nn.Module):
         raise NotImplementedError
 
     def prepare(self, data: Tensor) -> None:
-        """Compute what depends on the data but is not learned. Called once before the first step, with all the data."""
+        """Compute what depends on the data but is not learned. Each command calls it before its first step, with all the
+        data; a checkpoint then replaces what it computed."""
 
     def after_step(self) -> None:
         """Called in every step after all players have taken theirs."""

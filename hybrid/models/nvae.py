@@ -124,7 +124,7 @@ class NVAE(Trainable):
         scales = sum(m.weight.abs().max() for m in self.modules() if isinstance(m, BatchNorm))
         penalty = self.spectral(self._conv_weights()) + scales
         weights = kl_weights(kl.detach().mean(0), self.dims, self.progress, self.config.kl_warmup)
-        nats = (kl @ weights - log_likelihood).mean()
+        nats = ((kl * weights).sum(1) - log_likelihood).mean()  # autocast would compute `kl @ weights` in bfloat16
         loss = (nats + self.config.spectral * penalty) / DIMENSIONS
         return loss, {
             "loss": loss,

@@ -9,6 +9,8 @@ from typing import Annotated, get_args, get_type_hints
 
 from hybrid.errors import HybridError
 
+SEEDS = 2**32  # the number of seeds that torch's generators on CPUs tell apart
+
 
 @dataclass(frozen=True)
 class Range:
@@ -81,9 +83,9 @@ def ranges(kind: type) -> dict[str, tuple[type, bool, Range | None]]:
 
 
 def whole_seed(seed: object) -> int:
-    """Return the seed. Raises HybridError if torch does not accept it."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 to {2**63 - 1}")
+    """Return the seed. Raises HybridError if it is none: torch's generators on CPUs use only 32 bits of a seed."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise HybridError(f"seed {seed!r} is not usable: expected a whole number from 0 to {SEEDS - 1}")
     return seed
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 in ten hours (with AMX) to more than a day on two CPU cores, or in minutes on a GPU."""
+"""CIFAR-10 in ten hours (with AMX) to more than a day on two CPU cores."""
 
 from hybrid.profiles.schema import (
     NVAE,

@@ -7,6 +7,7 @@ profile never mix with those of the original one.
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass, replace
 from typing import get_args, get_origin, get_type_hints
 
@@ -82,7 +83,8 @@ def _parsed(text: str, kind, old, whole: str, may_be_empty: bool):
             return {"true": True, "false": False}[text.lower()]
         if get_origin(kind) is tuple:
             element, *others = get_args(kind)
-            values = tuple(element(part) for part in text.split("-") if text)
+            parts = re.split(r"(?<![eE])-", text) if text else []  # 1e-3 is one number
+            values = tuple(element(part) for part in parts)
             if others != [...] and len(values) != len(old):
                 raise ValueError
             return values

@@ -1,4 +1,4 @@
-"""Compare your numbers with committed outcomes of several seeds on several kinds of machine.
+"""Compare your numbers with committed outcomes of several seeds.
 
 results/<profile>/<data set>/expected.json is a list of outcomes, one per run and method, with `method`, `seed`, `device`,
 `precision`, `commit`, `recipe` (a digest of the settings for training and judging) and `metrics`. `hybrid expect` adds to it.

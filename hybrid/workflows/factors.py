@@ -48,7 +48,8 @@ def factors(experiment: Experiment, run: str | Path | None = None) -> pd.DataFra
         model, others = _model(experiment, run), {"y, untrained": _untrained(experiment)}
         if run is None:
             others[MOCO] = train_representation(experiment.run("mocov2"), contrast_only(experiment.profile))
-        found = distributed.on_rank_zero(lambda: study(model, others, experiment.images, experiment.seed).to_dict("records"))
+        rows = distributed.on_rank_zero(lambda: study(model, others, experiment.images, experiment.seed).to_dict("records"))
+        found = [{name: value for name, value in row.items() if not pd.isna(value)} for row in rows]  # JSON has no NaN
         about = provenance(
             **machine(experiment.device),
             modules=modules("hybrid.judging.factors"),

@@ -207,6 +207,7 @@ def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
     module.to(memory_format=torch.channels_last)
     module.prepare(data)
     optimisers = {name: optimiser_for(module.player(name), config) for name in dict.fromkeys(module.players)}
+    least = len(module.players)  # BigGAN's discriminator steps divide the images among them
 
     def gradients(count: int) -> None:
         for name in module.players:
@@ -224,7 +225,7 @@ def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
         # Steps on a GPU are short, and take the same time for few images as for many.
         counts, started = (config.batch,) * 3 if data.is_cuda else TIMED_IMAGES, time.monotonic()
         seconds, stepping = {}, []  # of the gradients, the least by number of images; of the optimisers
-        for count in (min(count, config.batch, len(data)) for count in counts):
+        for count in (min(max(count, least), config.batch, len(data)) for count in counts):
             spent = _timed(lambda count=count: gradients(count), data.device)
             seconds[count] = min(spent, seconds.get(count, spent))
             stepping.append(_timed(steps, data.device))
@@ -235,7 +236,8 @@ def seconds_per_step(stage: Stage, labels: Tensor, limit: float) -> float:
         each = max(seconds[many] - seconds[few], 0.0) / (many - few) if many > few else seconds[many] / many
         return seconds[many] + (config.batch - many) * each + min(stepping)
 
-    gradients(min(TIMED_IMAGES[0], config.batch, len(data)))  # imports, among others, which can take longer than `limit`
+    # The first call imports modules, among others, which can take longer than `limit`.
+    gradients(min(max(TIMED_IMAGES[0], least), config.batch, len(data)))
     steps()
     return module.mean_over_phases(measured)
 

@@ -33,6 +33,8 @@ def release(experiment: Experiment, folder: Path = FOLDER, force: bool = False) 
     file exists, unless `force` is set.
     """
     path = folder / f"{experiment.slug}.safetensors"
+    if folder.exists() and not folder.is_dir():
+        raise HybridError(f"out = {str(folder)!r} is a file: give a folder with --out")
     if path.exists() and not force:
         raise HybridError(f"{path} exists: give another folder with --out, or --force to replace it")
     model, images = experiment.model("hybridplus"), experiment.images

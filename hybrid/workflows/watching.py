@@ -1,4 +1,6 @@
-"""Watch a training: losses, nearest-neighbour accuracy, reconstructions and samples after each epoch.
+"""Watch a training: losses, nearest-neighbour accuracy on test images, reconstructions and samples after each epoch.
+
+This is to see whether a training works. Choose settings with `hybrid screen`, which holds out train images.
 
 Images go to the stage's folder, as watched/<step>-<name>.png. With TensorBoard (pip install 'hybrid-mi[tensorboard]') images
 and scalars also go to its log: tensorboard --logdir runs.

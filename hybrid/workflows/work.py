@@ -20,7 +20,7 @@ from hybrid.models.base import Trainable
 from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
 
 OF_CODES = (LatentDDIM, SemanticPrior, TexturePrior)  # are trained on latents, the others on images
-COUNTED = 8  # images of the step whose operations are counted; these are proportional to the images, to 0.1 %
+COUNTED = 8  # images of the step, or of each discriminator step, whose operations are counted; they are proportional to 0.1 %
 COLUMNS = {
     "method": "method",
     "images": "images seen, 1e6",
@@ -93,7 +93,8 @@ def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
     for folder, planned in preview.found.items():
         config = planned.training
         seen = config.epochs * (len(run.images.train_images) // config.batch) * config.batch
-        stages[folder.name] = float(seen), seen / COUNTED * operations(planned.trainable, COUNTED)
+        images = COUNTED * max(len(planned.trainable.players) - 1, 1)  # BigGAN's discriminator steps divide them among them
+        stages[folder.name] = float(seen), seen / images * operations(planned.trainable, images)
     return stages
 
 

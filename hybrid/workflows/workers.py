@@ -135,7 +135,7 @@ def _answer(worker: Worker, name: str) -> Exception | None:
     except (EOFError, OSError):
         worker.process.join()
         code = worker.process.exitcode or 0
-        how = signal.Signals(-code).name if code < 0 else f"status {code}"
+        how = signal.Signals(-code).name if code < 0 else f"status {code}, see above"
         return HybridError(
             f"the process that trained or judged {METHODS[name].title} ended with {how}: the last checkpoint is kept, and the "
             "same command continues from there; if memory was short, add --jobs 1"

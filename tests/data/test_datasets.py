@@ -516,3 +516,10 @@ def test_describe(small):
     assert (told["train_images"], told["test_images"], told["classes"]) == (12, 6, 3)
     assert (told["train_images_per_class"], told["test_images_per_class"]) == ([4, 4], [2, 2])
     assert told["sha256"] == small.sha256 and told["class_names"] == ["0", "1", "2"]
+
+
+def test_data_sets_can_lie_elsewhere(home, npz, tmp_path_factory, monkeypatch):
+    npz("cifar100.npz", **arrays())
+    monkeypatch.setenv("HYBRID_DATA", str(home))
+    monkeypatch.setenv("HYBRID_HOME", str(tmp_path_factory.mktemp("home")))
+    assert len(datasets.load("cifar100").train_images) == 12

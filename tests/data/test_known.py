@@ -79,6 +79,10 @@ def test_bijections_come_back_with_the_right_slope(name):
         torch.testing.assert_close(part.log_slope(there), expected, rtol=1e-3, atol=1e-3)
 
 
+def test_negative_correlations_count_as_much():
+    assert known.paired([-0.8, 0.5]).truth == pytest.approx(known.paired([0.8, 0.5]).truth)
+
+
 def test_a_multinormal_needs_both_parts():
     with pytest.raises(HybridError, match="dim_x = 4"):
         known.Multinormal(torch.eye(4), 4)

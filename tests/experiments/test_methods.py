@@ -20,9 +20,11 @@ from hybrid.profiles.overrides import profile
         ("hybrid.representation.early=.5", r"early = 0\.5 without early_size: give that too, or leave out both"),
         ("hybrid.representation.decode_every=0", "decode_every = 0: give 1 to the 512 images of a batch"),
         ("hybrid.representation.decode_every=513", "decode_every = 513: give 1 to the 512 images of a batch"),
-        ("hybrid.prior.channels=7", "channels is 7; the time embedding needs an even number"),
+        ("hybrid.representation.contrast.queue=511", "contrast.queue = 511: give at least the batch's 512 images"),
+        ("hybrid.prior.channels=7", "hybrid.prior: channels is 7; the time embedding needs an even number"),
         ("hybrid.prior.predict=x", "predict is 'x'; give noise or v"),
-        ("ddim.ode_steps=101", "101 sampling steps; this diffusion has 100"),
+        ("plus.w.predict=x", "plus.w: predict is 'x'"),
+        ("ddim.ode_steps=101", "ddim: 101 sampling steps; this diffusion has 100"),
         ("evaluation.sampler_steps=101", "101 sampling steps; this diffusion has 100"),
     ],
 )
@@ -40,6 +42,10 @@ def test_values_that_go_together_are_taken_in_any_order():
 
 def test_what_does_not_fit_is_told_before_anything_is_trained(home, monkeypatch):
     monkeypatch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setenv("HYBRID_INCEPTION", "nowhere.pth")
+    Experiment("smoke")  # needs none
+    with pytest.raises(HybridError, match=r"HYBRID_INCEPTION = 'nowhere\.pth' is not there"):
+        Experiment("smoke,evaluation.inception=true")
     with pytest.raises(HybridError, match=r"1 to 5 of z's six channels"):
         Experiment("smoke,hybrid.representation.autoencoder.y_channels=6")
     with pytest.raises(HybridError, match="a hybrid needs a weight above 0"):
@@ -52,3 +58,12 @@ def test_a_prior_depends_on_the_weights_of_its_encoder(model):
     encoders = [methods.on_latents(run, model, "prior", LatentDDIM, config, {}) for _ in range(2)]
     next(model.encoder.parameters()).data += 1
     assert encoders[0] == encoders[1] != methods.on_latents(run, model, "prior", LatentDDIM, config, {})
+
+
+def test_own_metrics_are_of_the_test_images():
+    asked, images = [], SimpleNamespace(train_images="train", test_images="test", labelled=False)
+    nvae = SimpleNamespace(bits_per_dim=lambda x, seed: asked.append(x))
+    ddim = SimpleNamespace(errors_by_steps=lambda x: asked.append(x) or {})
+    methods.METHODS["nvae"].own_metrics(nvae, images, 0)
+    methods.METHODS["ddim"].own_metrics(ddim, images, 0)
+    assert asked == ["test", "test"]

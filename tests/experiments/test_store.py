@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from hybrid.cli import main
 from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.store import Store
@@ -30,6 +31,12 @@ def kept(home):
 def test_an_outcome_is_read_back(kept):
     experiment, _ = kept()
     assert experiment.kept_outcome("mocov2")["metrics"] == {"acc": 50.0}
+
+
+def test_strict_refuses_an_outcome_of_other_code(kept):
+    kept(modules={"objectives": "00000000"}, commit="abc")
+    asked = ["evaluate", "--profile", "smoke", "--methods", "mocov2"]
+    assert (main(asked), main([*asked, "--strict"])) == (0, 2)
 
 
 def test_an_outcome_of_other_code_is_told(kept, caplog):

@@ -1,12 +1,14 @@
 """The diagnosis of a hybrid on codes with known spectra; Gaussian losses against least squares on samples."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from hybrid import cli, released
 from hybrid.data.datasets import ImageSet
+from hybrid.errors import HybridError
 from hybrid.judging import diagnose, frechet
 from hybrid.judging.frechet import FeatureNetwork
 from hybrid.model import HybridModel
@@ -97,6 +99,22 @@ def test_facts_of_white_y():
     images = torch.zeros(len(codes), 3, 32, 32, dtype=torch.uint8)
     found = diagnose.facts(hybrid, images, codes, seed=0)["value"]
     assert found["components with 90 % of y's variance"] == 1 and found["dimensions of y"] == 768
+
+
+def test_mixtures_are_of_the_parts_that_their_names_say():
+    hybrid = model("ddim")
+    hybrid.decode = lambda z: z
+    codes, real, drawn = normal(50, 6, 16, 16), normal(4, 6, 16, 16, seed=1), normal(4, 6, 16, 16, seed=2)
+    found = diagnose.mixed_images(hybrid, codes, real, drawn, 2, 0.0, 0, 1)
+    assert torch.equal(found["samples"], drawn) and torch.equal(found["reconstructions"], real)
+    assert torch.equal(found["real y, drawn w"], torch.cat([real[:, :3], drawn[:, 3:]], dim=1))
+    assert torch.equal(found["drawn y, real w"], torch.cat([drawn[:, :3], real[:, 3:]], dim=1))
+
+
+def test_two_images_of_each_split_are_needed(image_set):
+    one = replace(image_set, test_images=image_set.test_images[:1], test_labels=image_set.test_labels[:1])
+    with pytest.raises(HybridError, match="random has 1 train or test image: give a data set with two or more of each"):
+        diagnose.diagnose(model(None), one)
 
 
 @pytest.mark.parametrize("kind", [None, "ddim", "plus"])

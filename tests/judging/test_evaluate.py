@@ -1,5 +1,7 @@
 """How a method is judged: on which images, with which labels, in which unit. The model is made up, so every number is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -120,3 +122,11 @@ def test_x_T_in_more_steps_beside_the_coarse_one(images, monkeypatch):
     assert found["acc_x_T_fine"] == 25 and found["acc_x_T_coarse"] > 25
     model.encoding_steps = 50
     assert evaluate.finer(model, images, 0) == {}
+
+
+def test_images_of_one_source_stay_together_where_a_penalty_is_chosen(images, monkeypatch):
+    given, fit = [], evaluate.linear_probe
+    monkeypatch.setattr(evaluate, "linear_probe", lambda *rest: given.append(rest[-1]) or fit(*rest))
+    sources = torch.arange(40) % 20
+    evaluate.accuracy(Made(), replace(images, train_sources=sources), 0)
+    assert len(given) == 2 and all(each is sources for each in given)

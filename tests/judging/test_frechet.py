@@ -8,7 +8,9 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import scipy.linalg
+import timm
 import torch
+import torch.nn.functional as F
 from pytorch_fid import inception
 
 from hybrid.errors import HybridError
@@ -126,6 +128,23 @@ def test_the_packaged_networks_see_the_difference(images, tmp_path, name, suffix
     same, darker = reference.compare(images), reference.compare(images // 4)
     assert same[f"fd_{name}"] < darker[f"fd_{name}"]
     assert same[f"recall{suffix}"] == 1
+
+
+@pytest.mark.parametrize("name", frechet.STAND_INS)
+def test_the_packaged_networks_see_normalised_images_each_by_itself(images, name, monkeypatch):
+    seen, create = [], timm.create_model
+
+    def watched(*arguments, **options):
+        net = create(*arguments, **options)
+        net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        return net
+
+    monkeypatch.setattr(timm, "create_model", watched)
+    network = frechet.load_network(name, CPU)
+    found = network(images)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    torch.testing.assert_close(seen[0], F.interpolate((images / 255 - mean) / std, size=64, mode="bilinear"))
+    torch.testing.assert_close(network(images[:3]), found[:3], rtol=1e-3, atol=1e-3)
 
 
 def test_weights_of_another_network_are_refused(monkeypatch, tmp_path):

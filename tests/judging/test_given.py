@@ -1,5 +1,7 @@
 """Same y, different w: the kept part stays the same, and the numbers are right for images with known answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,7 +62,7 @@ def bright_and_dark():
 
 
 def test_a_y_that_holds_the_class_gives_it_and_w_does_not():
-    images = bright_and_dark()
+    images = replace(bright_and_dark(), train_images=torch.zeros(40, 3, 32, 32, dtype=torch.uint8))
     border = images.test_images[19:21].float().mean() / 255
 
     def judge(pictures):

@@ -242,3 +242,11 @@ def test_training_goes_through_and_resumes_exactly(tmp_path):
     assert lines[0]["loss_d"] == pytest.approx(2, abs=0.5)  # the mean of both steps: 1 + 1 while all scores are small
     assert whole.sample(3).isfinite().all()
     assert not whole.training
+
+
+def test_both_players_see_augmented_images(images, monkeypatch):
+    model, seen = gan(diffaugment=0.5), []
+    monkeypatch.setattr(biggan, "diffaugment", lambda x, strength: seen.append((len(x), strength)) or x)
+    for player in model.players:
+        model.loss(player, images, LABELS)
+    assert seen == [(16, 0.5), (8, 0.5)]

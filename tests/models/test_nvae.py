@@ -121,6 +121,41 @@ def test_loss_is_minus_the_elbo_once_the_warm_up_is_over(images):
     torch.testing.assert_close(loss / math.log(2), scalars["bits_per_dim"])
 
 
+def test_the_kl_is_summed_in_float32(images):
+    model = tiny(replace(TINY, spectral=0.0)).train()
+    model.progress = 0.5
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, scalars = model.loss("model", images, None)
+    torch.testing.assert_close(loss / math.log(2), scalars["bits_per_dim"], rtol=1e-6, atol=0)
+
+
+def test_the_penalty_is_a_part_of_the_loss(images):
+    found = []
+    for weight in (0.0, 10.0):
+        model = tiny(replace(TINY, spectral=weight)).train()
+        model.progress = 0.5
+        torch.manual_seed(1)
+        found.append(model.loss("model", images, None))
+    (plain, _), (penalised, scalars) = found
+    torch.testing.assert_close(penalised - plain, 10 * scalars["penalty"] / nvae.DIMENSIONS, rtol=1e-3, atol=0)
+
+
+def test_groups_open_one_by_one(images):
+    found = [nvae.open_groups(4, progress, 0.4) for progress in (0.0, 0.09, 0.1, 0.2, 0.39, 0.4, 1.0)]
+    assert found == [1, 1, 2, 3, 4, 4, 4]
+    model = tiny()
+    kl = model._elbo(images / 255, torch.randn(8, sum(model.dims)), 1)[2]
+    assert kl[:, 0].all() and not kl[:, 1:].any()
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_images_are_mirrored_where_flips_are_wanted(images, flip):
+    model, seen = tiny(replace(TINY, flip=flip)), []
+    model.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.loss("model", images, None)
+    torch.testing.assert_close(seen[0], (images.flip(3) if flip else images) / 127.5 - 1)
+
+
 def test_what_the_evaluator_asks_for(images):
     model = tiny()
     features = model.features(images)

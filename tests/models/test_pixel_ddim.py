@@ -139,10 +139,20 @@ def test_counts_need_not_be_whole_batches(images, monkeypatch):
     for a, b in zip(at_once, split, strict=True):
         assert a.shape == b.shape
         torch.testing.assert_close(a, b, rtol=0, atol=0.02)  # bfloat16's, where there is one
-    seeds = []
-    monkeypatch.setattr(made.diffusion, "sample", lambda net, noise, steps, eta, clip, seed, order: seeds.append(seed) or noise)
+    asked = []
+    monkeypatch.setattr(made.diffusion, "sample", lambda net, noise, *rest: asked.append(rest) or noise)
     made.sample(7, 4, eta=1.0, seed=5)
-    assert len(set(seeds)) == 3  # noise added to one batch is not added to the next
+    made.sample(2, 3, order=2)
+    assert [(*rest[:3], rest[4]) for rest in asked] == [(4, 1.0, 1.0, 1)] * 3 + [(3, 0.0, 1.0, 2)]
+    assert len({rest[3] for rest in asked[:3]}) == 3  # noise added to one batch is not added to the next
+
+
+def test_codes_are_in_the_encodings_steps_and_reconstructions_in_the_odes(images):
+    made = lively(replace(CONFIG, encoding_steps=2, ode_steps=5))
+    codes = made.features(images)["x_T"]
+    assert torch.equal(codes, made.encode(images, 2).flatten(1))
+    assert not torch.equal(codes, made.encode(images, 5).flatten(1))
+    assert torch.equal(made.reconstruct(images), made.reconstruct(images, 5))
 
 
 def test_ranges_shapes_and_determinism(images):

@@ -224,6 +224,7 @@ def test_guidance_goes_from_without_y_to_with_y_and_beyond(texture, guidance):
     prior, found = texture(guidance=guidance), []
 
     def walk(net, noise, steps, eta, clip, seed, order):
+        assert clip == prior.config.clip
         found.append(net(noise, torch.full((len(noise),), 3)))
         return noise
 
@@ -240,6 +241,34 @@ def test_the_y_that_is_told_is_as_noisy_as_asked_for(texture, latents):
         prior.diffusion.noised = lambda x, t, noised=noised, times=times: times.append(t) or noised(x, t)
         prior.loss("model", latents[:1000], None)
         assert times[0].max() <= most and times[0].max() >= 0.9 * most  # y's are drawn first
+
+
+def test_as_many_ys_are_hidden_as_asked_for(texture, latents):
+    """Hidden: zeros, at time T. The others are told as they are, at time 0."""
+    prior, seen = texture(drop=0.3), []
+    told = prior.net.forward
+    prior.net.forward = lambda w, t, y, t_y: seen.append((y, t_y)) or told(w, t, y, t_y)
+    prior.loss("model", latents[:1000], None)
+    ((y, t_y),) = seen
+    hidden = t_y == prior.diffusion.steps
+    assert set(t_y.tolist()) == {0, prior.diffusion.steps}
+    assert hidden.float().mean().item() == pytest.approx(0.3, abs=0.06)
+    assert not y[hidden].any() and y[~hidden].flatten(1).any(1).all()
+
+
+def test_without_flips_no_prior_sees_a_mirror_image(latents):
+    """Neither its statistics nor its loss."""
+    latents = latents.clone()
+    latents[:, 1] = math.nan
+    small = {"channels": 8, "multipliers": (1, 1, 2), "attention": (), "flip": 0.0}
+    for prior in (
+        LatentDDIM(schema.LatentDiffusion(TRAINING, **small), AUTOENCODER),
+        LatentDDIM(schema.LatentDiffusion(TRAINING, **small, unshuffle=True), AUTOENCODER),
+        SemanticPrior(schema.Semantic(TRAINING, components=16, width=16, blocks=1, flip=0.0), AUTOENCODER),
+        TexturePrior(schema.Texture(TRAINING, components=16, **small), AUTOENCODER),
+    ):
+        prior.prepare(latents)
+        assert prior.loss("model", latents[:8], None)[0].isfinite()
 
 
 def test_a_given_y_stays(texture, latents):

@@ -78,15 +78,15 @@ def test_values_that_make_no_sense_are_refused(change, says):
     assert says in str(error.value)
 
 
-@example(seed=2**63)
-@example(seed=2**64)
+@example(seed=2**32 - 1)
+@example(seed=2**32)
 @example(seed=-1)
 @given(seed=some.integers() | some.booleans() | some.floats() | some.none() | some.text(max_size=3))
-def test_seeds_are_those_that_torch_takes(seed):
+def test_seeds_are_those_that_torch_tells_apart(seed):
     import torch
 
     try:
         assert whole_seed(seed) == seed
         torch.Generator().manual_seed(seed)
     except HybridError:
-        assert isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63
+        assert isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32

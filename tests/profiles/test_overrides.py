@@ -30,6 +30,10 @@ def test_fields_that_must_agree_change_together(changes):
     assert changed.y.components == changed.w.components == 16
 
 
+def test_lists_take_numbers_with_exponents():
+    assert profile("demo,evaluation.penalties=1e-3-1E-2-1").evaluation.penalties == (1e-3, 1e-2, 1.0)
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [

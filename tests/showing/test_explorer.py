@@ -10,7 +10,6 @@ from PIL import Image
 
 from hybrid.data import pixels
 from hybrid.data.datasets import ImageSet
-from hybrid.data.pictures import read_image
 from hybrid.errors import HybridError
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
@@ -121,19 +120,6 @@ def test_own_images_are_added_and_others_told_of(explorer):
     upload(explorer, bad=b"no image")
     assert len(explorer.images) == 9
     assert "added" not in explorer.message.value
-
-
-def test_a_photo_is_cropped_and_turned_upright(tmp_path):
-    photo = Image.fromarray(np.repeat(np.uint8([[0, 100, 200, 250]]), 32, axis=0).repeat(16, axis=1))  # (32, 64)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # held upright: to be turned by 90 degrees clockwise
-    photo.save(tmp_path / "photo.png", exif=exif)
-    assert read_image(tmp_path / "photo.png")[:, 0, 0].tolist() == [100] * 16 + [200] * 16
-
-
-def test_what_is_transparent_is_white(tmp_path):
-    Image.fromarray(np.uint8(32 * [16 * [[0, 0, 0, 0]] + 16 * [[200, 0, 0, 255]]])).save(tmp_path / "cut-out.png")
-    assert read_image(tmp_path / "cut-out.png")[0, ::31].tolist() == [[255, 255, 255], [200, 0, 0]]
 
 
 def test_samples_are_added_others_each_time(explorer):

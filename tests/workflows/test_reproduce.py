@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -30,6 +31,9 @@ def test_everything_is_there(done):
     for stem in ("figure2", "figure3", "figure4", "figure5", "figure6"):
         assert all((results / "seed0" / f"{stem}{suffix}").exists() for suffix in (".npz", ".png", ".pdf"))
     assert (results / "claim.png").exists() and (results / "seed0" / "baselines.png").exists()
+    shown = [files.load_arrays(results / f"seed0/figure{number}.npz")["indices"] for number in (2, 3, 4, 5)]
+    assert all(np.array_equal(shown[0], each) for each in shown[1:3]) and not set(shown[0].flat) & set(shown[3].flat)
+    assert (results / "seed0/work.md").stat().st_size > 0
     nearest = files.load_arrays(results / "seed0" / "hybrid-gallery.npz")["nearest_by_features"]
     assert nearest.shape == (8, 4, 3, 32, 32) and (results / "seed0" / "hybrid-nearest.png").exists()
     rows = pd.read_csv(results / "table1.csv").set_index(["method", "metric"])

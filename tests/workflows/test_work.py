@@ -83,3 +83,9 @@ def test_minutes_that_are_not_known_are_not_made_up(home):
     judged = {"hybridplus": {"provenance": {"device": "a machine", "training_seconds": {"semantic": 1.0, "texture": 1.0}}}}
     rows = work.table(Experiment("smoke"), judged)
     assert rows["minutes"].isna().all() and work.formatted(rows)["minutes"].tolist() == ["–"]
+
+
+def test_discriminator_steps_divide_the_images(home):
+    """As many operations for the discriminator, a ninth for the generator."""
+    once, often = (work.of(Experiment(f"smoke,biggan.discriminator_steps={steps}"), "biggan")["model"][1] for steps in (1, 9))
+    assert once / 2 < often < once
