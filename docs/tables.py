@@ -176,6 +176,23 @@ def detail(profile: str) -> str:
     return markdown(["method", *metrics.values()], rows)
 
 
+def longer(profile: str) -> str:
+    """Baselines that also trained longer, by their epochs: the table's own, and profiles that change nothing else."""
+    folder, _, dataset = FOLDERS[profile].partition("/")
+    metrics = {"acc": "accuracy, %", FD: "FD, lite0", "kd_efficientnet_lite0": "KD, lite0", WITNESS: "FD, lite1", "recall": "recall"}
+    rows = []
+    for name, method in TABLE.items():
+        paths = committed(f"results/{folder},{name}.training.epochs=*/{dataset}/seed0/{name}.json")
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        for kept in sorted(found and [outcomes(profile, name)[0], *found], key=_epochs):
+            rows.append([method.title, f"{_epochs(kept)}", *(number(kept["metrics"][metric]) for metric in metrics)])
+    return markdown(["method", "epochs", *metrics.values()], rows)
+
+
+def _epochs(outcome: dict) -> int:
+    return outcome["key"]["method"]["training"]["epochs"]
+
+
 def parts(profile: str) -> str:
     """Accuracy of each part of the code, and how much the image changes with it."""
     titles = {"y": "y (the table's)", "w": "w", "z": "z = [y, w]"}
@@ -505,7 +522,7 @@ def _spread(found: list[float], digits: int | None = None) -> str:
 
 
 FUNCTIONS = (
-    *(summary, detail, parts, calibration, transfer, given, work),
+    *(summary, detail, longer, parts, calibration, transfer, given, work),
     *(faults, inputs, mutants, survivors, cases, tradeoff, contrasts, lengths, bounds, factors, samplers),
 )
 TABLES = {function.__name__: function for function in FUNCTIONS}

@@ -1,4 +1,7 @@
-"""Released weights: a trained hybrid in one file, in half precision, with everything for building and checking it."""
+"""Trained hybrids, to use: released weights, and those in a run's folder.
+
+Released weights are a hybrid in one file, in half precision, with everything for building and checking it.
+"""
 
 from __future__ import annotations
 

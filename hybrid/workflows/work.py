@@ -20,7 +20,7 @@ from hybrid.models.base import Trainable
 from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
 
 OF_CODES = (LatentDDIM, SemanticPrior, TexturePrior)  # are trained on latents, the others on images
-COUNTED = 8  # images of the step, or of each discriminator step, whose operations are counted; they are proportional to 0.1 %
+COUNTED = 8  # images of a player's step whose operations are counted; these are proportional to the images, to 0.1 %
 COLUMNS = {
     "method": "method",
     "images": "images seen, 1e6",
