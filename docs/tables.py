@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Committed results, by the names that pages call them by.
 PLAIN = "demo,hybrid.representation.augmentation.jitter=0,hybrid.representation.augmentation.grey=0"  # views keep their colours
 FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100", "plain": f"{PLAIN}/digits"}
-FOLDERS["biggan40"] = "laptop,biggan.training.epochs=40/cifar10"
+FOLDERS["biggan63"] = "laptop,biggan.training.epochs=63/cifar10"
 # Profiles in results/tradeoff/demo-digits-contrast.json, and `demo`'s own rows, with the names that pages call them by.
 CONTRASTS = {
     "own": ("demo", "demo, alpha = 0.0001"),
