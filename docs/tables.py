@@ -179,7 +179,8 @@ def detail(profile: str) -> str:
 def longer(profile: str) -> str:
     """Baselines that also trained longer, by their epochs: the table's own, and profiles that change nothing else."""
     folder, _, dataset = FOLDERS[profile].partition("/")
-    metrics = {"acc": "accuracy, %", FD: "FD, lite0", "kd_efficientnet_lite0": "KD, lite0", WITNESS: "FD, lite1", "recall": "recall"}
+    metrics = {"acc": "accuracy, %", FD: "FD, lite0", "kd_efficientnet_lite0": "KD, lite0", WITNESS: "FD, lite1"}
+    metrics["recall"] = "recall"
     rows = []
     for name, method in TABLE.items():
         paths = committed(f"results/{folder},{name}.training.epochs=*/{dataset}/seed0/{name}.json")
