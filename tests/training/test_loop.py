@@ -305,7 +305,8 @@ def test_a_finished_run_is_loaded_not_trained(tmp_path, options):
     config = Training(epochs=1, batch=16, **options)
     assert finished(Regression(), tmp_path, {"a": 1}) is None
     trained = train(Regression(), numbers(), LABELS, config, tmp_path, seed=0, about={"a": 1})
-    assert same(trained, finished(Regression(), tmp_path, {"a": 1}))
+    loaded = finished(Regression(), tmp_path, {"a": 1})
+    assert same(trained, loaded) and not trained.training and not loaded.training
     with pytest.raises(HybridError, match=r"trained with a = 1, now it is 2"):
         finished(Regression(), tmp_path, {"a": 2})
     with pytest.raises(HybridError, match=r"b\.c = None, now it is 3"):
