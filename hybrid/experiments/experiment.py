@@ -12,24 +12,20 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from hybrid import paths, released
+from hybrid import paths
 from hybrid.data import datasets, identity
 from hybrid.errors import HybridError, counted, tell
-from hybrid.experiments import few
+from hybrid.experiments import few, one_y
 from hybrid.experiments.methods import TABLE, Run, Watch, check, method
 from hybrid.experiments.parts import forget_parts, judge_in_parts
 from hybrid.experiments.store import Key, Store, as_json, in_another_precision
-from hybrid.judging import evaluate, frechet, galleries, given, interpolations, nearest
-from hybrid.judging.classifier import Classifier, Judge
-from hybrid.judging.probe import fitted
+from hybrid.judging import evaluate, frechet, galleries, interpolations, nearest
 from hybrid.machine import distributed
 from hybrid.machine.fingerprint import modules, remember, tell_difference, tell_once
 from hybrid.machine.precision import best_device
 from hybrid.machine.provenance import code, machine, peak_memory, provenance, versions
-from hybrid.models.base import stream
 from hybrid.profiles.checked import whole_seed
 from hybrid.profiles.overrides import profile
 from hybrid.profiles.schema import Profile, describe
@@ -256,7 +252,11 @@ class Experiment:
         """Return the data of one of the paper's figures 2-5, for `figures.draw`, or of figure 6, for `figure6.draw`."""
         if number == 6:
             return self.store.arrays(
-                "figure6", lambda: self.key("hybridplus"), self._given, self._provenance_given, ("start", "y", "w")
+                "figure6",
+                lambda: self.key("hybridplus"),
+                partial(one_y.study, self),
+                partial(one_y.provenance, self),
+                ("start", "y", "w"),
             )
         if number not in interpolations.PARTS:
             raise HybridError(f"figure {number} is not drawn from data: choose one of 2, 3, 4, 5, 6")
@@ -278,36 +278,6 @@ class Experiment:
             gives = f"the test set gives {counted(len(found), 'pair')} of unlike images, {2 * wanted} are wanted"
             tell(f"{gives}: figures 2 to 5 have fewer rows{', figure 5 the same pairs' if len(found) <= wanted else ''}")
         return found[:wanted], found[wanted:] if len(found) > wanted else found
-
-    def _given(self) -> dict:
-        """Return figure 6 with the judgements of the linear probe on y and of a classifier of pixels, which is trained first.
-
-        Without labels there are no judgements.
-        """
-        model = released.pretrained(self.slug, self.device) if self._uses_released() else self.model("hybridplus")
-        images, run, config = self.images, self.run("hybridplus"), self.profile.evaluation
-        if not images.labelled:
-            return given.study(model, images, {}, config.sampler_steps, config.eta, self.seed, **config.solver)
-        judge = few.clipped(Judge.of(self.profile), len(images.train_images))
-        torch.manual_seed(stream(self.seed, "classifier"))
-        classifier = run.stage("classifier", Classifier(images.classes, judge), judge, lambda: images.train_images)
-        probe = fitted(model.features(images.train_images)["y"], images.train_labels)
-        judges = {"probe": lambda pictures: probe(model.features(pictures)["y"]), "classifier": classifier.predict}
-        return given.study(model, images, judges, config.sampler_steps, config.eta, self.seed, **config.solver)
-
-    def _uses_released(self) -> bool:
-        """Return whether Hybrid+ is not trained here, but its saved outcome is that of the released weights."""
-        if self.is_trained("hybridplus") or self.slug not in released.names():
-            return False
-        kept = self.kept_outcome("hybridplus")
-        return kept is not None and kept["metrics"] == released.about(self.slug)["metrics"]
-
-    def _provenance_given(self) -> dict:
-        origin = self.provenance("hybridplus", judging=("given", "classifier"))
-        if not self._uses_released():
-            return origin
-        trained = released.about(self.slug)["provenance"]["trained"]
-        return origin | {"weights": f"released {self.slug}, in half precision", "trained": trained}
 
     def _arrays(
         self, stem: str, make: Callable[[], dict], parts: Iterable[str], name: str = "hybrid", judging: tuple[str, ...] = ()
