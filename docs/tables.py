@@ -179,14 +179,19 @@ def detail(profile: str) -> str:
 def longer(profile: str) -> str:
     """Baselines that also trained longer, by their epochs: the table's own, and profiles that change nothing else."""
     folder, _, dataset = FOLDERS[profile].partition("/")
-    metrics = {"acc": "accuracy, %", FD: "FD, lite0", "kd_efficientnet_lite0": "KD, lite0", WITNESS: "FD, lite1"}
-    metrics["recall"] = "recall"
+    metrics = {
+        "acc": "accuracy, %",
+        FD: "FD, lite0",
+        "kd_efficientnet_lite0": "KD, lite0",
+        WITNESS: "FD, lite1",
+        "recall": "recall",
+    }
     rows = []
     for name, method in TABLE.items():
         paths = committed(f"results/{folder},{name}.training.epochs=*/{dataset}/seed0/{name}.json")
         found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
         for kept in sorted(found and [outcomes(profile, name)[0], *found], key=_epochs):
-            rows.append([method.title, f"{_epochs(kept)}", *(number(kept["metrics"][metric]) for metric in metrics)])
+            rows.append([method.title, str(_epochs(kept)), *(number(kept["metrics"][metric]) for metric in metrics)])
     return markdown(["method", "epochs", *metrics.values()], rows)
 
 
