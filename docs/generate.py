@@ -22,6 +22,7 @@ from dataclasses import fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from types import FunctionType
+from typing import Literal, get_args, get_origin
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -191,8 +192,10 @@ def _field(node: ast.AnnAssign, source: str, comments: dict[int, tuple[str, bool
         line -= 1
     beside = [comments[node.end_lineno][0]] if node.end_lineno in comments else []
     plain, optional, range_ = ranges[node.target.id]
-    kind = (plain.__name__ if isinstance(plain, type) and "[" not in str(plain) else str(plain)) + " or none" * optional
     values = "–" if range_ is None else range_.expected
+    if get_origin(plain) is Literal:
+        plain, values = str, " or ".join(get_args(plain))
+    kind = (plain.__name__ if isinstance(plain, type) and "[" not in str(plain) else str(plain)) + " or none" * optional
     default = "required" if node.value is None else f"`{ast.get_source_segment(source, node.value)}`".replace("None", "none")
     return [f"`{node.target.id}`", f"`{kind}`", values, default, _cell(" ".join(above + beside))]
 

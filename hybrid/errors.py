@@ -1,6 +1,8 @@
-"""The exceptions that this package raises, warnings about what it changed or left out, and counts in such messages."""
+"""The exceptions that this package raises, warnings about what it changed or left out, and words for such messages."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 log = logging.getLogger("hybrid")
@@ -19,7 +21,23 @@ def counted(count: int, one: str, several: str = "") -> str:
     return f"{count} {one if count == 1 else several or f'{one}s'}"
 
 
+def one_line(error: Exception | str, most: int = 200) -> str:
+    """Return the message of an error, shortened and in one line; its type, if it has no message."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 @cache
 def tell(line: str) -> None:
     """Log a line, such as one about what was left out and why. Each line appears once per process, on standard error."""
     log.warning(line)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Inside this context only errors are logged."""
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

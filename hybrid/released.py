@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, one_line
 from hybrid.machine.files import demand, load_arrays
 from hybrid.machine.precision import usable
 from hybrid.model import HybridModel
@@ -58,14 +58,32 @@ def pretrained(name: str = "cifar10", device: torch.device | str = "cpu") -> Hyb
     try:
         # Only the networks' fields; those of the training may not exist any more.
         kept = known["config"]
-        autoencoder = schema.restore(schema.Autoencoder, kept["representation"]["autoencoder"])
-        semantic = SemanticPrior(schema.restore(schema.Semantic, kept["y"]), autoencoder)
-        texture = TexturePrior(schema.restore(schema.Texture, kept["w"]), autoencoder)
-        model = HybridModel(Encoder(autoencoder), Decoder(autoencoder), PlusPrior(semantic, texture))
+        model = built({"autoencoder": kept["representation"]["autoencoder"], "y": kept["y"], "w": kept["w"]})
         model.load_state_dict(tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise _damaged(_file(name), error) from error
     return model.to(device=device, memory_format=torch.channels_last)
+
+
+def settings_of(model: HybridModel) -> dict:
+    """Return what `built` needs to build the model again, as plain values."""
+    settings = {"autoencoder": schema.describe(model.encoder.config)}
+    if isinstance(model.prior, LatentDDIM):
+        settings["prior"] = schema.describe(model.prior.config)
+    elif isinstance(model.prior, PlusPrior):
+        settings["y"], settings["w"] = (schema.describe(part.config) for part in (model.prior.semantic, model.prior.texture))
+    return settings
+
+
+def built(settings: dict) -> HybridModel:
+    """Return an untrained model with these settings: `autoencoder`, and `prior` for a DDIM on z, or `y` and `w` for Hybrid+."""
+    autoencoder, prior = schema.restore(schema.Autoencoder, settings["autoencoder"]), None
+    if "prior" in settings:
+        prior = LatentDDIM(schema.restore(schema.LatentDiffusion, settings["prior"]), autoencoder)
+    elif "y" in settings:
+        semantic = SemanticPrior(schema.restore(schema.Semantic, settings["y"]), autoencoder)
+        prior = PlusPrior(semantic, TexturePrior(schema.restore(schema.Texture, settings["w"]), autoencoder))
+    return HybridModel(Encoder(autoencoder), Decoder(autoencoder), prior)
 
 
 def examples(name: str = "cifar10") -> Tensor:
@@ -163,6 +181,14 @@ def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridMod
     return load(run, device)
 
 
+def dataset_of(run: str | Path) -> str:
+    """Return the name of the data set on which the hybrid of `open_model(run)` was trained."""
+    if are_released(run):
+        return about(str(run))["provenance"]["dataset"]
+    state = checkpoint.load_finished(first_stage(run) / "representation/checkpoint.pt")
+    return state["about"]["dataset"] if state else ""
+
+
 def are_released(run: str | Path) -> bool:
     """Return whether `run` is the name or the file of released weights, and not a run's folder."""
     return str(run) in names() or Path(run).suffix == SUFFIX
@@ -241,26 +267,23 @@ def sha256(path: Path) -> str:
 
 
 def _damaged(path: Path, why: Exception | str) -> HybridError:
-    reason = " ".join(str(why).split())[:200]
     own = path.parent.resolve() != FOLDER.resolve()
     instead = "copy it again, or write it again with hybrid release" if own else "install the package again, or git checkout it"
-    return HybridError(f"{path} is damaged ({reason}): {instead}")
+    return HybridError(f"{path} is damaged ({one_line(why)}): {instead}")
 
 
 def load_stage(
     folder: Path, kind: type, build: Callable, device: torch.device, encoder: str | None = None
 ) -> tuple[Trainable | None, Any]:
     """Return the model of a finished stage, in evaluation mode, and its config, or None and None if there is none."""
-    state = checkpoint.load(folder / "checkpoint.pt")
-    if state is None or state["step"] < state["steps"]:
+    if (state := checkpoint.load_finished(folder / "checkpoint.pt")) is None:
         return None, None
     try:
         config = schema.restore(kind, state["about"]["config"])
         stage = build(config)
         stage.load_state_dict(state["weights"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise HybridError(f"{folder} holds no {kind.__name__} that can be built ({reason}): train it again") from error
+        raise HybridError(f"{folder} holds no {kind.__name__} that can be built ({one_line(error)}): train it again") from error
     if encoder is not None and state["about"].get("encoder") != encoder:
         raise HybridError(f"{folder} was trained on the codes of other weights than those of the first stage: train it again")
     return stage.to(device=device, memory_format=torch.channels_last).eval(), config

@@ -152,10 +152,16 @@ def test_a_model_of_images_without_classes_has_a_card(trained):
     assert "linear probe" not in text and "| | |\n|---|---|\n| reconstruction" in text
 
 
-def test_a_diagnosis_of_a_run_on_ones_own_images_asks_for_them(trained, tmp_path, capsys):
-    run = tmp_path / "faces-1a2b3c4d" / "hybrid" / "seed0"
+def test_a_diagnosis_of_a_run_is_of_its_data_set_or_asks_for_ones_own_images(trained, tmp_path, capsys):
+    run = tmp_path / "another" / "name" / "run"
     shutil.copytree(trained.run_folder("hybrid"), run)
-    assert main(["diagnose", "--run", str(run), "--out", str(tmp_path / "x.png")]) == 2
+    command = ["diagnose", "--run", str(run), "--out", str(tmp_path / "x.png"), "--count", "8", "--steps", "2"]
+    assert main(command) == 0
+    path = run / "representation" / "checkpoint.pt"
+    state = checkpoint.load(path)
+    state["about"]["dataset"] = "faces-1a2b3c4d"
+    torch.save(state, path)
+    assert main(command) == 2
     assert "give its folder or .npz with --dataset" in capsys.readouterr().err
 
 

@@ -17,13 +17,11 @@ from jinja2 import Environment, PackageLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, one_line
 from hybrid.machine.files import only_read, read_json, write_atomically, write_json
 from hybrid.machine.precision import usable
 from hybrid.model import HybridModel
-from hybrid.models.autoencoder import Decoder, Encoder
-from hybrid.models.latent_ddim import LatentDDIM, PlusPrior, SemanticPrior, TexturePrior
-from hybrid.profiles import schema
+from hybrid.released import built, settings_of
 
 FORMAT = 1  # increase it when older versions cannot read the new files
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -36,7 +34,7 @@ def save_pretrained(model: HybridModel, folder: str | Path, name: str = "") -> P
     name = name or folder.resolve().name
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(save(tensors, {"format": "pt"})))
-    write_json(folder / CONFIG, {"library": "hybrid-mi", "format": FORMAT, **_config(model)})
+    write_json(folder / CONFIG, {"library": "hybrid-mi", "format": FORMAT, **settings_of(model)})
     template = Environment(loader=PackageLoader("hybrid.bridges", "")).get_template("card.md")
     card = template.render(name=name, model=repr(model), generates=model.prior is not None)
     write_atomically(folder / CARD, lambda temporary: temporary.write_text(card, encoding="utf-8"))
@@ -58,7 +56,7 @@ def from_pretrained(
             folder = Path(hub.snapshot_download(str(source), revision=revision, token=token, allow_patterns=files))
         except Exception as error:  # many kinds: no such repository, no network, no permission
             raise HybridError(
-                f"{str(source)!r} is neither a folder nor a repository that can be read ({_line(error)}): give one or the other"
+                f"{str(source)!r} is neither a folder nor a repository that can be read ({one_line(error)}): give one of these"
             ) from None
     with only_read():
         config = read_json(folder / CONFIG)
@@ -70,10 +68,10 @@ def from_pretrained(
     if config.get("format") != FORMAT:
         raise HybridError(f"{folder / CONFIG} is of format {config.get('format')}, this version reads {FORMAT}: update")
     try:
-        model = _built(config)
+        model = built(config)
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, HybridError) as error:
-        raise HybridError(f"{folder / WEIGHTS} does not go with its {CONFIG} ({_line(error)}): get both again") from None
+        raise HybridError(f"{folder / WEIGHTS} does not go with its {CONFIG} ({one_line(error)}): get both again") from None
     return model.to(device=device, memory_format=torch.channels_last)
 
 
@@ -89,28 +87,7 @@ def push_to_hub(model: HybridModel, repository: str, private: bool | None = None
             api.create_repo(repository, private=private, exist_ok=True)
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A hybrid"))
         except Exception as error:  # as above
-            raise HybridError(f"{repository!r} could not be written ({_line(error)}): check name, token, network") from None
-
-
-def _config(model: HybridModel) -> dict:
-    """Return all settings for building the model again, as plain values."""
-    config = {"autoencoder": schema.describe(model.encoder.config)}
-    if isinstance(model.prior, LatentDDIM):
-        config["prior"] = schema.describe(model.prior.config)
-    elif isinstance(model.prior, PlusPrior):
-        config["y"], config["w"] = (schema.describe(part.config) for part in (model.prior.semantic, model.prior.texture))
-    return config
-
-
-def _built(config: dict) -> HybridModel:
-    autoencoder = schema.restore(schema.Autoencoder, config["autoencoder"])
-    prior = None
-    if "prior" in config:
-        prior = LatentDDIM(schema.restore(schema.LatentDiffusion, config["prior"]), autoencoder)
-    elif "y" in config:
-        semantic = SemanticPrior(schema.restore(schema.Semantic, config["y"]), autoencoder)
-        prior = PlusPrior(semantic, TexturePrior(schema.restore(schema.Texture, config["w"]), autoencoder))
-    return HybridModel(Encoder(autoencoder), Decoder(autoencoder), prior)
+            raise HybridError(f"{repository!r} could not be written ({one_line(error)}): check name, token, network") from None
 
 
 def _hub():
@@ -119,7 +96,3 @@ def _hub():
     except ImportError:
         raise HybridError("huggingface_hub is not installed: pip install 'hybrid-mi[hub]'") from None
     return huggingface_hub
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -214,7 +214,7 @@ def neighbours(
 
 def diagnose(
     run: Path,
-    dataset: str = "",
+    dataset: str | None = None,
     out: Path = Path("diagnosis.png"),
     count: int = 2000,
     steps: int = 50,
@@ -245,7 +245,7 @@ def diagnose(
     from hybrid.machine.files import check_out, write_text
     from hybrid.machine.precision import best_device
     from hybrid.machine.provenance import machine, provenance, summary
-    from hybrid.released import about, are_released, open_model
+    from hybrid.released import dataset_of, open_model
     from hybrid.showing import diagnosis, figures
 
     check_out(out, ".png")
@@ -253,8 +253,8 @@ def diagnose(
     if count < 2:
         raise HybridError(f"count = {count}: give 2 or more")
     model = open_model(run, best_device())
-    name = dataset or (about(str(run))["provenance"]["dataset"] if are_released(run) else run.resolve().parents[1].name)
-    if not dataset and name not in datasets.NAMED:
+    name = dataset or dataset_of(run)
+    if dataset is None and name not in datasets.NAMED:
         raise HybridError(f"{run} was not trained on a data set that has a name: give its folder or .npz with --dataset")
     images = datasets.load(name, paths.data()).to(model.device)
     found = diagnose(model, images, count, steps, eta, seed, order)

@@ -23,7 +23,7 @@ from hybrid.experiments.parts import forget_parts, judge_in_parts
 from hybrid.experiments.store import Key, Store, as_json, in_another_precision
 from hybrid.judging import evaluate, frechet, galleries, interpolations, nearest
 from hybrid.machine import distributed
-from hybrid.machine.fingerprint import modules, remember, tell_difference, tell_once
+from hybrid.machine.fingerprint import modules, remember, tell_difference, tell_or_refuse
 from hybrid.machine.precision import best_device
 from hybrid.machine.provenance import code, machine, peak_memory, provenance, versions
 from hybrid.profiles.checked import whole_seed
@@ -317,7 +317,7 @@ class Experiment:
         for name in TABLE:
             own = {path: kept for path, kept in found.items() if path.stem == name}
             for path, reason in in_another_precision(own).items():
-                tell_once(reason, "the table leaves it out")
+                tell_or_refuse(reason, "the table leaves it out")
                 del found[path]
         return found
 

@@ -108,6 +108,13 @@ class Preview(Run):
         return copy.deepcopy(trainable)  # a copy, because the caller freezes it
 
 
+def preview(run: Run, name: str) -> dict[Path, Planned]:
+    """Return the stages of a method by their folders, without training."""
+    seen = Preview(run.profile, run.images, run.seed, run.folder, run.clock)
+    method(name).train(seen, method(name).config(run.profile))
+    return seen.found
+
+
 @dataclass(frozen=True)
 class Method:
     """A row of the table, or an ablation."""

@@ -18,11 +18,11 @@ from hybrid.judging.frechet import KERNEL_IMAGES
 
 COLUMNS = ("method", "metric", "value", "std", "seeds", "paper")
 
-UNITS = {"mse": "MSE, 1e-3", "fid": "FID", "acc": "linear acc., %"}
+HEADINGS = {"mse": "MSE, 1e-3", "fid": "FID", "acc": "linear acc., %"}
 
 PER_DIMENSION = "1e-3 per dimension, on [0, 1]"
-# Units in words, by the first part of a metric's name.
-WORDS = {
+# By the first part of a metric's name.
+UNITS = {
     **dict.fromkeys(("mse", "median", "moved"), PER_DIMENSION),
     "acc": "%",
     "bits": "bits per dimension",
@@ -141,9 +141,9 @@ def formatted(table: pd.DataFrame, mark: str = "") -> pd.DataFrame:
             ours.append(f"{around}{number(row['value'], row['std'])}{around}")
             paper.append(f"{row['paper']:g}" if pd.notna(row["paper"]) else "")
         if any(text not in (MISSING, DASH) for text in ours):
-            shown[label(metric)] = ours
+            shown[heading(metric)] = ours
         if any(text not in ("", DASH) for text in paper):
-            shown[f"{label(metric)} (paper)"] = paper
+            shown[f"{heading(metric)} (paper)"] = paper
     return shown
 
 
@@ -188,19 +188,19 @@ SHARES = (
 )
 
 
-def label(metric: str) -> str:
+def heading(metric: str) -> str:
     """Return the column heading of a metric."""
-    return UNITS.get(metric, metric)
+    return HEADINGS.get(metric, metric)
 
 
 def unit(metric: str) -> str:
     """Return the unit of a metric in words, such as "%"; empty for a metric that this module does not know."""
-    return WORDS.get(metric.split("_")[0], "")
+    return UNITS.get(metric.split("_")[0], "")
 
 
 def is_shown(metric: str) -> bool:
     """Return whether the table shows this metric."""
-    return metric in UNITS or is_of_samples(metric)
+    return metric in HEADINGS or is_of_samples(metric)
 
 
 def is_of_samples(metric: str) -> bool:
@@ -209,13 +209,13 @@ def is_of_samples(metric: str) -> bool:
 
 
 def _metrics(method: Method, measured: dict) -> list[str]:
-    """Return the metrics of `UNITS` that the method has, or that were measured for it. With FID, also return all stand-ins that
-    were measured for any method."""
+    """Return the metrics of `HEADINGS` that the method has, or that were measured for it. With FID, also return all stand-ins
+    that were measured for any method."""
     stand_ins = {
         metric for seeds in measured.values() for metrics in seeds.values() for metric in metrics if is_of_samples(metric)
     }
     own = {*method.metrics, *(metric for metrics in measured.get(method.name, {}).values() for metric in metrics)}
-    return [metric for metric in UNITS if metric in own] + (sorted(stand_ins) if "fid" in method.metrics else [])
+    return [metric for metric in HEADINGS if metric in own] + (sorted(stand_ins) if "fid" in method.metrics else [])
 
 
 def number(value: float, std: float = float("nan")) -> str:

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, one_line
 from hybrid.machine import distributed
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def set_aside(path: Path, why: Exception | str) -> None:
         return
     names = (f"{path.name}.damaged{number or ''}" for number in count())
     aside = next(aside for aside in map(path.with_name, names) if not aside.exists())
-    reason = " ".join(str(why).split())[:200] or type(why).__name__
+    reason = one_line(why)
     try:
         os.replace(path, aside)
         log.warning("%s cannot be read (%s): set aside as %s", path, reason, aside.name)

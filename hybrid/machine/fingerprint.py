@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -80,26 +77,16 @@ def difference(origin: dict) -> str:
 def tell_difference(what: str, origin: dict) -> None:
     """Log once that a saved result comes from other code or precision. If `strict` is set, raise HybridError instead."""
     if words := difference(origin):
-        tell_once(f"{what} comes from {words}", "it is used; --strict refuses it, and if you move it away it is made again")
+        tell_or_refuse(
+            f"{what} comes from {words}", "it is used; --strict refuses it, and if you move it away it is made again"
+        )
 
 
-def tell_once(fact: str, consequence: str) -> None:
+def tell_or_refuse(fact: str, consequence: str) -> None:
     """Log a line, once per process. If `strict` is set, raise HybridError instead."""
     if strict.get():
         raise HybridError(f"{fact}: move it away so that it is made again, or omit --strict")
     tell(f"{fact}: {consequence}")
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Inside this context only errors are logged."""
-    package = logging.getLogger("hybrid")
-    before = package.level
-    package.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        package.setLevel(before)
 
 
 def _counts(name: str) -> bool:

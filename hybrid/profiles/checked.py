@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cache
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 from hybrid.errors import HybridError
 
@@ -68,6 +68,10 @@ class Checked:
                 demand(right, name, value, range_.expected + ", or none" * optional)
             elif kind in (bool, str):
                 demand(isinstance(value, kind), name, value, "true or false" if kind is bool else "a word")
+            elif get_origin(kind) is Literal:
+                demand(value in get_args(kind), name, value, " or ".join(get_args(kind)))
+            elif is_dataclass(kind):
+                demand(isinstance(value, kind), name, value, f"a {kind.__name__}")
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, is_dataclass, replace
-from typing import get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from hybrid.errors import HybridError
 from hybrid.profiles import demo, gpu, laptop, paper, smoke
@@ -78,6 +78,8 @@ def _parsed(text: str, kind, old, whole: str, may_be_empty: bool):
         kind = next(part for part in get_args(kind) if part is not type(None))
     if may_be_empty and text.lower() == "none":
         return ()
+    if get_origin(kind) is Literal:
+        return text  # the dataclass checks it
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]

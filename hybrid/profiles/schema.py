@@ -6,7 +6,7 @@ An invalid value raises HybridError when the dataclass is made; `methods.check` 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import get_type_hints
+from typing import Literal, get_type_hints
 
 from hybrid.errors import HybridError
 from hybrid.profiles.checked import (
@@ -57,7 +57,8 @@ class Training(Checked):
 
     epochs: Count  # passes over the train set
     batch: Count = 256  # images per step
-    optimiser: str = "adamw"  # or "muon" (Jordan et al. 2024): orthogonalised steps for matrices, NAdamW for other weights
+    # Muon (Jordan et al. 2024): orthogonalised steps for matrices, NAdamW for other weights.
+    optimiser: Literal["adamw", "muon"] = "adamw"
     lr: Rate = 2e-3  # peak learning rate
     weight_decay: NotNegative = 1e-4  # decoupled, for weights with two or more dimensions
     warmup: BelowOne = 0.05  # share of the steps in which the rate rises from 0; afterwards it falls to 0 along a cosine
@@ -70,9 +71,12 @@ class Training(Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        demand(self.optimiser in ("adamw", "muon"), "optimiser", self.optimiser, "adamw or muon")
-        demand(self.average is None or not self.ema, "ema", self.ema, f"0 beside average = {self.average}")
+        demand(self.average is None or not self.ema, "ema", self.ema, f"0, because average = {self.average} replaces it")
         demand(len(self.betas) == 2, "betas", self.betas, "two values of at least 0 and below 1")
+
+    def steps(self, images: int) -> int:
+        """Return the number of steps for so many train images. The last, incomplete batch of an epoch is left out."""
+        return self.epochs * (images // self.batch)
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,7 @@ class Contrast(Checked):
     key_batch: Count = 32  # keys that share batch norm's statistics; a batch is split into groups, so that they leak less
     hidden: Count = 512  # width of the head
     dim: Count = 128  # dimensions of queries and keys
-    on: str = "y"  # the part with the contrastive loss: "y", or "z" for the ablation
-
-    def __post_init__(self):
-        super().__post_init__()
-        demand(self.on in ("y", "z"), "on", self.on, "y or z")
+    on: Literal["y", "z"] = "y"  # the part with the contrastive loss: y, or z for the ablation
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ class Representation(Checked):
     sigma: Positive = 0.04  # standard deviation of q(x|z), on [0, 1]; it is best for an MSE of 1.6e-3
 
     def __post_init__(self):
-        batch = self.training.batch
-        demand(1 <= self.decode_every <= batch, "decode_every", self.decode_every, f"1 to the {batch} images of a batch")
         super().__post_init__()
+        batch = self.training.batch
+        demand(self.decode_every <= batch, "decode_every", self.decode_every, f"1 to the {batch} images of a batch")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Diffusion(Checked):
     steps: Count = 1000  # T, the number of time steps
     beta_min: Between = 1e-4  # first of the linear betas
     beta_max: Between = 0.02  # last of the linear betas
-    predict: str = "noise"  # output of the net: "noise", as in the paper, or "v", which is better in short trainings
+    predict: Literal["noise", "v"] = "noise"  # output of the net: noise, as in the paper, or v, better in short trainings
     flip: Share = 0.5  # probability of mirroring an image
     clip: Positive = 4.0  # limit for estimates of x_0 in sampling, in standard deviations; at t = T a net's errors are large
     patch: Count = 1  # fold patches of this side into channels, which is faster on CPUs; the paper has 1
@@ -245,9 +245,9 @@ class BigGAN(Checked):
     flip: Share = 0.5  # probability of mirroring a real image
 
     def __post_init__(self):
-        steps, batch = self.discriminator_steps, self.training.batch
-        demand(1 <= steps <= batch, "discriminator_steps", steps, f"1 to the {batch} images of a batch")
         super().__post_init__()
+        steps, batch = self.discriminator_steps, self.training.batch
+        demand(steps <= batch, "discriminator_steps", steps, f"1 to the {batch} images of a batch")
 
 
 @dataclass(frozen=True)
@@ -266,9 +266,11 @@ class Plus(Checked):
     w: Texture
 
     def __post_init__(self):
-        demand(self.w.components == self.y.components, "w.components", self.w.components, f"y's {self.y.components}")
+        super().__post_init__()
+        components = self.y.components
+        demand(self.w.components == components, "w.components", self.w.components, f"{components}, as y.components")
         # Both whiten y by the same images, with or without mirror images.
-        wanted = "a probability above 0, like y's" if self.y.flip else "y's 0"
+        wanted = f"a probability above 0, because y.flip = {self.y.flip}" if self.y.flip else "0, because y.flip is 0"
         demand((self.w.flip > 0) == (self.y.flip > 0), "w.flip", self.w.flip, wanted)
 
 

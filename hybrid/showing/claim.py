@@ -1,4 +1,4 @@
-"""Table 1 as a figure, accuracy against error and distance, and the loss curves of the trainings."""
+"""Table 1 as a figure: accuracy against error, and against the distance of the samples."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from matplotlib.transforms import Bbox
 from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import distance as shown_distance
 from hybrid.showing import figures
-from hybrid.training.history import active_seconds
 
 MARKERS = "oPsD^vX*pdh<>"  # of the table's methods, in order; after the last one they begin again, like the colours
 AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
 STYLE = figures.STYLE | {"font.size": 8}
 TEXT = "0.25"  # names stand in grey: some of the colours are too light to read
 Points = dict[str, tuple[float, float]]  # method -> position
-NOT_SCALARS = ("step", "epoch", "seconds")  # columns of a history that are not results of the training
 
 # Positions of a label around its point, best first: horizontal and vertical alignment, and the offset in points.
 PLACES = [
@@ -113,30 +111,6 @@ def _distance(table: pd.DataFrame) -> str:
     return shown_distance(table) or "fid"
 
 
-def curves(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Draw the loss of each training, by <method>-<stage>, over minutes without pauses. Without a `loss`: the first scalar."""
-    columns = max(1, min(4, len(histories)))
-    rows = max(1, -(-len(histories) // columns))
-    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=(2.25 * columns, 1.9 * rows), squeeze=False, layout="constrained")
-        for axis in axes.flat[len(histories) :]:
-            axis.axis("off")
-        for axis, (name, history) in zip(axes.flat, histories.items(), strict=False):
-            method, _, stage = name.partition("-")
-            axis.set_title(", ".join(filter(None, (titles().get(method, method), stage))))
-            scalars = [column for column in history if column not in NOT_SCALARS]
-            if history.empty or not scalars:
-                _nothing(axis, "no history")
-                continue
-            scalar = "loss" if "loss" in scalars else scalars[0]
-            colour = colours().get(method, "0.4")
-            minutes = active_seconds(history.to_dict("records")) / 60
-            sns.lineplot(x=minutes, y=history[scalar], ax=axis, color=colour, linewidth=1.2, errorbar=None)
-            axis.set(xlabel="minutes", ylabel=scalar.replace("_", " "))
-        sns.despine(figure)
-    return figure
-
-
 def _wide(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Pivot one column of the table: a row per method, a column per metric, NaN where there is no value."""
     wide = table.astype({column: float}).pivot(index="method", columns="metric", values=column)
@@ -180,7 +154,7 @@ def _points(axis: Axes, metric: str, ours: pd.DataFrame, spread: pd.DataFrame, p
             axis.errorbar(x, y, error[metric], error["acc"], color=colour[name], fmt="none", capsize=2, elinewidth=1)
     values = [y for _, y in (*points.values(), *paper_points.values())]
     if not values:
-        _nothing(axis, "not measured")
+        nothing(axis, "not measured")
         return
     low, high = min(values), max(values)
     pad = max(1.6, (high / low) ** 0.15)
@@ -236,7 +210,7 @@ def _along(line: np.ndarray, radius: float) -> list[Bbox]:
     return [Bbox([centre - radius, centre + radius]) for centre in np.linspace(start, end, 40)]
 
 
-def _nothing(axis: Axes, text: str) -> None:
+def nothing(axis: Axes, text: str) -> None:
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="0.5", bbox={"color": "white"})
     axis.set(yticks=[])
 

@@ -1,4 +1,4 @@
-"""Training curves: both bounds in nats, and the error of reconstruction."""
+"""Training curves: both bounds in nats, the error of reconstruction, and the losses of all methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from hybrid.profiles.schema import Profile
-from hybrid.showing import figures
+from hybrid.showing import claim, figures
+from hybrid.training.history import active_seconds
+
+NOT_SCALARS = ("step", "epoch", "seconds")  # columns of a history that are not results of the training
 
 
 def draw(history: pd.DataFrame, profile: Profile) -> Figure:
@@ -48,6 +51,30 @@ def overlay(histories: dict[str, pd.DataFrame], profile: Profile) -> Figure:
         right.set(title="reconstruction of augmented views", xlabel="epoch", ylabel="MSE, 1e-3 per dimension", yscale="log")
         _plain(right)
         left.legend(loc="lower right", frameon=True)
+        sns.despine(figure)
+    return figure
+
+
+def losses(histories: dict[str, pd.DataFrame]) -> Figure:
+    """Draw the loss of each training, by <method>-<stage>, over minutes without pauses. Without a `loss`: the first scalar."""
+    columns = max(1, min(4, len(histories)))
+    rows = max(1, -(-len(histories) // columns))
+    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(claim.STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=(2.25 * columns, 1.9 * rows), squeeze=False, layout="constrained")
+        for axis in axes.flat[len(histories) :]:
+            axis.axis("off")
+        for axis, (name, history) in zip(axes.flat, histories.items(), strict=False):
+            method, _, stage = name.partition("-")
+            axis.set_title(", ".join(filter(None, (claim.titles().get(method, method), stage))))
+            scalars = [column for column in history if column not in NOT_SCALARS]
+            if history.empty or not scalars:
+                claim.nothing(axis, "no history")
+                continue
+            scalar = "loss" if "loss" in scalars else scalars[0]
+            colour = claim.colours().get(method, "0.4")
+            minutes = active_seconds(history.to_dict("records")) / 60
+            sns.lineplot(x=minutes, y=history[scalar], ax=axis, color=colour, linewidth=1.2, errorbar=None)
+            axis.set(xlabel="minutes", ylabel=scalar.replace("_", " "))
         sns.despine(figure)
     return figure
 

@@ -47,7 +47,7 @@ class Comparison:
 
     def __str__(self) -> str:
         yours = table.number(self.yours)
-        return f"{METHODS[self.method].title}, {table.label(self.metric)}: {yours}, expected {self.range}"
+        return f"{METHODS[self.method].title}, {table.heading(self.metric)}: {yours}, expected {self.range}"
 
 
 def file(experiment: Experiment) -> Path:
@@ -112,7 +112,7 @@ def formatted(compared: list[Comparison]) -> pd.DataFrame:
     rows = [
         {
             "method": METHODS[one.method].title,
-            "number": table.label(one.metric),
+            "number": table.heading(one.metric),
             "yours": table.number(one.yours),
             "committed": table.number(one.committed),
             "expected": one.range,

@@ -6,13 +6,13 @@ import json
 import re
 from pathlib import Path
 
+from hybrid import released
 from hybrid.errors import HybridError
 from hybrid.experiments import table
 from hybrid.experiments.methods import METHODS, Method
 from hybrid.experiments.store import Store, key_of
 from hybrid.machine import files
 from hybrid.machine.provenance import again, summary
-from hybrid.released import SUMS
 from hybrid.training import checkpoint
 from hybrid.training.history import read_history
 
@@ -69,12 +69,10 @@ def origins(path: Path) -> list[dict]:
         origin = state["provenance"] | {name: about.get(name) for name in ("dataset", "sha256", "seed")}
         return [summary(origin, {}, path.name) | {"step": f"{state['step']} of {state['steps']}"}]
     if suffix == ".safetensors":
-        from hybrid import released
-
         known = released.read(path)[1]
         listed = released.sums(path.parent).get(path.name)
         facts = summary(known["provenance"], {}, path.name)
-        weights = f"SHA-256 {listed}, in {SUMS}" if listed else None
+        weights = f"SHA-256 {listed}, in {released.SUMS}" if listed else None
         command = again(known["provenance"], path.name, "release --out weights")
         return [facts | {"weights": weights, "again": command}]
     raise HybridError(f"{path} has no known origin: expected {KNOWN}")
@@ -85,7 +83,7 @@ def _cell(path: Path, called: str, metric: str) -> str:
     method = _method(called)
     kept = {source: Store(source.parent).read(source.stem) for source in _sources(path) if source.stem == method.name}
     measured = list(dict.fromkeys(name for each in kept.values() if each is not None for name in each["metrics"]))
-    name = next((known for known in (*measured, *table.UNITS) if _heading(metric) in _headings(known)), metric)
+    name = next((known for known in (*measured, *table.HEADINGS) if _heading(metric) in _headings(known)), metric)
     if name not in measured:
         can = name in method.metrics or (table.is_of_samples(name) and "fid" in method.metrics)
         why = f"{name} of {method.title} was not measured" if can else f"{path} has no number {metric!r} of {method.title}"
@@ -115,7 +113,7 @@ def _headings(metric: str) -> set[str]:
     words = {"acc": ("accuracy",), "mse": ("error",), "fd_efficientnet_lite0": ("fd",)}.get(metric, ())
     network = re.fullmatch(r"(fd|kd)_efficientnet_(lite\d)", metric)
     short = {f"{network[1]}, {network[2]}"} if network else set()
-    return {metric.casefold(), _heading(table.label(metric)), *words, *short}
+    return {metric.casefold(), _heading(table.heading(metric)), *words, *short}
 
 
 def _sources(path: Path) -> list[Path]:

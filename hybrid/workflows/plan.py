@@ -20,7 +20,7 @@ from torch import Tensor
 from hybrid import paths
 from hybrid.data.datasets import ImageSet
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import METHODS, Preview, judged, method
+from hybrid.experiments.methods import METHODS, judged, preview
 from hybrid.experiments.store import Store
 from hybrid.machine import distributed
 from hybrid.machine.lines import in_words
@@ -185,17 +185,15 @@ def unfinished(experiment: Experiment, name: str, images: ImageSet) -> dict[Path
     most = 2048 if experiment.device.type == "cuda" else max(TIMED_IMAGES)
     most = max(most, experiment.profile.plus.y.mixture or 0)  # which needs an image for each of its Gaussians
     few = replace(images, train_images=images.train_images[:most], train_labels=images.train_labels[:most])
-    run = experiment.run(name)
-    preview, found = Preview(run.profile, few, run.seed, run.folder, run.clock), {}
-    method(name).train(preview, method(name).config(run.profile))
-    for folder, planned in preview.found.items():
+    found = {}
+    for folder, planned in preview(replace(experiment.run(name), images=few), name).items():
         config, done = planned.training, 0
         if (state := checkpoint.load(folder / "checkpoint.pt")) is not None:
             rest = {part: value for part, value in state["about"].items() if part == "encoder"}
             about = planned.about | rest | {"sha256": images.sha256}
             finished(copy.deepcopy(planned.trainable), folder, about, planned.kinds)
             done = state["step"]
-        steps = config.epochs * (len(images.train_images) // config.batch)
+        steps = config.steps(len(images.train_images))
         if done < steps:
             found[folder] = Stage(folder.name, planned.trainable, config, planned.data, done, steps)
     return found

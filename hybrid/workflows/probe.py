@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from hybrid.data.datasets import ImageSet
@@ -60,7 +61,7 @@ def probe(model: HybridModel, images: ImageSet, part: str = "y", seed: int = 0) 
     train, test = model.features(images.train_images), model.features(images.test_images)
     if part not in train:
         raise HybridError(f"part {part!r} is unknown: choose one of {', '.join(train)}")
-    labels, truth = (part.to(model.device) for part in (images.train_labels, images.test_labels))
+    labels, truth = (each.to(model.device) for each in (images.train_labels, images.test_labels))
     rows, penalties = {}, {}
     for name in train:
         found = linear_probe(train[name], labels, test[name], truth, seed, sources=images.train_sources)
@@ -68,15 +69,14 @@ def probe(model: HybridModel, images: ImageSet, part: str = "y", seed: int = 0) 
         votes = knn.vote(train[name], labels, test[name], images.classes)
         rows[name] = {"linear acc., %": found.accuracy, f"{knn.NEIGHBOURS}-NN acc., %": _percent(votes.cpu() == truth.cpu())}
     predicted = fitted(train[part], labels, penalties[part])(test[part]).cpu()
-    confusion = torch.zeros(images.classes, images.classes, dtype=torch.int64)
-    confusion.index_put_((truth.cpu(), predicted), torch.ones(len(predicted), dtype=torch.int64), accumulate=True)
+    confusion = confusion_matrix(truth.cpu(), predicted, labels=range(images.classes))
     shown = torch.randperm(len(truth), generator=torch.Generator().manual_seed(seed))[:SHOWN]
     similarities, places = knn.nearest(train[part], test[part][shown.to(test[part].device)], NEIGHBOURS)
     return Probed(
         accuracies=pd.DataFrame.from_dict(rows, orient="index"),
         chance=100 * (truth.bincount().max() / len(truth)).item(),
         part=part,
-        confusion=confusion.numpy(),
+        confusion=confusion,
         class_names=images.class_names,
         queries=images.test_images[shown.to(images.test_images.device)].cpu().numpy(),
         neighbours=images.train_images[places.to(images.train_images.device)].cpu().numpy(),

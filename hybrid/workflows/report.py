@@ -182,7 +182,7 @@ def _table(rows: pd.DataFrame, compared: list[expected.Comparison], ranges: bool
     columns, best = {"method": [METHODS[name].title for name in methods]}, {}
     for metric in dict.fromkeys(rows["metric"]):
         cells = rows[rows["metric"] == metric].set_index("method")
-        title = table.label(metric)
+        title = table.heading(metric)
         found = {
             title: {
                 name: table.number(row["value"], row["std"]) for name, row in cells.iterrows() if cells["value"].notna().any()

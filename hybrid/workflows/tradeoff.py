@@ -24,7 +24,7 @@ from hybrid.experiments.store import Store, as_json
 from hybrid.judging import evaluate
 from hybrid.judging.probe import PENALTIES
 from hybrid.machine import distributed, files
-from hybrid.machine.fingerprint import modules, tell_difference, tell_once
+from hybrid.machine.fingerprint import modules, tell_difference, tell_or_refuse
 from hybrid.machine.provenance import machine, provenance
 from hybrid.models.autoencoder import LATENT_CHANNELS
 from hybrid.profiles import overrides
@@ -117,7 +117,7 @@ def _tell_differences(path: Path, rows: list[dict]) -> None:
     only = precisions[0] if len(precisions) == 1 else None
     tell_difference(str(path), {"trained": dict(enumerate(every)), "precision": only})
     if len(precisions) > 1:
-        tell_once(f"{path} has rows in {' and in '.join(precisions)}", "means over seeds mix them")
+        tell_or_refuse(f"{path} has rows in {' and in '.join(precisions)}", "means over seeds mix them")
 
 
 def _of_today(rows: list[dict], own: Representation) -> list[dict]:

@@ -13,9 +13,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybrid.experiments.experiment import Experiment
-from hybrid.experiments.methods import METHODS, Preview, method
+from hybrid.experiments.methods import METHODS, method, preview
 from hybrid.experiments.table import DASH
 from hybrid.machine.provenance import trained_on
+from hybrid.models.autoencoder import LATENT_CHANNELS, LATENT_SIZE
 from hybrid.models.base import Trainable
 from hybrid.models.latent_ddim import LatentDDIM, SemanticPrior, TexturePrior
 
@@ -87,12 +88,9 @@ PLUS = " The work of Hybrid+ includes the hybrid's first stage, which is trained
 
 def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
     """Images seen and operations of each stage of a method."""
-    run = experiment.run(name)
-    preview, stages = Preview(run.profile, run.images, run.seed, run.folder, run.clock), {}
-    method(name).train(preview, method(name).config(run.profile))
-    for folder, planned in preview.found.items():
-        config = planned.training
-        seen = config.epochs * (len(run.images.train_images) // config.batch) * config.batch
+    stages, train_images = {}, experiment.images.train_images
+    for folder, planned in preview(experiment.run(name), name).items():
+        seen = planned.training.steps(len(train_images)) * planned.training.batch
         images = COUNTED * max(len(planned.trainable.players) - 1, 1)  # BigGAN's discriminator steps divide them among them
         stages[folder.name] = float(seen), seen / images * operations(planned.trainable, images)
     return stages
@@ -101,7 +99,7 @@ def of(experiment: Experiment, name: str) -> dict[str, tuple[float, float]]:
 def operations(module: Trainable, images: int) -> int:
     """The mean operations of a training step of so many images."""
     module = copy.deepcopy(module).train()
-    shape = (2, 6, 16, 16) if isinstance(module, OF_CODES) else (3, 32, 32)
+    shape = (2, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE) if isinstance(module, OF_CODES) else (3, 32, 32)
     device = next(module.parameters()).device
     batch = torch.zeros(images, *shape, dtype=torch.float32 if len(shape) == 4 else torch.uint8, device=device)
     labels = torch.zeros(images, dtype=torch.int64, device=device)

@@ -17,7 +17,7 @@ from typing import NoReturn, cast
 import torch
 from tqdm import tqdm
 
-from hybrid.errors import HybridError, TimeUp
+from hybrid.errors import HybridError, TimeUp, silent
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS, method
 from hybrid.machine import distributed, fingerprint
@@ -57,9 +57,8 @@ def check(wanted: int | None) -> None:
 def jobs(wanted: int | None, experiment: Experiment, work: Work) -> int:
     """Return the number of methods to train at the same time: `wanted`, or else one that suits the machine and the work.
 
-    Raises HybridError for a number below 1, and for one above 1 if torchrun started several processes.
+    Raises HybridError for a number above 1 if torchrun started several processes.
     """
-    check(wanted)
     if distributed.world() > 1:
         if wanted is not None and wanted > 1:
             raise HybridError(f"jobs = {wanted}: the processes of torchrun train one method at a time; leave the option out")
@@ -156,7 +155,7 @@ def _work(connection: Connection, settings: Settings) -> NoReturn:
         name = connection.recv()
         try:
             if experiment is None:
-                with fingerprint.silent():  # the parent has logged the same lines
+                with silent():  # the parent has logged the same lines
                     experiment = Experiment(settings.profile, settings.dataset, settings.seed, Clock(settings.time_left))
             experiment.make(name)
         except (HybridError, TimeUp, OSError) as error:

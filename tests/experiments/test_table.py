@@ -134,6 +134,6 @@ def test_the_ablation_agrees_where_the_error_gets_larger(on_z, says):
 
 
 def test_a_new_metric_with_a_heading_has_a_column(monkeypatch):
-    monkeypatch.setitem(table.UNITS, "sharpness", "sharpness")
+    monkeypatch.setitem(table.HEADINGS, "sharpness", "sharpness")
     shown = table.formatted(table.tidy("digits", {"nvae": {0: {"mse": 2.0, "sharpness": 0.5}}, "mocov2": {0: {"acc": 9.0}}}))
     assert shown.loc["NVAE-lite", "sharpness"] == "0.50" and shown.loc["MoCo-v2", "sharpness"] == table.DASH

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hybrid import paths
-from hybrid.errors import HybridError
+from hybrid.errors import HybridError, silent
 from hybrid.machine import files
-from hybrid.machine.fingerprint import silent
 
 plain = some.recursive(
     some.none() | some.booleans() | some.integers(-(2**60), 2**60) | some.floats(allow_nan=False) | some.text(max_size=5),

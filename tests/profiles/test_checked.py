@@ -1,7 +1,7 @@
 """Each field of a profile has a range, and what is outside of it is told: the value, what to give, which field."""
 
 from dataclasses import fields, is_dataclass
-from typing import get_type_hints
+from typing import Literal, get_origin, get_type_hints
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +11,7 @@ from hybrid.errors import HybridError
 from hybrid.experiments.methods import check
 from hybrid.profiles.checked import ranges, whole_seed
 from hybrid.profiles.overrides import PROFILES, profile
+from hybrid.profiles.schema import BigGAN, Diffusion, Plus, Representation, Training
 
 
 def leaves(value, path=""):
@@ -29,7 +30,7 @@ LEAVES = list(leaves(PROFILES["smoke"]))
 def test_every_number_has_a_range():
     for _, kind, name in LEAVES:
         hint, (plain, _, range_) = get_type_hints(kind)[name], ranges(kind)[name]
-        assert range_ is not None or plain in (bool, str), f"{kind.__name__}.{name}: {hint}"
+        assert range_ is not None or plain is bool or get_origin(plain) is Literal, f"{kind.__name__}.{name}: {hint}"
 
 
 @settings(max_examples=300, deadline=None)
@@ -68,13 +69,31 @@ def test_any_text_is_a_value_or_told_in_a_line(leaf, text):
         ("ddim.beta_min=0.5", "beta_min = 0.5: give no more than beta_max"),
         ("evaluation.samples=" + "9" * 30, "give 2 or more"),
         ("nvae.groups=1-1-1-1-1-1", "groups = (1, 1, 1, 1, 1, 1): give at most five numbers"),
-        ("plus.w.flip=0", "w.flip = 0.0: give a probability above 0, like y's"),
-        ("plus.y.flip=0", "w.flip = 0.5: give y's 0"),
+        ("plus.w.flip=0", "w.flip = 0.0: give a probability above 0, because y.flip = 0.5"),
+        ("plus.y.flip=0", "w.flip = 0.5: give 0, because y.flip is 0"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(change, says):
     with pytest.raises(HybridError) as error:
         check(profile(f"smoke,{change}"))
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Training(1, optimiser="sgd"), "optimiser = 'sgd': give adamw or muon"),
+        (lambda: Diffusion(Training(1), predict="x"), "predict = 'x': give noise or v"),
+        (lambda: Representation("x"), "training = 'x': give a Training"),
+        (lambda: Representation(Training(1, batch=4), decode_every="2"), "decode_every = '2': give a number above 0"),
+        (lambda: Representation(Training(1, batch=4), decode_every=5), "decode_every = 5: give 1 to the 4 images of a batch"),
+        (lambda: BigGAN(Training(1), discriminator_steps="2"), "discriminator_steps = '2': give a number above 0"),
+        (lambda: Plus(1, 2), "y = 1: give a Semantic"),
+    ],
+)
+def test_settings_made_in_python_are_checked_too(make, says):
+    with pytest.raises(HybridError) as error:
+        make()
     assert says in str(error.value)
 
 

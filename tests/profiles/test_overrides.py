@@ -65,7 +65,7 @@ def test_lists_take_numbers_with_exponents():
         ("demo,hybrid.representation.training.weight_decay=-1", "weight_decay = -1.0: give 0 or more"),
         ("demo,hybrid.prior.dropout=1.5", "dropout = 1.5: give a share of at least 0 and below 1"),
         ("demo,hybrid.prior.beta_min=0.5", "beta_min = 0.5: give no more than beta_max, 0.02"),
-        ("demo,plus.w.components=3", "w.components = 3: give y's "),
+        ("demo,plus.w.components=3", "w.components = 3: give 64, as y.components"),
         ("demo,hybrid.prior.attention=x", "expected numbers joined by '-' or none, as in hybrid.prior.attention="),
         ("demo,hybrid.prior.multipliers=none", "expected numbers joined by '-', as in hybrid.prior.multipliers=1-2"),
         ("demo,evaluation.penalties=x", "expected numbers joined by '-' or none"),

@@ -141,7 +141,7 @@ def test_what_is_returned_is_the_average_of_the_weights_and_the_last_ones_train_
 
 def test_one_average_is_asked_for():
     assert average_of(nn.Linear(1, 1), Training(epochs=1)) is None
-    with pytest.raises(HybridError, match=r"ema = 0\.9: give 0 beside average = 0\.1"):
+    with pytest.raises(HybridError, match=r"ema = 0\.9: give 0, because average = 0\.1"):
         Training(epochs=1, ema=0.9, average=0.1)
     with pytest.raises(HybridError, match=r"average = 0\.5: give a share above 0, at most 0\.25, or none"):
         Training(epochs=1, average=0.5)

@@ -31,7 +31,7 @@ def test_a_small_folder_of_ones_own_goes_the_whole_way(home, tmp_path, kind, cap
     shown = ["report.html", "table1.md", "seed0/figure5.png", "seed0/samples.png", "seed0/baselines.png"]
     for name in [*shown, "seed0/figure6.png" if kind == "flat" else "claim.png"]:
         assert (results / name).stat().st_size > 0, name
-    page, accuracy = (results / "report.html").read_text(encoding="utf-8"), table.label("acc")
+    page, accuracy = (results / "report.html").read_text(encoding="utf-8"), table.heading("acc")
     page = re.sub(r"base64,[A-Za-z0-9+/=]*", "", page)  # any letters can stand in a picture
     assert "missing" not in page and "NVAE" not in page and "NVAE" not in (results / "table1.md").read_text(encoding="utf-8")
     assert "Raw data" in page and "Notebooks" not in page

@@ -115,18 +115,18 @@ def test_one_table_of_yours_committed_and_the_papers():
     rows = table.tidy("cifar10", measured)
     compared = [Comparison("hybrid", "acc", 78.84, 77.0, 78.9, 80.0)]
     shown = texts(report.main_numbers(rows, compared))
-    acc = table.label("acc")
+    acc = table.heading("acc")
     assert [shown["Hybrid", f"{acc}{of}"] for of in ("", ", committed", ", paper")] == ["78.8", "77.0", "77.6"]
     assert shown["MoCo-v2", acc] == "79.5 ± 0.7*" and shown["MoCo-v2", f"{acc}, committed"] == "–"
-    assert shown["Hybrid", table.label("mse")] == "0.62*" and shown["NVAE-lite", table.label("mse")] == "missing"
-    assert shown["MoCo-v2", table.label("mse")] == "–" and ("BigGAN", acc) not in shown  # nobody ran BigGAN
+    assert shown["Hybrid", table.heading("mse")] == "0.62*" and shown["NVAE-lite", table.heading("mse")] == "missing"
+    assert shown["MoCo-v2", table.heading("mse")] == "–" and ("BigGAN", acc) not in shown  # nobody ran BigGAN
     assert report.numbers_caption(rows, compared) == (
         "All seeds here, mean ± standard deviation, the committed run and the paper; the best of our values is bold"
     )
     assert texts(report.all_numbers(rows, compared))["Hybrid", f"{acc}, expected"] == "78.9 to 80.0, outside"
     assert not [key for key in texts(report.all_numbers(rows, compared)) if "FID" in key[1]]  # nobody has it
     plain = report.main_numbers(table.tidy("mine", measured), [])
-    assert plain["columns"] == ["method", table.label("mse"), acc]
+    assert plain["columns"] == ["method", table.heading("mse"), acc]
 
 
 def test_without_labels_the_claim_says_what_is_known():
@@ -142,7 +142,7 @@ def test_without_labels_the_claim_says_what_is_known():
     assert list(table.parts({"moved_y": 1.0})) == ["image moves by, 1e-3"]
     assert report.numbers_caption(rows, []) == "This run"
     for shown in (report.main_numbers(rows, []), report.all_numbers(rows, [])):
-        assert shown["columns"] == ["method", table.label("mse"), "fd_efficientnet_lite0"]
+        assert shown["columns"] == ["method", table.heading("mse"), "fd_efficientnet_lite0"]
         assert [[cell["text"] for cell in row] for row in shown["rows"]] == [["Hybrid", "3.21", "120.0"]]
         assert not any(cell["best"] for row in shown["rows"] for cell in row)
     cells = report._cells(pd.DataFrame({"a": [1.0, math.nan]}))
