@@ -200,7 +200,7 @@ def draw(table: pd.DataFrame, machine: str) -> Figure:
     shown["label"] = shown["pair"].str.replace("_", " ") + "\n" + shown["peer"]
     shown["ratio"] = (shown["pair"] == SHARE).map({False: "peer's time over ours", True: "roofline share, at most 1"})
     look = {"s": 45, "zorder": 2, "palette": figures.COLOURS[: shown["ratio"].nunique()]}
-    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(figures.STYLE | {"font.size": 8}):
+    with figures.charts(grid="0.92"):
         figure, axis = plt.subplots(figsize=(6.5, 0.42 * len(shown) + 1.3), layout="constrained")
         axis.hlines(range(len(shown)), shown["ratio_min"], shown["ratio_max"], color="0.6", linewidth=1.5, zorder=1)
         sns.scatterplot(shown, x="ratio_median", y="label", hue="ratio", style="ratio", ax=axis, **look)

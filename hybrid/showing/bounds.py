@@ -29,7 +29,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     cases, and that limit where it is below the truth. Values below LEAST are written beside a triangle at the left edge.
     """
     swept, others = _swept(rows)
-    with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
+    with figures.charts():
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(4, 5), layout="constrained")
         most = swept["truth"].max()
         sizes = sorted(swept["m"].dropna().unique())

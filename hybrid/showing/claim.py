@@ -19,7 +19,6 @@ from hybrid.showing import figures
 
 MARKERS = "oPsD^vX*pdh<>"  # of the table's methods, in order; after the last one they begin again, like the colours
 AXES = {"mse": "MSE, 1e-3 per dimension", "fid": "FID"}
-STYLE = figures.STYLE | {"font.size": 8}
 TEXT = "0.25"  # names stand in grey: some of the colours are too light to read
 Points = dict[str, tuple[float, float]]  # method -> position
 
@@ -69,7 +68,7 @@ def draw(tables: pd.DataFrame | dict[str, pd.DataFrame]) -> Figure:
     vertical line. The paper's numbers are hollow. A line below names missing methods.
     """
     titled = tables if isinstance(tables, dict) else {"": tables}
-    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(STYLE):
+    with figures.charts(grid="0.92"):
         figure = plt.figure(figsize=(9, 3.8 * len(titled)), layout="constrained")
         rows = np.atleast_1d(figure.subfigures(len(titled), 1))
         for row, (title, table) in zip(rows, titled.items(), strict=True):

@@ -22,7 +22,7 @@ def draw(history: pd.DataFrame, profile: Profile) -> Figure:
     """Draw I_CPC with its upper limit log m, I_BA and the MSE over the epochs of the first stage."""
     representation = profile.hybrid.representation
     cap = math.log(representation.contrast.queue)
-    with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
+    with figures.charts():
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
         sns.lineplot(history, x="epoch", y="i_cpc", ax=left, color=figures.COLOURS[0])
         left.axhline(cap, color="0.3", linestyle="--", linewidth=1)
@@ -40,7 +40,7 @@ def draw(history: pd.DataFrame, profile: Profile) -> Figure:
 def overlay(histories: dict[str, pd.DataFrame], profile: Profile) -> Figure:
     """Draw I_CPC below its limit log m, and the MSE, of several trainings (title -> history) in the same two panels."""
     cap = math.log(profile.hybrid.representation.contrast.queue)
-    with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
+    with figures.charts():
         figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
         for (title, history), colour, dashes in zip(histories.items(), figures.COLOURS, ("-", "--", ":", "-."), strict=False):
             for axis, scalar in ((left, "i_cpc"), (right, "mse")):
@@ -59,7 +59,7 @@ def losses(histories: dict[str, pd.DataFrame]) -> Figure:
     """Draw the loss of each training, by <method>-<stage>, over minutes without pauses. Without a `loss`: the first scalar."""
     columns = max(1, min(4, len(histories)))
     rows = max(1, -(-len(histories) // columns))
-    with sns.axes_style("whitegrid", {"grid.color": "0.92"}), plt.rc_context(claim.STYLE):
+    with figures.charts(grid="0.92"):
         figure, axes = plt.subplots(rows, columns, figsize=(2.25 * columns, 1.9 * rows), squeeze=False, layout="constrained")
         for axis in axes.flat[len(histories) :]:
             axis.axis("off")

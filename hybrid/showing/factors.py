@@ -28,7 +28,7 @@ def draw(studies: dict[str, pd.DataFrame]) -> Figure:
     every = pd.concat(studies.values())
     parts = [part for part in COLOURS if part in set(every["part"])]
     height = 1 + 0.09 * (len(parts) + 2) * every["factor"].nunique()
-    with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
+    with figures.charts():
         figure, axes = plt.subplots(1, len(studies), figsize=(4.5 * len(studies), height), squeeze=False, layout="constrained")
         for axis, (title, rows) in zip(axes[0], studies.items(), strict=True):
             shown = rows.assign(score=rows["score"].clip(lower=0))

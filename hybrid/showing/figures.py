@@ -7,6 +7,8 @@ same bytes, as PNG and as PDF.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from hybrid.data.pixels import tile
 from hybrid.machine.files import write_atomically
 from hybrid.machine.provenance import summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-from hybrid.data.pixels import tile
 
 TITLES = {"z": "z: the whole code moves", "y": "y moves, w stays", "w": "w moves, y stays"}
 
@@ -29,9 +30,19 @@ COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")  # 
 STYLE = {"savefig.dpi": 200, "figure.dpi": 100, "font.family": "DejaVu Sans", "pdf.fonttype": 42, "svg.hashsalt": "hybrid"}
 
 
+@contextmanager
+def charts(grid: str = "0.8") -> Iterator[None]:
+    """Inside this context, charts have a white ground with a grid of this colour, and small text."""
+    import seaborn as sns
+    from matplotlib import pyplot as plt  # imported here and below because it is slow, and computing figures does not need it
+
+    with sns.axes_style("whitegrid", {"grid.color": grid}), plt.rc_context(STYLE | {"font.size": 8}):
+        yield
+
+
 def draw(data: dict) -> Figure:
     """Draw a panel per part. Each row is a path from t = 1 (left) to t = 0 (right), between the two original images."""
-    from matplotlib import pyplot as plt  # imported here and below because it is slow, and computing figures does not need it
+    from matplotlib import pyplot as plt
 
     parts = [part for part in TITLES if part in data]
     rows, frames = data[parts[0]].shape[:2]

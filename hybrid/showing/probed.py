@@ -24,7 +24,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
         figure, axis = plt.subplots(figsize=(size + 0.6, size), layout="constrained")
         shown = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
         figure.colorbar(shown, ax=axis, label="share of the class", shrink=0.8)
-        axis.set(xlabel="the probe says", ylabel="class")
+        axis.set(xlabel="predicted class", ylabel="class")
         if len(names) <= 30:
             axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
             axis.set_yticks(range(len(names)), names, fontsize=7)

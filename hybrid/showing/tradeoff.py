@@ -35,7 +35,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     profile's own setting, and a dashed line the cap of I_CPC. The contrast on all of z has the encoder of that setting, so no
     line leads to it.
     """
-    with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
+    with figures.charts():
         figure = plt.figure(figsize=(11, 6), layout="constrained")
         grid = figure.add_gridspec(len(ROWS), 3, width_ratios=(3, 3, 3.4))
         axes = grid[:, :2].subgridspec(len(ROWS), 2).subplots(sharex="col", sharey="row")
@@ -68,7 +68,7 @@ def draw_lengths(rows: pd.DataFrame) -> Figure:
 
     Each point is a training; lines connect means over seeds.
     """
-    with sns.axes_style("whitegrid"), plt.rc_context(figures.STYLE | {"font.size": 8}):
+    with figures.charts():
         figure, axes = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
         labels = {"mse": "mean squared error, 1e-3", "accuracy": "linear accuracy on y or z, %"}
         for axis, (metric, label) in zip(axes, labels.items(), strict=True):

@@ -24,7 +24,9 @@ def append(log: Path, line: dict) -> None:
         with open(log, "a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(line) + "\n")
     except OSError as error:
-        raise HybridError(f"{log} could not be written ({error}): fix that and run again; checkpoints are intact") from error
+        raise HybridError(
+            f"{log} could not be written ({error}): free space or change its permissions, and run again; checkpoints are intact"
+        ) from error
 
 
 def restore(history: Path, text: str) -> None:
