@@ -42,7 +42,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # Committed results, by the names that pages call them by.
 PLAIN = "demo,hybrid.representation.augmentation.jitter=0,hybrid.representation.augmentation.grey=0"  # views keep their colours
 FOLDERS = {"demo": "demo/digits", "laptop": "laptop/cifar10", "laptop100": "laptop/cifar100", "plain": f"{PLAIN}/digits"}
-FOLDERS["biggan63"] = "laptop,biggan.training.epochs=63/cifar10"
 # Profiles in results/tradeoff/demo-digits-contrast.json, and `demo`'s own rows, with the names that pages call them by.
 CONTRASTS = {
     "own": ("demo", "demo, alpha = 0.0001"),
@@ -176,8 +175,8 @@ def detail(profile: str) -> str:
     return markdown(["method", *metrics.values()], rows)
 
 
-def longer(profile: str) -> str:
-    """Baselines that also trained longer, by their epochs: the table's own, and profiles that change nothing else."""
+def by_epochs(profile: str) -> str:
+    """Methods with trainings of several lengths, by their epochs: the table's own, and profiles that change nothing else."""
     folder, _, dataset = FOLDERS[profile].partition("/")
     metrics = {
         "acc": "accuracy, %",
@@ -528,7 +527,7 @@ def _spread(found: list[float], digits: int | None = None) -> str:
 
 
 FUNCTIONS = (
-    *(summary, detail, longer, parts, calibration, transfer, given, work),
+    *(summary, detail, by_epochs, parts, calibration, transfer, given, work),
     *(faults, inputs, mutants, survivors, cases, tradeoff, contrasts, lengths, bounds, factors, samplers),
 )
 TABLES = {function.__name__: function for function in FUNCTIONS}

@@ -54,7 +54,7 @@ PROFILE = Profile(
         ode_steps=20,
     ),
     biggan=BigGAN(
-        training=Training(epochs=20, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.999),
+        training=Training(epochs=63, batch=64, lr=2e-4, betas=(0.0, 0.999), weight_decay=0.0, clip=100.0, ema=0.999),
         generator_channels=48,
         discriminator_channels=48,
     ),
