@@ -18,6 +18,7 @@ import difflib
 import errno
 import inspect
 import logging
+import os
 import re
 import signal
 import sys
@@ -48,8 +49,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 2, 75, 130 or 143 (see the module's docstring).
 
     Every status except 0 comes with one line on standard error. If torchrun starts several processes, only the first one
-    prints results, but each one prints its own errors.
+    prints results, but each one prints its own errors. If a reader such as `head` closes the pipe, the status is 141.
     """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports the pipe when it exits
+        return 141
+
+
+def _run(arguments: list[str] | None) -> int:
     logging.basicConfig(format="%(message)s")
     given = sys.argv[1:] if arguments is None else arguments
     if given == ["--version"]:

@@ -13,14 +13,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def home() -> Path:
-    if "HYBRID_HOME" in os.environ:
-        return Path(os.environ["HYBRID_HOME"]).expanduser().resolve()
+    if given := os.environ.get("HYBRID_HOME"):
+        return Path(given).expanduser().resolve()
     return REPOSITORY if (REPOSITORY / "pyproject.toml").exists() else Path.cwd()
 
 
 def data() -> Path:
     """Return the folder of data sets: `HYBRID_DATA`, else `data/`."""
-    return Path(os.environ["HYBRID_DATA"]).expanduser().resolve() if "HYBRID_DATA" in os.environ else home() / "data"
+    return Path(given).expanduser().resolve() if (given := os.environ.get("HYBRID_DATA")) else home() / "data"
 
 
 def runs(profile: str, dataset: str) -> Path:

@@ -209,6 +209,8 @@ def _no_folder(path: str | Path) -> HybridError:
 
 
 def _read(name: str) -> tuple[dict[str, Tensor], dict]:
+    if name not in names() and (Path(name) / "config.json").exists():
+        raise HybridError(f"{str(name)!r} holds what hybrid.save_pretrained writes: hybrid.from_pretrained loads it")
     if name not in names() and Path(name).is_dir():
         raise HybridError(
             f"{str(name)!r} is a folder, not the name of released weights: hybrid.load({str(name)!r}) loads a run"
@@ -235,8 +237,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            known = json.loads(file.metadata()["about"])
+            if "about" not in (metadata := file.metadata() or {}):
+                raise HybridError(f"{path} is not of hybrid release: hybrid.from_pretrained loads what save_pretrained wrote")
+            known = json.loads(metadata["about"])
             demand(known, {"config": dict, "provenance": dict, "metrics": dict})
+    except HybridError:
+        raise
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, error) from error
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}

@@ -321,3 +321,11 @@ def test_embed_probe_and_neighbours_print_results_alone(home, tmp_path, monkeypa
         assert cli.main(wrong) == 2
         told = capsys.readouterr()
         assert says in told.err and told.err.count("\n") == 1 and not told.out
+
+
+def test_a_reader_that_closes_the_pipe_ends_a_command_without_a_traceback(home):
+    command = [sys.executable, "-m", "hybrid.cli", "data"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

@@ -295,3 +295,10 @@ def test_the_layer_takes_features_as_they_are():
     peer = LogisticRegression(C=1 / (1e-3 * 300), tol=1e-8).fit(standardised, labels)
     ours = (features @ weight.T + bias).softmax(1)
     torch.testing.assert_close(ours, torch.from_numpy(peer.predict_proba(standardised)).float(), atol=2e-3, rtol=0)
+
+
+def test_what_save_pretrained_writes_is_for_from_pretrained(trained, tmp_path):
+    hybrid.save_pretrained(hybrid.pretrained("digits"), tmp_path / "saved")
+    for name in (tmp_path / "saved", tmp_path / "saved" / "model.safetensors"):
+        with pytest.raises(HybridError, match=r"hybrid\.from_pretrained loads"):
+            hybrid.pretrained(name)

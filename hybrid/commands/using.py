@@ -180,8 +180,9 @@ def neighbours(
 ) -> None:
     """Find and draw the images whose codes are nearest to that of a query image, nearest first.
 
-    Prints the cosine similarity of the standardised codes (1: equal), the file and its class, if known. The query itself is
-    left out. The figure needs the image files, even if --images is an .npz of codes.
+    Prints the cosine similarity of the codes (1: equal), the file and its class, if known. Codes of 20 or more images are
+    standardised first, by their mean and deviation, so a similarity depends on the images searched. The query itself is left
+    out. The figure needs the image files, even if --images is an .npz of codes.
 
     For example:
         hybrid neighbours --run cifar10 --query cat.jpg --images my/folder
@@ -271,7 +272,7 @@ def diagnose(
 def release(
     profile: str = "laptop", dataset: str | None = None, seed: int = 0, out: Path | None = None, force: bool = False
 ) -> None:
-    """Export a trained hybrid as released weights with a model card, for `hybrid.pretrained`.
+    """Export a trained hybrid as released weights with a model card, for `hybrid.pretrained`; train it first if necessary.
 
     For example:
         hybrid release --profile laptop --dataset cifar10 --out my-weights

@@ -157,8 +157,11 @@ class Experiment:
             distributed.on_rank_zero(lambda number=number: self.figure(number))
 
     def history(self, name: str, stage: str) -> pd.DataFrame:
-        """Return the history of a stage's training, a row per log line."""
+        """Return the history of a stage's training, a row per log line. Raises HybridError for an unknown stage."""
         import pandas as pd  # slow to import
+
+        if stage not in (stages := method(name).stages):
+            raise HybridError(f"stage {stage!r} of {name} is unknown: choose one of {', '.join(stages)}")
 
         kept, now = self.store.read(name), self.key(name)
         of_another = kept is not None and not now.matches(kept["key"], ("method", "sha256"))
@@ -317,7 +320,7 @@ class Experiment:
         for name in TABLE:
             own = {path: kept for path, kept in found.items() if path.stem == name}
             for path, reason in in_another_precision(own).items():
-                tell_or_refuse(reason, "the table leaves it out")
+                tell_or_refuse(reason, "the table leaves it out; HYBRID_PRECISION sets the precision of a training")
                 del found[path]
         return found
 

@@ -22,6 +22,7 @@ from hybrid.judging import interpolations
 from hybrid.judging.evaluate import OwnMetrics, finer
 from hybrid.machine import files
 from hybrid.model import EncoderModel, HybridModel
+from hybrid.models.autoencoder import LATENT_SIZE
 from hybrid.models.base import Trainable, stream
 from hybrid.models.biggan import BigGAN
 from hybrid.models.hybrid import Representation
@@ -149,6 +150,9 @@ def check(profile: Profile) -> None:
     if batch > contrast.queue:
         raise HybridError(f"hybrid.representation.contrast.queue = {contrast.queue}: give at least the batch's {batch} images")
     autoencoder = profile.hybrid.representation.autoencoder
+    most = autoencoder.y_channels * LATENT_SIZE**2
+    if profile.plus.y.components > most:
+        raise HybridError(f"plus.y.components = {profile.plus.y.components}: give at most y's {most} dimensions")
     networks: dict[str, Callable[[], nn.Module]] = {
         "hybrid.representation": lambda: Representation(profile.hybrid.representation),
         "hybrid.prior": lambda: LatentDDIM(profile.hybrid.prior, autoencoder),

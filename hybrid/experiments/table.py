@@ -159,7 +159,7 @@ def legend(table: pd.DataFrame, samples: int) -> str:
     known = set(table.dropna(subset=["value"])["metric"])
     kernel = f", a `kd_…` the first {KERNEL_IMAGES:,}" if samples > KERNEL_IMAGES else ""
     sentences = {
-        f"Numbers are means over seeds, ± the standard deviation ({_counts(table)}).": table["std"].notna().any(),
+        f"Numbers are means, ± the standard deviation over seeds (their number: {_counts(table)}).": table["std"].notna().any(),
         "The best value of a column is bold.": compares(table),
         "A dash means that the method cannot have this number.": DASH in cells,
         "“missing” means that this number was not measured.": MISSING in cells,

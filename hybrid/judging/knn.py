@@ -15,6 +15,7 @@ from hybrid.judging.probe import standardise
 from hybrid.machine.precision import without_tf32
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07
+FEW = 20  # with fewer train features, their deviations are too uncertain to standardise by them
 BLOCK = 1000  # rows of the similarity matrix in memory at once
 
 
@@ -33,11 +34,12 @@ def vote(train: Tensor, labels: Tensor, test: Tensor, classes: int, neighbours: 
 def nearest(train: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return cosine similarities and indices (M, count) of the train features (N, D) nearest to queries (M, D), nearest first.
 
-    Both are first standardised with the train features' mean and deviation. Raises HybridError if the shapes do not match.
+    Both are first standardised with the train features' mean and deviation, if these are `FEW` or more. Raises HybridError if
+    the shapes do not match.
     """
     if train.ndim != 2 or queries.ndim != 2 or train.shape[1] != queries.shape[1] or not len(train):
         raise HybridError(f"features {tuple(train.shape)} and queries {tuple(queries.shape)}: expected (N, D) and (M, D)")
-    if len(train) > 1:
+    if len(train) >= FEW:
         train, queries = standardise(train, queries)
     train, queries = F.normalize(train, dim=1), F.normalize(queries, dim=1)
     found = [(part @ train.T).topk(min(count, len(train)), dim=1) for part in queries.split(BLOCK)]

@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 COUNTING = ("data", "judging", "models", "model", "objectives", "training")
 OTHERS = ("data.identity", "data.digits", "training.checkpoint", "training.history", "training.progress")
 COMPUTING = ("machine.compilation", "machine.gradients", "machine.precision")  # these count, unlike the rest of machine
+MOST_NAMED = 2  # changed modules in a message
 
 strict: ContextVar[bool] = ContextVar("strict", default=False)  # whether to refuse a difference
 
@@ -66,12 +67,17 @@ def difference(origin: dict) -> str:
         if new := [name for name, kept in recorded.items() if kept != fingerprint(f"hybrid.{name}") and name not in known]:
             changed.setdefault(str(each.get("commit"))[:12], []).extend(new)
     if changed:
-        since = [f"{', '.join(names)} changed since commit {commit}" for commit, names in changed.items()]
+        since = [f"{_named(names)} changed since commit {commit}" for commit, names in changed.items()]
         words.append(f"other code ({'; '.join(since)})")
     here = precision.name(precision.best_device())
     if origin.get("precision") not in (None, here):
         words.append(f"another precision ({origin['precision']}, here it is {here})")
     return " and ".join(words)
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def tell_difference(what: str, origin: dict) -> None:

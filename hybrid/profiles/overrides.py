@@ -32,6 +32,8 @@ def profile(spec: str) -> Profile:
         path, separator, text = change.partition("=")
         if not separator:
             raise HybridError(f"{change!r} changes nothing in profile {name!r}: write it as field=value")
+        if [each.partition("=")[0] for each in changes].count(path) > 1:
+            raise HybridError(f"{path!r} is given twice in {spec!r}: give it once")
         _read(PROFILES[name], path.split("."), text, path, values)
     if len(spec.encode()) > 255:
         raise HybridError(

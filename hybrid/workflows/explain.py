@@ -9,7 +9,7 @@ from pathlib import Path
 from hybrid import released
 from hybrid.errors import HybridError
 from hybrid.experiments import table
-from hybrid.experiments.methods import METHODS, Method
+from hybrid.experiments.methods import METHODS, TABLE, Method
 from hybrid.experiments.store import Store, key_of
 from hybrid.machine import files
 from hybrid.machine.provenance import again, summary
@@ -81,6 +81,10 @@ def origins(path: Path) -> list[dict]:
 def _cell(path: Path, called: str, metric: str) -> str:
     """Describe a number in a table: its value for each seed, and its origin."""
     method = _method(called)
+    if path.stem not in ("table1", "claim", "report"):
+        raise HybridError(f"{path} is not a table: leave out --cell, or give table1.md")
+    if method.name not in TABLE:
+        raise HybridError(f"the table has no row of {method.title}: give seed0/{method.name}.json instead of a cell")
     kept = {source: Store(source.parent).read(source.stem) for source in _sources(path) if source.stem == method.name}
     measured = list(dict.fromkeys(name for each in kept.values() if each is not None for name in each["metrics"]))
     name = next((known for known in (*measured, *table.HEADINGS) if _heading(metric) in _headings(known)), metric)

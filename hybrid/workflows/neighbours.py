@@ -27,7 +27,7 @@ class Neighbours:
     part: str  # the part of z that is compared
     files: tuple[str, ...]
     labels: tuple[str, ...]  # their classes; empty if unknown
-    similarities: tuple[float, ...]  # cosine similarities of standardised codes; 1 means equal
+    similarities: tuple[float, ...]  # cosine similarities, see `knn.nearest`; 1 means equal
 
     def as_json(self) -> dict:
         rows = zip(self.files, self.labels, self.similarities, strict=True)

@@ -192,3 +192,8 @@ def test_figure_6_comes_from_released_weights_where_their_training_is_not_here(d
 def test_one_or_two_test_images_are_too_few(home, count):
     with pytest.raises(HybridError, match=f"digits has {count} test images?: give 3 or more"):
         _ = Experiment(f"smoke,images={count}").images
+
+
+def test_the_history_of_a_stage_that_does_not_exist_is_refused(home):
+    with pytest.raises(HybridError, match="stage 'model' of hybrid is unknown: choose one of representation, prior"):
+        Experiment("smoke").history("hybrid", "model")

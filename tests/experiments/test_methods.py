@@ -24,6 +24,7 @@ from hybrid.profiles.overrides import profile
         ("hybrid.prior.channels=7", "hybrid.prior: channels is 7; the time embedding needs an even number"),
         ("hybrid.prior.predict=x", "hybrid.prior.predict = 'x': give noise or v"),
         ("plus.w.predict=x", "plus.w.predict = 'x': give noise or v"),
+        ("plus.y.components=769,plus.w.components=769", "plus.y.components = 769: give at most y's 768 dimensions"),
         ("ddim.ode_steps=101", "ddim: 101 sampling steps; this diffusion has 100"),
         ("evaluation.sampler_steps=101", "101 sampling steps; this diffusion has 100"),
     ],

@@ -37,3 +37,11 @@ def test_fewer_than_asked_for_all_vote(features):
     assert knn.nearest(train[:1], test, 4)[1].tolist() == [[0]] * 100
     with pytest.raises(HybridError, match="expected"):
         knn.nearest(train[:, :3], test, 4)
+
+
+def test_among_few_features_an_equal_one_has_the_similarity_1(features):
+    """A deviation of two equal features is 0, and standardised by two others all similarities are 1 or -1."""
+    train = features[0]
+    for found in (train[:1].expand(2, -1), train[:2]):
+        assert knn.nearest(found, train[:1], 1)[0].item() == pytest.approx(1)
+    assert abs(knn.nearest(train[1:3], train[:1], 1)[0].item()) < 1 - 1e-4

@@ -52,6 +52,8 @@ def test_other_code_and_precision_are_told_once_or_refused(package, caplog, stri
     assert fingerprint.difference(origin) == "" == fingerprint.difference({})
     package("b", "x = 2")
     assert fingerprint.difference(origin) == "other code (models.b changed since commit abc)"
+    many = {"modules": dict.fromkeys(["models.x", "models.y", "models.z"], "0"), "commit": "abc"}
+    assert fingerprint.difference(many) == "other code (models.x, models.y and 1 more changed since commit abc)"
     trained = {"model": {"modules": found, "commit": "abc"}, "prior": {"modules": {"models.c": "0"}, "commit": "def"}}
     judged = {"modules": {"models.a": found["models.a"]}, "commit": "ghi", "trained": trained}
     words = "models.b changed since commit abc; models.c changed since commit def"

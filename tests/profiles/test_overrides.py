@@ -73,7 +73,7 @@ def test_lists_take_numbers_with_exponents():
         ("demo,nvae.kl_warmup=2", "kl_warmup = 2.0: give a share from 0 to 1"),
         ("demo,nvae.temperature=-1", "temperature = -1.0: give 0 or more"),
         ("demo,biggan.discriminator_steps=0", "discriminator_steps = 0: give a number above 0"),
-        ("demo" + 10 * ",hybrid.representation.noise=0.2", "is too long for a folder's name"),
+        ("demo,hybrid.representation.noise=0." + 250 * "2", "is too long for a folder's name"),
         ("demo,name=x", "choose one of hybrid, plus, nvae, ddim, biggan, evaluation"),
         ("", "'' is unknown"),
     ],
@@ -120,3 +120,8 @@ def test_descriptions_of_earlier_versions_are_known():
     assert updated(LatentDiffusion, before) == describe(prior)
     assert updated(LatentDiffusion, before | {"never": 1}) == before | {"never": 1}
     assert updated(LatentDiffusion, before | {"clip": 3.0}) != describe(prior)
+
+
+def test_a_field_that_is_given_twice_is_refused():
+    with pytest.raises(HybridError, match=r"'biggan\.noise' is given twice"):
+        profile("smoke,biggan.noise=4,biggan.noise=5")

@@ -66,11 +66,17 @@ def test_a_cell_is_found_by_its_headings(called, named):
         (("BigGAN", "FID"), "fid of BigGAN was not measured: choose one of .*fd_efficientnet_lite0"),
         (("hybrid", "colour"), "has no number 'colour' of Hybrid: choose one of mse"),
         (("gan", "acc"), "method 'gan' is unknown: choose one of hybrid"),
+        (("Contrast on z", "error"), "has no row of Contrast on z: give seed0/contrast_on_z.json instead"),
     ],
 )
 def test_a_cell_without_a_number_is_told_with_what_there_is(cell, says):
     with pytest.raises(HybridError, match=says):
         explain(RESULTS / "table1.csv", cell)
+
+
+def test_a_cell_of_what_is_no_table_is_refused():
+    with pytest.raises(HybridError, match="is not a table: leave out --cell"):
+        explain(RESULTS / "seed0" / "hybrid.json", ("hybrid", "acc"))
 
 
 def test_a_table_is_of_all_its_outcomes():
