@@ -53,7 +53,9 @@ def test_only_what_was_measured_is_shown():
     assert "64 samples" in legend
     assert not any(word in legend for word in ("bold", "missing", "dash", "deviation", "Precision"))
     full = table.legend(table.tidy("mine", MEASURED | {"ddim": {0: {"acc": 20.0}}, "mocov2": {0: {"acc": 1.0}}}), 64)
-    assert all(word in full for word in ("bold", "missing", "dash", "deviation (Hybrid 2, MoCo-v2 1, DDIM 1)"))
+    assert all(
+        word in full for word in ("bold", "missing", "dash", "deviation over seeds (their number: Hybrid 2, MoCo-v2 1, DDIM 1)")
+    )
     theirs = table.formatted(table.tidy("cifar10", MEASURED))  # FID is only in the paper
     assert "FID" not in theirs and theirs.loc["Hybrid", "FID (paper)"] == "34.6" and list(theirs.index) == ["Hybrid"]
 
