@@ -21,9 +21,9 @@ def counted(count: int, one: str, several: str = "") -> str:
     return f"{count} {one if count == 1 else several or f'{one}s'}"
 
 
-def one_line(error: Exception | str, most: int = 200) -> str:
-    """Return the message of an error, shortened and in one line; its type, if it has no message."""
-    return " ".join(str(error).split())[:most] or type(error).__name__
+def one_line(error: Exception | str) -> str:
+    """Return the message of an error in one line of at most 200 characters; its type, if it has no message."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @cache

@@ -232,7 +232,7 @@ def diagnose(
 
     Args:
         run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
-        dataset: the run's data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one that --run names.
+        dataset: the run's data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one that it was trained on.
         out: the figure, a .png; a .pdf and the tables, a .md, with the same name are written too.
         count: number of test images, and of samples.
         steps: number of steps of the sampler.
