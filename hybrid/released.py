@@ -14,10 +14,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hybrid.errors import HybridError, one_line
-from hybrid.machine.files import demand, load_arrays
+from hybrid.machine.files import demand, load_arrays, only_read, read_json
 from hybrid.machine.precision import usable
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
@@ -40,6 +41,9 @@ EXAMPLES = 16  # test images that are released with the weights, so that they ca
 KEPT = "examples"  # their name beside the weights'
 
 PROBE = "-probe.npz"  # ending of the file of a linear layer that reads the classes off y
+
+SAVED, SETTINGS = "model.safetensors", "config.json"  # of `hybrid.save_pretrained`
+FORMAT = 1  # increase it when older versions cannot read what save_pretrained writes
 
 
 def names() -> list[str]:
@@ -133,7 +137,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     first, device = first_stage(path), usable(device)
     path = Path(path).expanduser().resolve()
     representation, config = load_stage(first / "representation", schema.Representation, Representation, device)
-    if representation is None and (path / "config.json").exists():
+    if representation is None and (path / SETTINGS).exists():
         raise HybridError(f"{path} holds what hybrid.save_pretrained writes, not a run: hybrid.from_pretrained loads it")
     if representation is None:
         raise HybridError(f"{first} holds no trained hybrid: give a run's folder, such as {RUN}")
@@ -155,6 +159,26 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HybridModel:
     return HybridModel(representation.encoder, representation.decoder, PlusPrior(semantic, texture))
 
 
+def saved(folder: Path, device: torch.device | str = "cpu") -> HybridModel:
+    """Return the hybrid in a folder that `hybrid.save_pretrained` wrote. Raises HybridError if there is none."""
+    device = usable(device)
+    with only_read():
+        settings = read_json(folder / SETTINGS)
+    if not isinstance(settings, dict) or settings.get("library") != "hybrid-mi":
+        raise HybridError(
+            f"{folder} holds no hybrid: expected {SETTINGS} and {SAVED}, as hybrid.save_pretrained writes them; a run's folder "
+            "is for hybrid.load"
+        )
+    if settings.get("format") != FORMAT:
+        raise HybridError(f"{folder / SETTINGS} is of format {settings.get('format')}, this version reads {FORMAT}: update")
+    try:
+        model = built(settings)
+        model.load_state_dict(load_file(folder / SAVED))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, HybridError) as error:
+        raise HybridError(f"{folder / SAVED} does not go with its {SETTINGS} ({one_line(error)}): get both again") from None
+    return model.to(device=device, memory_format=torch.channels_last)
+
+
 def first_stage(path: str | Path) -> Path:
     """Return the folder that holds the first stage of a run: its own, or for Hybrid+ the hybrid's beside it.
 
@@ -167,13 +191,16 @@ def first_stage(path: str | Path) -> Path:
 
 
 def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridModel:
-    """Return the hybrid for a released name, such as cifar10, a .safetensors, or a run's folder.
+    """Return the hybrid for a released name, such as cifar10, a .safetensors, a run's folder, or one of save_pretrained.
 
     Raises HybridError if it is none of these.
     """
     if are_released(run):
         return pretrained(str(run), device)
-    if not Path(run).expanduser().is_dir():
+    folder = Path(run).expanduser()
+    if (folder / SETTINGS).exists():
+        return saved(folder, device)
+    if not folder.is_dir():
         raise HybridError(
             f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}, or give a folder, such as "
             f"{home() / RUN}"
@@ -209,7 +236,7 @@ def _no_folder(path: str | Path) -> HybridError:
 
 
 def _read(name: str) -> tuple[dict[str, Tensor], dict]:
-    if name not in names() and (Path(name) / "config.json").exists():
+    if name not in names() and (Path(name) / SETTINGS).exists():
         raise HybridError(f"{str(name)!r} holds what hybrid.save_pretrained writes: hybrid.from_pretrained loads it")
     if name not in names() and Path(name).is_dir():
         raise HybridError(

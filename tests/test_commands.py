@@ -1,6 +1,7 @@
 """The commands on a trained hybrid."""
 
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,10 @@ from hybrid.experiments.methods import METHODS
 from hybrid.judging.factors import PARTS
 from hybrid.machine import files
 from hybrid.model import HybridModel
+from hybrid.models.autoencoder import Decoder, Encoder
+from hybrid.models.latent_ddim import LatentDDIM
+from hybrid.profiles.overrides import profile
+from hybrid.training import checkpoint
 from hybrid.workflows import bounds, factors, tradeoff
 
 
@@ -135,3 +140,34 @@ def test_options_reach_the_model(tmp_path, monkeypatch):
     ends = ["--start", "a.png", "--end", "b.png", "--frames", "3", "--part", "w"]
     assert main(["interpolate", "--run", "cifar10", "--out", "p.png", *ends]) == 0
     assert asked == [(2, 3, 0.5, 7, 1, 2.0), (64, 50, 0.0, 0, 2, None), (10, 200, [1.0, 0.5, 0.0], "w")]
+
+
+def test_what_commands_write_is_explained_and_the_same_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 32), (200, 10, 10)).save("a.png")
+    small = profile("smoke").hybrid
+    config = small.representation.autoencoder
+    folder = str(hybrid.save_pretrained(HybridModel(Encoder(config), Decoder(config), LatentDDIM(small.prior, config)), "mine"))
+    commands = [
+        ["sample", "--run", folder, "--count", "2", "--steps", "2", "--out", "s.png"],
+        ["sample", "--run", folder, "--count", "2", "--steps", "2", "--seed", "3", "--out", "s.npz"],
+        ["interpolate", "--run", folder, "--start", "a.png", "--end", "a.png", "--out", "p.png"],
+        ["embed", "--run", folder, "--images", "a.png", "--out", "z.npz"],
+        ["neighbours", "--run", folder, "--query", "a.png", "--images", "s.npz", "--out", "n.png"],
+    ]
+    digest = checkpoint.digest(hybrid.from_pretrained(folder).state_dict())
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", ["hybrid", *command])
+        assert main(command) == 0
+        written = Path(command[-1]).read_bytes()
+        assert main(command) == 0 and Path(command[-1]).read_bytes() == written
+        capsys.readouterr()
+        assert main(["explain", command[-1]]) == 0
+        words = capsys.readouterr().out
+        assert f"mine, digest {digest}" in words and f"again      hybrid {' '.join(command)}" in words
+        assert ("seed       3" in words) == (command[-1] == "s.npz")
+    assert main(["diagnose", "--run", folder]) == 2
+    assert "was not trained on a data set that has a name" in capsys.readouterr().err
+    Path("mine/config.json").write_text("{}")
+    assert main(commands[0]) == 2
+    assert "mine holds no hybrid: expected config.json and model.safetensors" in capsys.readouterr().err

@@ -14,17 +14,15 @@ from pathlib import Path
 
 import torch
 from jinja2 import Environment, PackageLoader
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from hybrid.errors import HybridError, one_line
-from hybrid.machine.files import only_read, read_json, write_atomically, write_json
+from hybrid.machine.files import write_atomically, write_json
 from hybrid.machine.precision import usable
 from hybrid.model import HybridModel
-from hybrid.released import built, settings_of
+from hybrid.released import FORMAT, SAVED, SETTINGS, saved, settings_of
 
-FORMAT = 1  # increase it when older versions cannot read the new files
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CARD = "README.md"
 
 
 def save_pretrained(model: HybridModel, folder: str | Path, name: str = "") -> Path:
@@ -33,8 +31,8 @@ def save_pretrained(model: HybridModel, folder: str | Path, name: str = "") -> P
     folder = Path(folder).expanduser()
     name = name or folder.resolve().name
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(save(tensors, {"format": "pt"})))
-    write_json(folder / CONFIG, {"library": "hybrid-mi", "format": FORMAT, **settings_of(model)})
+    write_atomically(folder / SAVED, lambda temporary: temporary.write_bytes(save(tensors, {"format": "pt"})))
+    write_json(folder / SETTINGS, {"library": "hybrid-mi", "format": FORMAT, **settings_of(model)})
     template = Environment(loader=PackageLoader("hybrid.bridges", "")).get_template("card.md")
     card = template.render(name=name, model=repr(model), generates=model.prior is not None)
     write_atomically(folder / CARD, lambda temporary: temporary.write_text(card, encoding="utf-8"))
@@ -52,27 +50,13 @@ def from_pretrained(
     if not folder.is_dir():
         hub = _hub()
         try:
-            files = [WEIGHTS, CONFIG]
+            files = [SAVED, SETTINGS]
             folder = Path(hub.snapshot_download(str(source), revision=revision, token=token, allow_patterns=files))
         except Exception as error:  # many kinds: no such repository, no network, no permission
             raise HybridError(
                 f"{str(source)!r} is neither a folder nor a repository that can be read ({one_line(error)}): give one of these"
             ) from None
-    with only_read():
-        config = read_json(folder / CONFIG)
-    if not isinstance(config, dict) or config.get("library") != "hybrid-mi":
-        raise HybridError(
-            f"{folder} holds no hybrid: expected {CONFIG} and {WEIGHTS}, as hybrid.save_pretrained writes them; a run's folder "
-            "is for hybrid.load"
-        )
-    if config.get("format") != FORMAT:
-        raise HybridError(f"{folder / CONFIG} is of format {config.get('format')}, this version reads {FORMAT}: update")
-    try:
-        model = built(config)
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, HybridError) as error:
-        raise HybridError(f"{folder / WEIGHTS} does not go with its {CONFIG} ({one_line(error)}): get both again") from None
-    return model.to(device=device, memory_format=torch.channels_last)
+    return saved(folder, device)
 
 
 def push_to_hub(model: HybridModel, repository: str, private: bool | None = None, token: str | None = None) -> str:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from hybrid.errors import HybridError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hybrid.experiments.experiment import Experiment
+    from hybrid.model import HybridModel
 
 
 def checked_methods(methods: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -45,6 +48,19 @@ def check_sampling(seed: int, eta: float, order: int) -> None:
         raise HybridError(f"eta = {eta}: give a value from 0 (DDIM) to 1 (DDPM)")
     if order not in (1, 2) or (order == 2 and eta):
         raise HybridError(f"order = {order} with eta = {eta:g}: give 1, or 2 with eta 0")
+
+
+def origin_of(run: Path, model: HybridModel, **details) -> dict:
+    """Return the origin of a file that a command makes with this model, for `hybrid explain`: a `provenance.summary`.
+
+    It has no date, so that the same command writes the same bytes.
+    """
+    from hybrid.machine.provenance import machine, provenance, summary
+    from hybrid.training.checkpoint import digest
+
+    weights = f"{run}, digest {digest(model.state_dict())}"
+    origin = provenance(**machine(model.device), weights=weights, **details) | {"date": None}
+    return summary(origin, {}, str(run)) | {"again": origin["command"]}
 
 
 def print_progress(line: str) -> None:

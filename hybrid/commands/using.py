@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 
 from hybrid import paths
-from hybrid.commands.common import check_sampling, print_json, print_progress
+from hybrid.commands.common import check_sampling, origin_of, print_json, print_progress
 from hybrid.errors import HybridError
 
 
@@ -34,7 +34,8 @@ def sample(
     Args:
         run: released weights, such as cifar10, which sample by Hybrid+, or a run's folder: runs/demo/digits/hybrid/seed0
             samples by the DDIM on z, runs/demo/digits/hybridplus/seed0 by Hybrid+
-        out: a .png (a grid with eight columns, each image enlarged to 128 x 128) or an .npz (images, uint8, N x 32 x 32 x 3).
+        out: a .png (a grid with eight columns, each image enlarged to 128 x 128) or an .npz (images, uint8, N x 32 x 32 x 3;
+            origin, for `hybrid explain`).
         count: number of images.
         steps: number of steps of the sampler.
         eta: 0 for the deterministic sampler, 1 for the ancestral one.
@@ -42,6 +43,10 @@ def sample(
         order: of the deterministic sampler: 1 is DDIM; 2 has a smaller error in fewer steps, such as 25.
         guidance: how much w follows y, for Hybrid+: 0 not at all, 1 as trained, more exaggerates it; if omitted: the profile's.
     """
+    from json import dumps
+
+    import numpy as np
+
     from hybrid.data import pixels
     from hybrid.machine.files import check_out, save_arrays
     from hybrid.machine.precision import best_device
@@ -56,10 +61,11 @@ def sample(
     if model.sampler:
         print_progress(f"sampling by {model.sampler}, seed {seed}")
     images = pixels.to_uint8(model.sample(count, steps, eta, seed, order, guidance))
+    origin = origin_of(run, model, seed=seed)
     if out.suffix == ".npz":
-        save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy()})
+        save_arrays(out, {"images": images.permute(0, 2, 3, 1).cpu().numpy(), "origin": np.array(dumps(origin))})
     else:
-        save_png(out, images, 8)
+        save_png(out, images, 8, origin)
     print(f"samples: {out}")
 
 
@@ -71,7 +77,7 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
         hybrid interpolate --run cifar10 --start a.jpg --end b.jpg --out path.png --part w
 
     Args:
-        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, a run's folder, such as runs/demo/digits/hybrid/seed0, or one of save_pretrained
         start: an image file, for t = 1; its middle square is used.
         end: an image file, for t = 0; its middle square is used.
         out: a .png: one row of images, each enlarged to 128 x 128.
@@ -90,8 +96,9 @@ def interpolate(run: Path, start: Path, end: Path, out: Path, part: Literal["z",
     if frames < 2:
         raise HybridError(f"frames = {frames}: give 2 or more, because they include both ends")
     x0, x1 = (pictures.read_image(path)[None] for path in (start, end))  # (1, 32, 32, 3)
-    path = open_model(run, best_device()).interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
-    save_png(out, pixels.to_uint8(path), frames)
+    model = open_model(run, best_device())
+    path = model.interpolate(x0, x1, torch.linspace(1, 0, frames), part)[0]
+    save_png(out, pixels.to_uint8(path), frames, origin_of(run, model))
     print(f"path: {out}")
 
 
@@ -106,7 +113,7 @@ def embed(run: Path, images: tuple[str, ...], out: Path, part: tuple[Literal["y"
         find . -name "*.jpg" | hybrid embed --run cifar10 --images - --out codes.parquet
 
     Args:
-        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, a run's folder, such as runs/demo/digits/hybrid/seed0, or one of save_pretrained
         images: a folder (flat, nested, or with train/ and test/), image files, an .npz, the name of a data set, a .txt with
             one file per line, or - to read such lines from standard input.
         out: an .npz, which `hybrid neighbours` can search, a .csv or a .parquet.
@@ -120,7 +127,8 @@ def embed(run: Path, images: tuple[str, ...], out: Path, part: tuple[Literal["y"
     embed.check(out)
     if not part:
         raise HybridError("part is empty: give one or more of y, w, z")
-    print(embed.embed(open_model(run, best_device()), source(images), out, tuple(dict.fromkeys(part))))
+    model = open_model(run, best_device())
+    print(embed.embed(model, source(images), out, tuple(dict.fromkeys(part)), origin=origin_of(run, model)))
 
 
 def probe(
@@ -142,7 +150,7 @@ def probe(
         hybrid probe --run cifar10 --dataset digits --out probed --json
 
     Args:
-        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, a run's folder, such as runs/demo/digits/hybrid/seed0, or one of save_pretrained
         dataset: digits, cifar10, cifar100, an .npz, or a folder with a folder per class, directly or in train/ and test/.
         out: a folder; if omitted: probe-<data set>.
         part: the part of the code for the confusion matrix and the figures; the accuracies are always of all three.
@@ -190,7 +198,7 @@ def neighbours(
         hybrid neighbours --run cifar10 --query cat.jpg --images codes.npz --count 20
 
     Args:
-        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, a run's folder, such as runs/demo/digits/hybrid/seed0, or one of save_pretrained
         query: an image file of any size; its middle square is used.
         images: the images to search, see `hybrid embed --help`, or an .npz of codes that `hybrid embed` wrote with this
             --run and this --part.
@@ -205,8 +213,9 @@ def neighbours(
     from hybrid.workflows import neighbours
 
     check_out(out, ".png")
-    found, searched = neighbours.search(open_model(run, best_device()), query, images, part, count)
-    neighbours.draw(found, searched, out)
+    model = open_model(run, best_device())
+    found, searched = neighbours.search(model, query, images, part, count)
+    neighbours.draw(found, searched, out, origin_of(run, model))
     if json:
         print_json(found.as_json())
     else:
@@ -231,7 +240,7 @@ def diagnose(
         hybrid diagnose --run runs/demo/digits/hybrid/seed0 --count 500
 
     Args:
-        run: released weights, such as cifar10, or a run's folder, such as runs/demo/digits/hybrid/seed0
+        run: released weights, such as cifar10, a run's folder, such as runs/demo/digits/hybrid/seed0, or one of save_pretrained
         dataset: the run's data set: digits, cifar10, cifar100, an .npz or a folder; if omitted: the one that it was trained on.
         out: the figure, a .png; a .pdf and the tables, a .md, with the same name are written too.
         count: number of test images, and of samples.
@@ -317,7 +326,8 @@ def explain(path: tyro.conf.Positional[Path], cell: tuple[str, str] | None = Non
         hybrid explain results/laptop/cifar10/table1.md --cell BigGAN accuracy
 
     Args:
-        path: a figure, table, outcome or history in results/, a checkpoint, or released weights.
+        path: a figure, table, outcome or history in results/, what sample, embed and other commands wrote, a checkpoint, or
+            released weights.
         cell: a method and a metric, to explain one number of a table: their names, such as hybrid acc, or their headings.
     """
     from hybrid.workflows.explain import explain

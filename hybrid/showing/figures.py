@@ -100,12 +100,19 @@ def sheet(images: np.ndarray | Tensor, columns: int) -> Figure:
     return figure
 
 
-def save_png(path: str | Path, images: np.ndarray | Tensor, columns: int) -> None:
-    """Write images (N, 3, H, W) uint8 to a .png, as a grid with this many columns, each image enlarged 4 times."""
-    from PIL import Image
+def save_png(path: str | Path, images: np.ndarray | Tensor, columns: int, origin: dict | None = None) -> None:
+    """Write images (N, 3, H, W) uint8 to a .png, as a grid with this many columns, each image enlarged 4 times.
 
+    The file contains the `origin`, as in `save_figure`.
+    """
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    text = PngInfo()
+    if origin is not None:
+        text.add_text("hybrid", json.dumps(origin))
     picture = Image.fromarray(tile(images, columns).repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
-    write_atomically(Path(path), lambda temporary: picture.save(temporary, format="png"))
+    write_atomically(Path(path), lambda temporary: picture.save(temporary, format="png", pnginfo=text))
 
 
 def draw_gallery(data: dict) -> Figure:

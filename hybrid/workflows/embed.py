@@ -7,6 +7,7 @@ same command continues after an interruption.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import sys
@@ -61,12 +62,20 @@ def check(out: Path) -> None:
         _pyarrow()
 
 
-def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] = ("y",), chunk: int = CHUNK) -> Embedded:
+def embed(
+    model: HybridModel,
+    source: Source,
+    out: Path,
+    parts: tuple[str, ...] = ("y",),
+    chunk: int = CHUNK,
+    origin: dict | None = None,
+) -> Embedded:
     """Write a row for each image of `source`: its file, its split and class if known, and these parts of z.
 
     Each part is float32 (N, C, 16, 16) in an .npz, a list of C * 256 numbers in Parquet, and C * 256 columns in CSV. An .npz
-    also has the `encoder`, the digest of its weights (`checkpoint.digest`); Parquet has it in the schema's metadata. Images
-    that cannot be read are left out and reported. Raises HybridError if no image can be read.
+    also has the `encoder`, the digest of its weights (`checkpoint.digest`), and the `origin` as JSON, for `hybrid explain`;
+    Parquet has both in the schema's metadata. Images that cannot be read are left out and reported. Raises HybridError if no
+    image can be read.
     """
     check(out)
     folder, encoder = kept_in(out), checkpoint.digest(model.encoder.state_dict())
@@ -91,8 +100,8 @@ def embed(model: HybridModel, source: Source, out: Path, parts: tuple[str, ...] 
                 yield [source.rows[i] for i in places], {part: arrays[part] for part in parts}
 
         columns = [name for name in ("split", "label") if any(getattr(row, name) for row in source.rows)]
-        write = WRITERS[out.suffix]
-        files.write_atomically(out, lambda temporary: write(temporary, chunks, count, columns, parts, encoder))
+        write, facts = WRITERS[out.suffix], {"encoder": encoder, **({} if origin is None else {"origin": json.dumps(origin)})}
+        files.write_atomically(out, lambda temporary: write(temporary, chunks, count, columns, parts, facts))
     shutil.rmtree(folder, ignore_errors=True)
     return Embedded(out, count, tuple(errors))
 
@@ -167,7 +176,7 @@ class Bar:
 
 
 def _write_npz(
-    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], encoder: str
+    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], facts: dict[str, str]
 ) -> None:
     """Write one array after the other. An array of codes is never in memory as a whole."""
     rows = [row for some, _ in chunks() for row in some]
@@ -182,8 +191,9 @@ def _write_npz(
                 np.lib.format.write_array_header_1_0(member, header)
                 for some, arrays in chunks():
                     member.write(arrays[part].astype("<f4").tobytes() if some else b"")
-        with _member(archive, "encoder") as member:
-            np.lib.format.write_array(member, np.array(encoder))
+        for name, value in facts.items():
+            with _member(archive, name) as member:
+                np.lib.format.write_array(member, np.array(value))
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
@@ -192,7 +202,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
 
 
 def _write_csv(
-    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], encoder: str
+    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], facts: dict[str, str]
 ) -> None:
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer, head = csv.writer(file), False
@@ -211,7 +221,7 @@ def _write_csv(
 
 
 def _write_parquet(
-    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], encoder: str
+    path: Path, chunks: Callable[[], Chunks], count: int, columns: list[str], parts: tuple[str, ...], facts: dict[str, str]
 ) -> None:
     pa, parquet = _pyarrow()
     writer = None
@@ -225,7 +235,7 @@ def _write_parquet(
             for part in parts:
                 codes = arrays[part].reshape(len(rows), -1).astype(np.float32)
                 table[part] = pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), codes.shape[1])
-            table = pa.table(table).replace_schema_metadata({"encoder": encoder})
+            table = pa.table(table).replace_schema_metadata(facts)
             writer = writer or parquet.ParquetWriter(path, table.schema)
             writer.write_table(table)
     finally:

@@ -16,7 +16,10 @@ from hybrid.machine.provenance import again, summary
 from hybrid.training import checkpoint
 from hybrid.training.history import read_history
 
-KNOWN = "a .png, .pdf, .npz, .json or .jsonl in results/, table1.csv or .md, report.html, a checkpoint.pt or a .safetensors"
+KNOWN = (
+    "a .png, .pdf, .npz, .json or .jsonl of results/ or of a command, table1.csv or .md, report.html, a checkpoint.pt or a "
+    ".safetensors"
+)
 
 
 def explain(path: Path, cell: tuple[str, str] | None = None) -> str:
@@ -46,9 +49,11 @@ def origins(path: Path) -> list[dict]:
             raise HybridError(f"{path} does not contain its origin, and no {stem}.json is in its folder: draw it again")
         return origins(path.with_suffix(".json"))
     if suffix == ".npz":
-        arrays = files.load_arrays(path, ("key", "provenance"))
-        if arrays is None:
-            raise HybridError(f"{path} does not contain its origin: expected arrays from hybrid reproduce")
+        arrays = files.load_arrays(path) or {}
+        if "origin" in arrays:  # of `hybrid sample` and `hybrid embed`
+            return [json.loads(str(arrays["origin"]))]
+        if not {"key", "provenance"} <= arrays.keys():
+            raise HybridError(f"{path} does not contain its origin: expected arrays of reproduce, sample or embed")
         key, origin = (json.loads(str(arrays[part])) for part in ("key", "provenance"))
         return [summary(origin, key_of(key, origin), path.name)]
     if suffix == ".json":

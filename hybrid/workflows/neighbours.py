@@ -12,7 +12,6 @@ import torch
 from hybrid.data import datasets, pictures, sources
 from hybrid.errors import HybridError, counted, tell
 from hybrid.judging import knn
-from hybrid.machine.provenance import provenance, summary
 from hybrid.model import PARTS, HybridModel
 from hybrid.showing import figures, probed
 from hybrid.training import checkpoint
@@ -127,7 +126,7 @@ def _nearest(query: Path, part: str, query_code: np.ndarray, codes: np.ndarray, 
     return Neighbours(query, part, files, labels, tuple(value for _, value in found))
 
 
-def draw(found: Neighbours, images: sources.Source | None, out: Path) -> None:
+def draw(found: Neighbours, images: sources.Source | None, out: Path, origin: dict | None = None) -> None:
     """Draw the query and its neighbours to `out` (.png and .pdf). `images`: the source of images that are not files.
 
     The place of an image that cannot be read, such as one of a data set whose codes were searched, is white.
@@ -150,4 +149,4 @@ def draw(found: Neighbours, images: sources.Source | None, out: Path) -> None:
     rows = zip(found.similarities, found.labels, strict=True)
     titles = [f"{value:.2f} ({label})" if label else f"{value:.2f}" for value, label in rows]
     figure = probed.neighbours(query[None], np.stack(pixels)[None], [titles])
-    figures.save_figure(figure, out.with_suffix(""), summary(provenance(), {}, str(found.query)))
+    figures.save_figure(figure, out.with_suffix(""), origin)

@@ -35,7 +35,7 @@ def test_the_nearest_are_of_its_colour_and_the_same_by_kept_codes(model, folder,
     kept, none = neighbours.search(model, query, [str(tmp_path / "codes.npz")], "z", 9)
     assert none is None and kept.files == found.files and kept.similarities == pytest.approx(found.similarities, abs=1e-4)
     for images, name in ((searched, "a.png"), (None, "b.png")):
-        neighbours.draw(found, images, tmp_path / name)
+        neighbours.draw(found, images, tmp_path / name, {"made from": str(query)})
         assert (tmp_path / name).stat().st_size > 1000
         assert str(query) in explain(tmp_path / name)
     assert found.as_json()["neighbours"][0]["class"] == "red" and str(found).count("\n") == 8
