@@ -162,7 +162,7 @@ def test_a_signal_ends_embed_with_what_it_keeps_and_other_commands_with_what_the
         return encode(self, images)
 
     monkeypatch.setattr(HybridModel, "encode", interrupted)
-    monkeypatch.setattr(embed.embed, "__defaults__", (("y",), 1))  # chunks of one image
+    monkeypatch.setattr(embed.embed, "__defaults__", (("y",), 1, None))  # chunks of one image
     assert cli.main(embedding) == 130
     kept = "finished codes are in .codes.npz.parts; the same command continues from there, then removes it"
     assert capsys.readouterr().err == f"hybrid: stopped by SIGINT; {kept}\n"
@@ -296,7 +296,7 @@ def test_embed_probe_and_neighbours_print_results_alone(home, tmp_path, monkeypa
     told = capsys.readouterr()
     assert told.out == "codes of 40 images: codes.npz\n"
     codes = np.load("codes.npz")
-    assert set(codes) == {"file", "class", "y", "w", "encoder"} and codes["y"].shape == (40, 3, 16, 16)
+    assert set(codes) == {"file", "class", "y", "w", "encoder", "origin"} and codes["y"].shape == (40, 3, 16, 16)
 
     assert cli.main(["probe", "--run", "cifar10", "--dataset", "shapes", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
