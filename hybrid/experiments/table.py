@@ -8,6 +8,7 @@ Methods of which nothing was measured, and metrics that were measured for no met
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -157,7 +158,7 @@ def legend(table: pd.DataFrame, samples: int) -> str:
     """Return a legend of what the table has. `samples`: how many samples of each method are compared."""
     table, cells = measured(table), set(formatted(table).to_numpy().ravel())
     known = set(table.dropna(subset=["value"])["metric"])
-    kernel = f", a `kd_…` the first {KERNEL_IMAGES:,}" if samples > KERNEL_IMAGES else ""
+    kernel = f", a KD the first {KERNEL_IMAGES:,}" if samples > KERNEL_IMAGES else ""
     sentences = {
         f"Numbers are means, ± the standard deviation over seeds (their number: {_counts(table)}).": table["std"].notna().any(),
         "The best value of a column is bold.": compares(table),
@@ -178,8 +179,8 @@ def _counts(table: pd.DataFrame) -> str:
 
 
 STAND_IN = (
-    "`fd_…` and `kd_…` are distances on the features of the named network, not Inception's: they are not FID and KID, and are "
-    "comparable only within a column."
+    "FD and KD are the Fréchet and the kernel distance on the features of the named network, not Inception's: they are not FID "
+    "and KID, and are comparable only within a column."
 )
 
 SHARES = (
@@ -189,7 +190,9 @@ SHARES = (
 
 
 def heading(metric: str) -> str:
-    """Return the column heading of a metric."""
+    """Return the column heading of a metric, such as "FD, EfficientNet-lite0" for fd_efficientnet_lite0."""
+    if stand_in := re.fullmatch(r"(fd|kd)_(.+)", metric):
+        return f"{stand_in[1].upper()}, {stand_in[2].replace('efficientnet_', 'EfficientNet-')}"
     return HEADINGS.get(metric, metric)
 
 

@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 
 from hybrid.experiments.methods import TABLE
 from hybrid.experiments.table import distance as shown_distance
+from hybrid.experiments.table import heading
 from hybrid.showing import figures
 
 MARKERS = "oPsD^vX*pdh<>"  # of the table's methods, in order; after the last one they begin again, like the colours
@@ -87,7 +88,7 @@ def _row(row: SubFigure, title: str, table: pd.DataFrame) -> None:
     axes = row.subplots(1, 2, sharex=True)
     for metric, axis in zip(("mse", distance), axes, strict=True):
         _points(axis, metric, ours, spread, paper)
-        axis.set(xlabel="linear accuracy, %", ylabel=AXES.get(metric, f"{metric} (not FID)"))
+        axis.set(xlabel="linear accuracy, %", ylabel=AXES.get(metric, f"{heading(metric)} (not FID)"))
     accuracies = pd.concat([ours["acc"], paper["acc"]]).dropna()
     if len(accuracies):
         low, high = accuracies.min(), accuracies.max()

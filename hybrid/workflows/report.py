@@ -139,8 +139,8 @@ def claim(rows: pd.DataFrame) -> str:
     parts = [
         f"a linear layer on y classifies {table.number(known['acc'])} % of the test images correctly" if "acc" in known else "",
         f"the reconstruction error is {table.number(known['mse'])}e-3" if "mse" in known else "",
-        f"the distance of samples from the train set is {table.number(known[distance])} ({distance})"
-        if distance in known
+        f"the distance of samples from the train set ({table.heading(distance)}) is {table.number(known[distance])}"
+        if distance is not None and distance in known
         else "",
         f"and with Hybrid+, which samples y first, {table.number(plus[distance])}" if distance in plus else "",
     ]

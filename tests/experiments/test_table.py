@@ -48,7 +48,7 @@ def test_only_what_was_measured_is_shown():
     """A folder without labels, with one method: no column or row of nothing but "missing", and nothing to compare."""
     rows = table.tidy("mine", {"hybrid": {0: {"mse": 112.3, "fd_net": 1153.7, "recall": 0.0}}})
     shown = table.formatted(rows, "**")
-    assert shown.to_dict("index") == {"Hybrid": {"MSE, 1e-3": "112.3", "fd_net": "1153.7", "recall": "0.00"}}
+    assert shown.to_dict("index") == {"Hybrid": {"MSE, 1e-3": "112.3", "FD, net": "1153.7", "recall": "0.00"}}
     legend = table.legend(rows, 64)
     assert "64 samples" in legend
     assert not any(word in legend for word in ("bold", "missing", "dash", "deviation", "Precision"))
@@ -69,7 +69,7 @@ def test_the_best_of_a_column_is_marked():
     measured = MEASURED | {"ddim": {0: {"mse": 1.5, "acc": 20.0, "fd_net": 50.0}}}
     shown = table.formatted(table.tidy("digits", measured), "**")
     marked = {column: [name for name, text in cells.items() if text.startswith("**")] for column, cells in shown.items()}
-    assert marked == {"MSE, 1e-3": ["Hybrid", "DDIM"], "linear acc., %": ["Hybrid"], "fd_net": ["DDIM"]}
+    assert marked == {"MSE, 1e-3": ["Hybrid", "DDIM"], "linear acc., %": ["Hybrid"], "FD, net": ["DDIM"]}
     shares = table.tidy("digits", {name: {0: {"recall": 0.0}} for name in ("hybrid", "ddim")})
     assert table.best(shares, "recall") == []
 

@@ -77,7 +77,7 @@ def test_points_lie_where_the_table_says():
     for axis in figure.axes:
         assert axis.get_yscale() == "log" and axis.yaxis_inverted()
         assert not axis.xaxis_inverted()
-    assert right.get_ylabel() == "fd_net (not FID)"
+    assert right.get_ylabel() == "FD, net (not FID)"
     assert "not run" not in remarks(figure)
 
 
@@ -85,7 +85,7 @@ def test_several_data_sets_have_a_row_each():
     figure = claim.draw({"ten": tidy(CIFAR, PAPER["cifar10"]), "hundred": tidy(ONE, PAPER["cifar100"])})
     assert [axis.get_title().partition(":")[0] for axis in figure.axes] == ["ten", "ten", "hundred", "hundred"]
     assert points(figure.axes[0]) == {(67.2, 0.7), (33.0, 3.1)} and points(figure.axes[2]) == {(92.4, 2.08)}
-    assert figure.axes[1].get_ylabel() == "FID" and figure.axes[3].get_ylabel() == "fd_net (not FID)"
+    assert figure.axes[1].get_ylabel() == "FID" and figure.axes[3].get_ylabel() == "FD, net (not FID)"
     assert ["not run" in remarks(row) for row in figure.subfigs] == [True, True]
     assert "Hybrid" in labels(figure.axes[2]) and across(figure.axes[2], ":") == {49.04, 43.3}
 

@@ -51,6 +51,7 @@ def test_a_cell_of_a_table_is_explained():
         (("Hybrid", "accuracy"), ("hybrid", "acc")),
         (("moco-V2", "linear acc., %"), ("mocov2", "acc")),
         (("NVAE-lite", "Error, 1e-3"), ("nvae", "mse")),
+        (("BigGAN", "FD, EfficientNet-lite0"), ("biggan", "fd_efficientnet_lite0")),
         (("BigGAN", "FD, lite0"), ("biggan", "fd_efficientnet_lite0")),
         (("biggan", "FD (EfficientNet, not FID)"), ("biggan", "fd_efficientnet_lite0")),
     ],

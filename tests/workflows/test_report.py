@@ -135,14 +135,14 @@ def test_without_labels_the_claim_says_what_is_known():
     assert "3.21e-3" in said and "120.0" in said and "%" not in said
     assert "nothing is measured yet" in report.claim(table.tidy("mine", {}))
     both = {"hybrid": {0: {"fd_efficientnet_lite0": 120.0}}, "hybridplus": {0: {"fd_efficientnet_lite0": 90.0}}}
-    assert "120.0 (fd_efficientnet_lite0), and with Hybrid+, which samples y first, 90.0." in report.claim(
+    assert "(FD, EfficientNet-lite0) is 120.0, and with Hybrid+, which samples y first, 90.0." in report.claim(
         table.tidy("mine", both)
     )
     assert "Without labels" in said and "classifies" not in said
     assert list(table.parts({"moved_y": 1.0})) == ["image moves by, 1e-3"]
     assert report.numbers_caption(rows, []) == "This run"
     for shown in (report.main_numbers(rows, []), report.all_numbers(rows, [])):
-        assert shown["columns"] == ["method", table.heading("mse"), "fd_efficientnet_lite0"]
+        assert shown["columns"] == ["method", table.heading("mse"), "FD, EfficientNet-lite0"]
         assert [[cell["text"] for cell in row] for row in shown["rows"]] == [["Hybrid", "3.21", "120.0"]]
         assert not any(cell["best"] for row in shown["rows"] for cell in row)
     cells = report._cells(pd.DataFrame({"a": [1.0, math.nan]}))
