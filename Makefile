@@ -90,7 +90,7 @@ bench: $(VENV)/.installed-bench
 	$(VENV)/bin/hybrid bench
 
 notebooks: $(VENV)/.installed
-	$(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	rm -f $(VENV)/.locked; $(PIP) --editable '.[docs]'

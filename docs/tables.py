@@ -227,7 +227,10 @@ def given(profile: str) -> str:
         found = figure6.numbers(dict(data))
     digits = {column: 0 if column.endswith("%") else 2 for column in found}
     cells = [
-        [NONE if math.isnan(value) else f"{value:.{digits[column]}f}" for column, value in row.items()]
+        [
+            NONE if math.isnan(value) else f"{round(value, digits[column]) + 0:.{digits[column]}f}"
+            for column, value in row.items()
+        ]
         for _, row in found.iterrows()
     ]
     return markdown(["images", *found.columns], [[name, *row] for name, row in zip(found.index, cells, strict=True)])
@@ -559,4 +562,5 @@ def _paper(profile: str, method: str, metric: str) -> str:
 
 
 def _as_written(text: str, found: float) -> str:
-    return f"{found:,.{len(text.partition('.')[2])}f}"
+    places = len(text.partition(".")[2])
+    return f"{round(found, places) + 0:,.{places}f}"  # never -0.00

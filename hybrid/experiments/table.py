@@ -226,7 +226,8 @@ def number(value: float, std: float = float("nan")) -> str:
     if pd.isna(value):
         return MISSING
     places = decimals(std) if std > 0 else 2 if abs(value) < 10 else 1
-    return f"{value:.{places}f}" + (f" ± {std:.{places}f}" if pd.notna(std) else "")
+    shown = f"{round(value, places) + 0:.{places}f}"  # never -0.00
+    return shown + (f" ± {std:.{places}f}" if pd.notna(std) else "")
 
 
 def decimals(spread: float) -> int:

@@ -61,6 +61,7 @@ def test_only_what_was_measured_is_shown():
 
 
 def test_digits_are_those_that_the_spread_allows():
+    assert table.number(-0.001) == "0.00"
     texts = [table.number(28.73, std) for std in (10.2, 3.0, 0.7, 0.14, 0.004, 0.0)]
     assert texts == ["29 ± 10", "29 ± 3", "28.7 ± 0.7", "28.73 ± 0.14", "28.730 ± 0.004", "28.7 ± 0.0"]
 
