@@ -153,11 +153,12 @@ def trained_on(*origins: dict) -> str:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return details for `provenance`: `device`, the networks' `precision`, and the CPU's vector `instructions`."""
+    """Return details for `provenance`: `device`, the networks' `precision`, and the CPU's vector and matrix `instructions`."""
+    matrix = any("amx_bf16" in line.split() for line in _cpuinfo() if line.startswith("flags"))
     return {
         "device": device_in_words(device),
         "precision": precision.name(device),
-        "instructions": precision.instructions(),
+        "instructions": precision.instructions() + " and AMX" * matrix,
     }
 
 

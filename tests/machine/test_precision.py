@@ -14,8 +14,7 @@ import hybrid
 from hybrid import released
 from hybrid.errors import HybridError
 from hybrid.judging.evaluate import squared_error
-from hybrid.machine import precision
-from hybrid.machine.provenance import machine
+from hybrid.machine import precision, provenance
 from hybrid.models.diffusion import Diffusion
 from hybrid.models.nvae import NVAE
 from hybrid.profiles.overrides import profile
@@ -87,8 +86,11 @@ def test_a_run_says_what_it_computes_in(monkeypatch):
     hardware(monkeypatch)
     assert precision.in_words(CPU) == "float32, 2 cores, AVX2"
     assert precision.in_words(MPS) == "float32, Apple's GPU (MPS)"
-    about = machine(CPU)
-    assert (about["precision"], about["instructions"]) == ("float32", "AVX2") and about["device"].startswith("2 cores of ")
+    for flags, instructions in (("avx2", "AVX2"), ("avx2 amx_bf16 amx_tile", "AVX2 and AMX")):
+        lines = ["model name\t: Some CPU", f"flags\t\t: {flags}"]
+        monkeypatch.setattr(provenance, "_cpuinfo", lambda lines=lines: lines)
+        found = {"device": "2 cores of Some CPU", "precision": "float32", "instructions": instructions}
+        assert provenance.machine(CPU) == found
 
 
 def test_tf32_is_off_inside_and_as_it_was_outside():
