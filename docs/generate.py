@@ -47,7 +47,7 @@ def content() -> dict[Path, str]:
     """Return the correct text of every generated page and of every page with numbers."""
     whole = {"cli.md": cli(), "fields.md": profile_fields(), "values.md": profile_values()}
     whole = {DOCS / "reference" / name: text for name, text in whole.items()}
-    return {path: api(update(path.read_text())) for path in pages() if path not in whole} | whole
+    return {path: api(update(path.read_text(encoding="utf-8"))) for path in pages() if path not in whole} | whole
 
 
 def api(text: str) -> str:
@@ -136,7 +136,7 @@ def profile_fields() -> str:
     """Write a section per dataclass of the schema, with the type, default and comment of each field."""
     from hybrid.profiles import checked, schema
 
-    source = SCHEMA.read_text()
+    source = SCHEMA.read_text(encoding="utf-8")
     comments = _comments(source)
     lines = [MADE, "", "# Profile fields", ""]
     lines += ["All fields of a profile, by dataclass. [Values](values.md) lists the values of each profile.", ""]
@@ -249,13 +249,13 @@ def samples() -> Figure:
 
 def main() -> int:
     pages = content()
-    stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date: run python docs/generate.py")
         return int(bool(stale))
     for path, text in pages.items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8", newline="\n")
     if "--pictures" in sys.argv:
         pictures()
     return 0

@@ -35,7 +35,9 @@ def on_files(files, config):
     """Add the pages outside docs/, and every file that a page links to."""
     texts = {f"docs/{file.src_uri}": file.content_string for file in files.documentation_pages()}
     for path, uri in PAGES.items():
-        texts[path], images = _notebook(ROOT / path) if path.endswith(".ipynb") else ((ROOT / path).read_text(), {})
+        texts[path], images = (
+            _notebook(ROOT / path) if path.endswith(".ipynb") else ((ROOT / path).read_text(encoding="utf-8"), {})
+        )
         files.append(File.generated(config, uri, content=texts[path]))
         for name, content in images.items():
             files.append(File.generated(config, f"notebooks/{name}", content=content))

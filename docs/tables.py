@@ -117,7 +117,9 @@ def values(profile: str, method: str, metric: str) -> list[float]:
 def outcomes(profile: str, method: str) -> list[dict]:
     """The committed outcomes of a method, one a seed, in one precision, like those of table1.csv."""
     paths = committed(f"results/{FOLDERS[profile]}/seed*/{method}.json")
-    kept = {path: json.loads(path.read_text()) for path in sorted(paths, key=lambda path: int(path.parent.name[4:]))}
+    kept = {
+        path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths, key=lambda path: int(path.parent.name[4:]))
+    }
     others = in_another_precision(kept)
     return [outcome for path, outcome in kept.items() if path not in others]
 

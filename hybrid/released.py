@@ -195,11 +195,13 @@ def open_model(run: str | Path, device: torch.device | str = "cpu") -> HybridMod
 
     Raises HybridError if it is none of these.
     """
+    folder = Path(run).expanduser()
+    if folder.name == SAVED:
+        folder = folder.parent
+    if (folder / SETTINGS).exists() and not (folder / "representation").exists():  # else it is a run's folder
+        return saved(folder, device)
     if are_released(run):
         return pretrained(str(run), device)
-    folder = Path(run).expanduser()
-    if (folder / SETTINGS).exists():
-        return saved(folder, device)
     if not folder.is_dir():
         raise HybridError(
             f"{str(run)!r} is neither a run's folder nor released: choose among {_choices()}, or give a folder, such as "

@@ -17,13 +17,13 @@ from hybrid.errors import HybridError
 from hybrid.experiments.experiment import Experiment
 from hybrid.experiments.methods import METHODS
 from hybrid.judging.factors import PARTS
-from hybrid.machine import files
+from hybrid.machine import distributed, files
 from hybrid.model import HybridModel
 from hybrid.models.autoencoder import Decoder, Encoder
 from hybrid.models.latent_ddim import LatentDDIM
 from hybrid.profiles.overrides import profile
 from hybrid.training import checkpoint
-from hybrid.workflows import bounds, factors, tradeoff
+from hybrid.workflows import bounds, embed, factors, tradeoff
 
 
 @pytest.mark.slow
@@ -153,7 +153,8 @@ def test_what_commands_write_is_explained_and_the_same_again(tmp_path, monkeypat
         ["sample", "--run", folder, "--count", "2", "--steps", "2", "--seed", "3", "--out", "s.npz"],
         ["interpolate", "--run", folder, "--start", "a.png", "--end", "a.png", "--out", "p.png"],
         ["embed", "--run", folder, "--images", "a.png", "--out", "z.npz"],
-        ["neighbours", "--run", folder, "--query", "a.png", "--images", "s.npz", "--out", "n.png"],
+        ["embed", "--run", folder, "--images", "a.png", "--out", "z.parquet"],
+        ["neighbours", "--run", folder + "/model.safetensors", "--query", "a.png", "--images", "s.npz", "--out", "n.png"],
     ]
     digest = checkpoint.digest(hybrid.from_pretrained(folder).state_dict())
     for command in commands:
@@ -164,10 +165,15 @@ def test_what_commands_write_is_explained_and_the_same_again(tmp_path, monkeypat
         capsys.readouterr()
         assert main(["explain", command[-1]]) == 0
         words = capsys.readouterr().out
-        assert f"mine, digest {digest}" in words and f"again      hybrid {' '.join(command)}" in words
+        assert f", digest {digest}" in words and f"again      hybrid {' '.join(command)}" in words
         assert ("seed       3" in words) == (command[-1] == "s.npz")
     assert main(["diagnose", "--run", folder]) == 2
-    assert "was not trained on a data set that has a name" in capsys.readouterr().err
+    assert "mine does not name the data set that it was trained on" in capsys.readouterr().err
+    with pytest.raises(HybridError, match="mine does not tell what it was trained on"):
+        factors._origin(Experiment("smoke"), folder)
+    with monkeypatch.context() as patched, pytest.raises(HybridError, match="runs in one process, not in 2"):
+        patched.setattr(distributed, "world", lambda: 2)
+        embed.check(Path("z.npz"))
     Path("mine/config.json").write_text("{}")
     assert main(commands[0]) == 2
     assert "mine holds no hybrid: expected config.json and model.safetensors" in capsys.readouterr().err

@@ -27,7 +27,9 @@ CARD = "README.md"
 
 def save_pretrained(model: HybridModel, folder: str | Path, name: str = "") -> Path:
     """Write the model to `folder`, in float32, with a model card, and return the folder. `name` (default: the folder's) is
-    the title of the card."""
+    the title of the card. Raises HybridError for another model than a hybrid."""
+    if not isinstance(model, HybridModel):
+        raise HybridError(f"{type(model).__name__} cannot be saved: expected a HybridModel, such as hybrid.load returns")
     folder = Path(folder).expanduser()
     name = name or folder.resolve().name
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}

@@ -55,12 +55,19 @@ def origin_of(run: Path, model: HybridModel, **details) -> dict:
 
     It has no date, so that the same command writes the same bytes.
     """
-    from hybrid.machine.provenance import machine, provenance, summary
+    from hybrid.machine.provenance import summary
+
+    origin = provenance_of(run, model, **details) | {"date": None}
+    return summary(origin, {}, str(run)) | {"again": origin["command"]}
+
+
+def provenance_of(run: Path, model: HybridModel, **details) -> dict:
+    """Return the provenance of what a command computes with this model: with the digest of its weights."""
+    from hybrid.machine.provenance import machine, provenance
     from hybrid.training.checkpoint import digest
 
     weights = f"{run}, digest {digest(model.state_dict())}"
-    origin = provenance(**machine(model.device), weights=weights, **details) | {"date": None}
-    return summary(origin, {}, str(run)) | {"again": origin["command"]}
+    return provenance(**machine(model.device), run=str(run), weights=weights, **details)
 
 
 def print_progress(line: str) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 
 from hybrid import paths
-from hybrid.commands.common import check_sampling, origin_of, print_json, print_progress
+from hybrid.commands.common import check_sampling, origin_of, print_json, print_progress, provenance_of
 from hybrid.errors import HybridError
 
 
@@ -32,8 +32,8 @@ def sample(
         hybrid sample --run runs/demo/digits/hybridplus/seed0 --out other.png --seed 1
 
     Args:
-        run: released weights, such as cifar10, which sample by Hybrid+, or a run's folder: runs/demo/digits/hybrid/seed0
-            samples by the DDIM on z, runs/demo/digits/hybridplus/seed0 by Hybrid+
+        run: released weights, such as cifar10, which sample by Hybrid+, a run's folder, or one of save_pretrained:
+            runs/demo/digits/hybrid/seed0 samples by the DDIM on z, runs/demo/digits/hybridplus/seed0 by Hybrid+
         out: a .png (a grid with eight columns, each image enlarged to 128 x 128) or an .npz (images, uint8, N x 32 x 32 x 3;
             origin, for `hybrid explain`).
         count: number of images.
@@ -159,7 +159,6 @@ def probe(
     """
     from hybrid.data import datasets
     from hybrid.machine.precision import best_device
-    from hybrid.machine.provenance import machine, provenance
     from hybrid.profiles.checked import whole_seed
     from hybrid.released import open_model
     from hybrid.workflows import probe
@@ -168,9 +167,11 @@ def probe(
     if out is not None:
         probe.check(out)
     model, images = open_model(run, best_device()), datasets.load(dataset)
+    out = out or Path(f"probe-{images.name}")
+    probe.check(out)
     found = probe.probe(model, images, part, seed)
-    about = {"run": str(run), "dataset": images.name, "sha256": images.sha256, "seed": seed}
-    folder = probe.write(found, out or Path(f"probe-{images.name}"), provenance(**machine(model.device), **about))
+    about = {"dataset": images.name, "sha256": images.sha256, "seed": seed}
+    folder = probe.write(found, out, provenance_of(run, model, **about))
     if json:
         print_json(found.as_json())
     else:
@@ -254,7 +255,7 @@ def diagnose(
     from hybrid.judging.diagnose import diagnose
     from hybrid.machine.files import check_out, write_text
     from hybrid.machine.precision import best_device
-    from hybrid.machine.provenance import machine, provenance, summary
+    from hybrid.machine.provenance import summary
     from hybrid.released import dataset_of, open_model
     from hybrid.showing import diagnosis, figures
 
@@ -265,13 +266,14 @@ def diagnose(
     model = open_model(run, best_device())
     name = dataset or dataset_of(run)
     if dataset is None and name not in datasets.NAMED:
-        raise HybridError(f"{run} was not trained on a data set that has a name: give its folder or .npz with --dataset")
+        raise HybridError(f"{run} does not name the data set that it was trained on: give it with --dataset")
     images = datasets.load(name, paths.data()).to(model.device)
     found = diagnose(model, images, count, steps, eta, seed, order)
     tables = diagnosis.markdown(found)
     write_text(out.with_suffix(".md"), tables + "\n")
-    origin = provenance(**machine(model.device), run=str(run), dataset=images.name, sha256=images.sha256, seed=seed)
-    figures.save_figure(diagnosis.draw(found), out.with_suffix(""), summary(origin, {}, out.with_suffix(".md").name))
+    origin = provenance_of(run, model, dataset=images.name, sha256=images.sha256, seed=seed)
+    about = summary(origin, {}, out.with_suffix(".md").name) | {"again": origin["command"]}
+    figures.save_figure(diagnosis.draw(found), out.with_suffix(""), about)
     if json:
         print_json(diagnosis.as_json(found))
     else:
@@ -326,8 +328,8 @@ def explain(path: tyro.conf.Positional[Path], cell: tuple[str, str] | None = Non
         hybrid explain results/laptop/cifar10/table1.md --cell BigGAN accuracy
 
     Args:
-        path: a figure, table, outcome or history in results/, what sample, embed and other commands wrote, a checkpoint, or
-            released weights.
+        path: a figure, table, outcome or history in results/, what sample, embed and other commands wrote (a .csv has no
+            origin), a checkpoint, or released weights.
         cell: a method and a metric, to explain one number of a table: their names, such as hybrid acc, or their headings.
     """
     from hybrid.workflows.explain import explain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -125,15 +126,21 @@ def _listed(names: list[str]) -> list[str]:
     listed = []
     for name in names:
         if name == "-":
-            listed += [line for line in sys.stdin.read().splitlines() if line]
+            read = getattr(sys.stdin, "buffer", None)  # bytes: a name need not be UTF-8
+            listed += _lines(sys.stdin.read() if read is None else os.fsdecode(read.read()))
         elif name.endswith(".txt"):
             try:
-                listed += [line for line in Path(name).expanduser().read_text(encoding="utf-8").splitlines() if line]
+                listed += _lines(Path(name).expanduser().read_text(encoding="utf-8-sig"))
             except (OSError, UnicodeDecodeError) as error:
                 raise HybridError(f"{name} cannot be read ({error}): expected one path per line, in UTF-8") from None
         else:
             listed.append(name)
     return listed
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines that are not empty. Unlike `splitlines`, it keeps the rarer separators, which names may have."""
+    return [line for each in text.split("\n") if (line := each.removesuffix("\r"))]
 
 
 def _rows(found: pictures.Found) -> list[Row]:

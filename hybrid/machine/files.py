@@ -165,7 +165,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         write(temporary)
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows syncs only what can be written
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
@@ -208,13 +208,13 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, write)
 
 
-def load_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray] | None:
-    """Return the arrays of an .npz, which must include these names. See `read_kept`."""
+def load_arrays(path: Path, names: Iterable[str] = (), only: Iterable[str] | None = None) -> dict[str, np.ndarray] | None:
+    """Return the arrays of an .npz, which must include `names`; if `only` is given, those of them. See `read_kept`."""
 
     def read(file: BinaryIO) -> dict[str, np.ndarray]:
         check_archive(file)
         with np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
+            arrays = {name: archive[name] for name in archive.files if only is None or name in only}
         if missing := sorted(set(names) - arrays.keys()):
             raise ValueError(f"it lacks {', '.join(missing)}")
         return arrays
@@ -228,6 +228,16 @@ def check_out(out: Path, *endings: str) -> None:
         raise HybridError(f"out = {str(out)!r} has no known ending: expected {' or '.join(endings)}")
     if out.is_dir():
         raise HybridError(f"out = {str(out)!r} is a folder: give the name of a file in it")
+    check_folder(out.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise HybridError if nothing can be written to `folder`, which may have to be made."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise HybridError(f"{there} is a file, but must be a folder: move it away, or give another path")
+    if not os.access(there, os.W_OK):
+        raise HybridError(f"{there} cannot be written to: change its permissions, or give another path")
 
 
 def check_finite(values: dict[str, float], whose: str) -> None:

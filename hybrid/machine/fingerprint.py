@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -42,7 +43,14 @@ def modules(*roots: str) -> dict[str, str]:
 def fingerprint(name: str) -> str | None:
     """Return eight hexadecimal digits that identify a module's syntax, or None if there is no such module."""
     tree = _tree(name)
-    return None if tree is None else hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
+    return None if tree is None else hashlib.sha256(_dump(tree).encode()).hexdigest()[:8]
+
+
+def _dump(tree: ast.Module) -> str:
+    """Return the syntax as text, for the same code the same in Python 3.11 and in 3.13."""
+    if sys.version_info >= (3, 13):
+        return ast.dump(tree, show_empty=True).replace(", type_params=[]", "")
+    return ast.dump(tree)
 
 
 def remember() -> None:

@@ -24,8 +24,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hybrid.data.sources import Row, Source
-from hybrid.errors import HybridError, counted
-from hybrid.machine import files
+from hybrid.errors import HybridError, counted, one_line
+from hybrid.machine import distributed, files
 from hybrid.machine.lines import LINE_SECONDS, in_words
 from hybrid.model import HybridModel
 from hybrid.training import checkpoint
@@ -57,6 +57,8 @@ class Embedded:
 
 def check(out: Path) -> None:
     """Raise HybridError if codes cannot be written to a file with this name."""
+    if distributed.world() > 1:
+        raise HybridError(f"hybrid embed runs in one process, not in {distributed.world()}: start it without torchrun")
     files.check_out(out, *SUFFIXES)
     if out.suffix == ".parquet":
         _pyarrow()
@@ -102,7 +104,7 @@ def embed(
         columns = [name for name in ("split", "label") if any(getattr(row, name) for row in source.rows)]
         write, facts = WRITERS[out.suffix], {"encoder": encoder, **({} if origin is None else {"origin": json.dumps(origin)})}
         files.write_atomically(out, lambda temporary: write(temporary, chunks, count, columns, parts, facts))
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return Embedded(out, count, tuple(errors))
 
 
@@ -245,6 +247,16 @@ def _write_parquet(
 
 NAMES = {"label": "class"}  # field -> column, where the names differ
 WRITERS = {".npz": _write_npz, ".csv": _write_csv, ".parquet": _write_parquet}
+
+
+def origin_in(path: Path) -> str | None:
+    """Return the origin in a .parquet of `embed`, as JSON; None if it has none. Raises HybridError if it cannot be read."""
+    pa, parquet = _pyarrow()
+    try:
+        origin = (parquet.read_schema(path).metadata or {}).get(b"origin")
+    except (OSError, pa.ArrowException) as error:
+        raise HybridError(f"{path} cannot be read ({one_line(error)}): make it again") from None
+    return None if origin is None else origin.decode()
 
 
 def _pyarrow():

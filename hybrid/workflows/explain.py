@@ -15,10 +15,11 @@ from hybrid.machine import files
 from hybrid.machine.provenance import again, summary
 from hybrid.training import checkpoint
 from hybrid.training.history import read_history
+from hybrid.workflows import embed
 
 KNOWN = (
-    "a .png, .pdf, .npz, .json or .jsonl of results/ or of a command, table1.csv or .md, report.html, a checkpoint.pt or a "
-    ".safetensors"
+    "a .png, .pdf, .npz, .parquet, .json or .jsonl of results/ or of a command, table1.csv or .md, report.html, a "
+    "checkpoint.pt or a .safetensors"
 )
 
 
@@ -40,7 +41,7 @@ def explain(path: Path, cell: tuple[str, str] | None = None) -> str:
 def origins(path: Path) -> list[dict]:
     """Return a `summary` for each source of a file. Raises HybridError if the sources are not known."""
     stem, suffix = path.stem, path.suffix
-    if stem in ("table1", "claim", "report"):
+    if stem in ("table1", "claim", "report") and path.with_name("table1.json").exists():
         return [_outcome(source) for source in _sources(path)]
     if suffix in (".png", ".pdf"):
         if (found := _embedded(path)) is not None:
@@ -49,13 +50,21 @@ def origins(path: Path) -> list[dict]:
             raise HybridError(f"{path} does not contain its origin, and no {stem}.json is in its folder: draw it again")
         return origins(path.with_suffix(".json"))
     if suffix == ".npz":
-        arrays = files.load_arrays(path) or {}
+        arrays = files.load_arrays(path, only=("origin", "key", "provenance"))
+        if arrays is None:
+            raise HybridError(f"{path} is damaged: make it again")
         if "origin" in arrays:  # of `hybrid sample` and `hybrid embed`
-            return [json.loads(str(arrays["origin"]))]
+            return [_parsed(path, str(arrays["origin"]))]
         if not {"key", "provenance"} <= arrays.keys():
             raise HybridError(f"{path} does not contain its origin: expected arrays of reproduce, sample or embed")
         key, origin = (json.loads(str(arrays[part])) for part in ("key", "provenance"))
         return [summary(origin, key_of(key, origin), path.name)]
+    if suffix == ".parquet" and (origin := embed.origin_in(path)) is not None:
+        return [_parsed(path, origin)]
+    if path.name == "expected.json":
+        raise HybridError(
+            f"{path} lists outcomes of several runs, with the device and the commit of each; hybrid expect adds to it"
+        )
     if suffix == ".json":
         return _measurements(path) or [_outcome(path)]
     if suffix == ".jsonl" and path.with_name("checkpoint.pt").exists():  # a history in a stage's folder
@@ -81,6 +90,16 @@ def origins(path: Path) -> list[dict]:
         command = again(known["provenance"], path.name, "release --out weights")
         return [facts | {"weights": weights, "again": command}]
     raise HybridError(f"{path} has no known origin: expected {KNOWN}")
+
+
+def _parsed(path: Path, text: str) -> dict:
+    """Return the origin that a command wrote as JSON."""
+    try:
+        origin = json.loads(text)
+        files.demand(origin, {"command": str})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise HybridError(f"{path} does not contain its origin: expected arrays of reproduce, sample or embed") from None
+    return origin
 
 
 def _cell(path: Path, called: str, metric: str) -> str:

@@ -92,7 +92,7 @@ def _untrained(experiment: Experiment) -> EncoderModel:
 def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
     """Return the provenance of the weights' training, as JSON stores it; None if they must be trained first.
 
-    Raises HybridError if `run` is of another profile, data set or seed.
+    Raises HybridError if `run` is of another profile, data set or seed, or does not tell them.
     """
     wanted = describe(experiment.profile.hybrid.representation)
     if run is not None and released.are_released(run):
@@ -105,6 +105,8 @@ def _origin(experiment: Experiment, run: str | Path | None) -> dict | None:
             )
         return as_json({"released": str(run), **origin["trained"]["representation"]})
     state = _trained(experiment.run_folder("hybrid") if run is None else released.first_stage(run))
+    if state is None and run is not None:
+        raise HybridError(f"{run} does not tell what it was trained on: give released weights or a run's folder")
     if state is None:
         return None
     if run is not None:

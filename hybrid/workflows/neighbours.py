@@ -95,6 +95,8 @@ def find_in_codes(model: HybridModel, query: Path, codes: Path, part: str = "y",
             f"{codes} has codes of other weights (digest {kept}) than this model's ({own}): "
             "give the run that wrote them, or write them again with hybrid embed"
         )
+    if len({len(arrays[name]) for name in ("file", "class", part) if name in arrays}) > 1:
+        raise HybridError(f"{codes} has not a file and a class for each code: write it again with hybrid embed")
     labels = arrays.get("class", np.full(len(arrays["file"]), ""))
     rows = [sources.Row(str(file), "", str(label)) for file, label in zip(arrays["file"], labels, strict=True)]
     return _nearest(query, part, query_code, arrays[part], rows, count)
@@ -113,13 +115,14 @@ def _nearest(query: Path, part: str, query_code: np.ndarray, codes: np.ndarray, 
         shapes = f"the codes have shape {codes.shape[1:]}, those of this model {query_code.shape[1:]}"
         raise HybridError(f"{shapes}: give codes of the same model")
     searched, wanted = (torch.from_numpy(array).flatten(1) for array in (codes, query_code))
-    similarities, places = (found[0].tolist() for found in knn.nearest(searched, wanted, count + 1))
-    itself = str(query.expanduser().resolve())
-    found = [
-        (rows[place], value)
-        for place, value in zip(places, similarities, strict=True)
-        if str(Path(rows[place].file).resolve()) != itself
-    ][:count]
+    itself, most = str(query.expanduser().resolve()), count + 1
+    while True:
+        similarities, places = (one[0].tolist() for one in knn.nearest(searched, wanted, most))
+        nearest = [(rows[place], value) for place, value in zip(places, similarities, strict=True)]
+        found = [(row, value) for row, value in nearest if str(Path(row.file).resolve()) != itself][:count]
+        if len(found) == count or most >= len(rows):
+            break
+        most *= 2  # the query is there several times
     if not found:
         raise HybridError(f"there is no image but {query} itself: give others to search")
     files, labels = tuple(row.file for row, _ in found), tuple(row.label for row, _ in found)

@@ -98,7 +98,7 @@ def write(found: Probed, out: Path, origin: dict) -> Path:
     check(out)
     write_json(out / "probe.json", found.as_json() | {"provenance": origin})
     write_text(out / "probe.txt", f"{found}\n")
-    about = summary(origin, {}, "probe.json")
+    about = summary(origin, {}, "probe.json") | {"again": origin.get("command")}
     figures.save_figure(probed.confusion(found.confusion, found.class_names), out / "confusion", about)
     titles = [[f"{s:.2f}" for s in row] for row in found.similarities]
     figures.save_figure(probed.neighbours(found.queries, found.neighbours, titles, "test image"), out / "neighbours", about)

@@ -82,7 +82,7 @@ def write_table(experiment: Experiment) -> None:
         stem.with_suffix(".csv"), lambda path: rows.to_csv(path, index=False, float_format="%.6g", encoding="utf-8")
     )
     write_text(stem.with_suffix(".md"), table.markdown(rows, experiment.profile.evaluation.samples))
-    sources = [str(path.relative_to(experiment.results)) for path in outcomes]
+    sources = [path.relative_to(experiment.results).as_posix() for path in outcomes]
     origin = {"made from": ", ".join(sources), "more": f"hybrid explain {stem.name}.json"}
     figures.save_figure(tables.draw(rows), stem, origin)
     if table.has(rows, "acc"):  # without labels the figure would be empty

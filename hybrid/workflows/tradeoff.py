@@ -96,7 +96,9 @@ def read(name: str, profile: str | None = None, own: Representation | None = Non
     HybridError if there are no rows.
     """
     path = paths.tradeoff() / f"{name}.json"
-    kept = _kept(path) or _kept(paths.REPOSITORY / "results" / "tradeoff" / path.name)
+    if not (kept := _kept(path)):
+        path = paths.REPOSITORY / "results" / "tradeoff" / path.name
+        kept = _kept(path)
     saved = Counter(row["profile"] for row in kept)
     wanted = max(saved, key=saved.__getitem__, default=None) if profile is None else profile
     rows = [row for row in kept if row["profile"] == wanted]

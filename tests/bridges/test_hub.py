@@ -86,6 +86,9 @@ def test_what_is_no_hybrid_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", absent)
     with pytest.raises(HybridError, match=r"'me/nothing' is neither a folder nor a repository .*\(404 not found\)"):
         hybrid.from_pretrained("me/nothing")
+    with pytest.raises(HybridError, match="Encoder cannot be saved: expected a HybridModel"):
+        hybrid.save_pretrained(made("none").encoder, tmp_path / "encoder")
+    assert not (tmp_path / "encoder").exists()
     with pytest.raises(HybridError, match=r"holds no hybrid: expected config\.json .*; a run's folder is for hybrid\.load"):
         hybrid.from_pretrained(tmp_path)
     with pytest.raises(HybridError, match=r"device = 'nowhere' cannot be used"):

@@ -40,6 +40,10 @@ def test_files_lists_and_standard_input(tmp_path, monkeypatch):
     assert levels(source(files[::-1])) == [3, 2, 1, 0]
     (tmp_path / "list.txt").write_text("\n".join(files[1:3]) + "\n")
     assert levels(source([str(tmp_path / "list.txt"), files[0]])) == [1, 2, 0]
+    (tmp_path / "marked.txt").write_text("\r\n".join(files), encoding="utf-8-sig")
+    assert levels(source([str(tmp_path / "marked.txt")])) == [0, 1, 2, 3]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(files).encode()), encoding="ascii"))
+    assert levels(source(["-"])) == [0, 1, 2, 3]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(files)))
     assert levels(source(["-"])) == [0, 1, 2, 3]
 

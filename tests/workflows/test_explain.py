@@ -153,6 +153,17 @@ def test_what_has_no_origin_is_told(tmp_path):
         explain(tmp_path / "x.txt")
 
 
+def test_what_only_looks_like_an_origin_and_a_list_of_outcomes_are_told(tmp_path):
+    for number, origin in enumerate((np.zeros(3), "3", "{}", "no JSON")):
+        np.savez(tmp_path / f"{number}.npz", origin=origin)
+        with pytest.raises(HybridError, match="does not contain its origin"):
+            explain(tmp_path / f"{number}.npz")
+    with pytest.raises(HybridError, match=r"expected\.json lists outcomes of several runs"):
+        explain(RESULTS / "expected.json")
+    figures.save_png(tmp_path / "report.png", np.zeros((1, 3, 32, 32), np.uint8), 1, {"made from": "x", "commit": "abc"})
+    assert origins(tmp_path / "report.png") == [{"made from": "x", "commit": "abc"}]  # no table is beside it
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("codes.npz", None), ("mine.json", b"{}"), ("mine.pt", b"text"), ("mine-a.jsonl", b"{}"), ("mine.npz", b"text")],
@@ -161,7 +172,7 @@ def test_files_of_another_origin_stay_as_they_are(tmp_path, name, content):
     path = tmp_path / name
     np.savez(path, y=np.zeros(3)) if content is None else path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete|is in mine.json"):
+    with pytest.raises(HybridError, match=r"does not contain its origin|is not a complete|is in mine.json|is damaged"):
         explain(path)
     assert [each.name for each in tmp_path.iterdir()] == [name] and path.read_bytes() == before
 

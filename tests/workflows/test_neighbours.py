@@ -51,6 +51,22 @@ def test_among_arrays_and_with_files_that_cannot_be_read(model, folder, tmp_path
     assert caplog.messages[-1].startswith("1 image could not be read and is left out; the first: ")
 
 
+def test_a_query_that_is_there_several_times_is_left_out_each_time(model, folder):
+    query = folder / "red" / "4.png"
+    found, _ = neighbours.search(model, query, [str(folder), *[str(query)] * 4], "y", 3)
+    assert len(found.files) == 3 and str(query) not in found.files
+
+
+def test_codes_with_fewer_classes_than_files_are_refused(model, folder, tmp_path):
+    codes = {"file": np.array(["a", "b"]), "class": np.array(["x"]), "y": np.zeros((2, 3, 16, 16), np.float32)}
+    with zipfile.ZipFile(tmp_path / "codes.npz", "w") as archive:  # np.savez takes no array named file
+        for name, values in codes.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, values)
+    with pytest.raises(HybridError, match="has not a file and a class for each code"):
+        neighbours.search(model, folder / "red" / "4.png", [str(tmp_path / "codes.npz")])
+
+
 def test_codes_without_their_images_are_found_and_drawn_white(model, folder, tmp_path, monkeypatch, caplog):
     """As those of a data set, whose images are no files."""
     np.savez(tmp_path / "some.npz", images=np.zeros((3, 32, 32, 3), np.uint8))
