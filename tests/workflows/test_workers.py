@@ -58,7 +58,8 @@ def test_workers_give_the_same_numbers_as_one_process(done, tmp_path, monkeypatc
 )
 def test_a_method_that_stops_or_fails_ends_the_others(monkeypatch, answers, made):
     """Threads in the place of the worker processes answer as they are told."""
-    begun, waits = [], threading.Event()  # the hybrid waits until MoCo-v2 has ended
+    begun = []
+    both, waits = threading.Barrier(2), threading.Event()  # both begin; the hybrid waits until MoCo-v2 has ended
 
     def start(*_):
         here, there = workers.multiprocessing.Pipe()
@@ -66,6 +67,8 @@ def test_a_method_that_stops_or_fails_ends_the_others(monkeypatch, answers, made
         def work():
             while (name := there.recv()) is not None:
                 begun.append(name)
+                if name in ("hybrid", "mocov2"):
+                    both.wait(60)
                 if name == "hybrid":
                     waits.wait(60)
                 there.send(answers.get(name))
