@@ -168,7 +168,7 @@ def test_what_commands_write_is_explained_and_the_same_again(tmp_path, monkeypat
         assert f", digest {digest}" in words and f"again      hybrid {' '.join(command)}" in words
         assert ("seed       3" in words) == (command[-1] == "s.npz")
     assert main(["diagnose", "--run", folder]) == 2
-    assert "mine does not name the data set that it was trained on" in capsys.readouterr().err
+    assert "mine names no data set that can be loaded" in capsys.readouterr().err
     with pytest.raises(HybridError, match="mine does not tell what it was trained on"):
         factors._origin(Experiment("smoke"), folder)
     with monkeypatch.context() as patched, pytest.raises(HybridError, match="runs in one process, not in 2"):

@@ -266,7 +266,7 @@ def diagnose(
     model = open_model(run, best_device())
     name = dataset or dataset_of(run)
     if dataset is None and name not in datasets.NAMED:
-        raise HybridError(f"{run} does not name the data set that it was trained on: give it with --dataset")
+        raise HybridError(f"{run} names no data set that can be loaded: give its folder or .npz with --dataset")
     images = datasets.load(name, paths.data()).to(model.device)
     found = diagnose(model, images, count, steps, eta, seed, order)
     tables = diagnosis.markdown(found)
