@@ -156,10 +156,12 @@ def write_text(path: Path, text: str) -> None:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, then rename it to `path`. Raises HybridError if that fails.
 
-    With several processes, only the first one writes. The next call removes the temporary file of a killed process.
+    If `path` is a symbolic link, the file that it names is written. With several processes, only the first one writes. The
+    next call removes the temporary file of a killed process.
     """
     if distributed.rank() > 0:
         return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

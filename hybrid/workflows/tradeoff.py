@@ -87,7 +87,7 @@ def file(experiment: Experiment, rows: Rows = "all") -> Path:
 def read(name: str, profile: str | None = None, own: Representation | None = None) -> pd.DataFrame:
     """Return the saved rows of all seeds under `name`, such as demo-digits, with the columns `COLUMNS`.
 
-    If the home folder has none, they are those of the repository.
+    If the home folder has none of the profile, they are those of the repository.
     `profile`: the profile as given to the command; by default, the one with the most rows. `own`: its first stage, if that is
     not the profile's own, because the data set is small. `acc_y` is the linear accuracy, in percent, on y, or on all of z where
     the contrast is on z. `acc_w` and `acc_z` are those on w and z. `mse` is in 1e-3 per dimension. Both bounds are in nats, for
@@ -95,13 +95,13 @@ def read(name: str, profile: str | None = None, own: Representation | None = Non
     include h(X). `i_cpc` is missing at alpha = 1, where nothing trains the head. `m` is the number of its candidates. Raises
     HybridError if there are no rows.
     """
-    path = paths.tradeoff() / f"{name}.json"
-    if not (kept := _kept(path)):
-        path = paths.REPOSITORY / "results" / "tradeoff" / path.name
+    folders = paths.tradeoff(), paths.REPOSITORY / "results" / "tradeoff"
+    for path in (folder / f"{name}.json" for folder in folders):
         kept = _kept(path)
-    saved = Counter(row["profile"] for row in kept)
-    wanted = max(saved, key=saved.__getitem__, default=None) if profile is None else profile
-    rows = [row for row in kept if row["profile"] == wanted]
+        saved = Counter(row["profile"] for row in kept)
+        wanted = max(saved, key=saved.__getitem__, default=None) if profile is None else profile
+        if rows := [row for row in kept if row["profile"] == wanted]:
+            break
     if not rows:
         raise HybridError(f"{path} has no rows of profile {profile or name}: run hybrid tradeoff first")
     _tell_differences(path, rows)

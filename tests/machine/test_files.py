@@ -117,6 +117,16 @@ def test_texts_are_written_alike_in_every_locale(tmp_path):
     assert (tmp_path / "x").read_bytes() == "±".encode()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_stays_and_the_file_that_it_names_is_written(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "codes.json"
+    link.symlink_to("disk/codes.json")
+    for value in (1, 2):  # the file is made, then replaced
+        files.write_json(link, [value])
+        assert link.is_symlink() and json.loads((tmp_path / "disk" / "codes.json").read_text()) == [value]
+
+
 def test_rows_of_two_processes_are_all_kept(tmp_path):
     append = "import sys; from pathlib import Path; from hybrid.machine.files import append_json\n"
     append += "for i in range(15): append_json(Path(sys.argv[1]), {'i': i})"

@@ -95,6 +95,8 @@ def test_another_home_reads_the_committed_rows(home):
     committed = files.read_json(paths.REPOSITORY / "results" / "tradeoff" / "demo-digits.json")
     rows = tradeoff.read("demo-digits")
     assert len(rows) == sum(row["profile"] == committed[-1]["profile"] for row in committed)
+    files.write_json(paths.tradeoff() / "demo-digits.json", [row | {"profile": "another"} for row in committed])
+    assert len(tradeoff.read("demo-digits", committed[-1]["profile"])) == len(rows)
 
 
 def test_a_changed_profile_has_rows_of_its_own(home, monkeypatch):
