@@ -1,5 +1,7 @@
 """What code a number depends on, and what is said where it is another."""
 
+import ast
+
 import pytest
 
 from hybrid.cli import main
@@ -79,3 +81,13 @@ def test_what_a_method_depends_on_is_found():
 def test_strict_ends_with_its_command(home):
     assert main(["evaluate", "--profile", "smoke", "--strict", "--methods", "none"]) == 2
     assert not fingerprint.strict.get()
+
+
+def test_the_syntax_is_the_same_text_in_every_version_of_python():
+    """Of 3.11. Later versions would add type_params, show_empty's fields, or an empty string after a nested format."""
+    text = fingerprint._dump(ast.parse("def f(x, w):\n    return f'{x:{w}}'"))
+    nested = "JoinedStr(values=[FormattedValue(value=Name(id='w', ctx=Load()), conversion=-1)])"
+    arguments = "posonlyargs=[], args=[arg(arg='x'), arg(arg='w')], kwonlyargs=[], kw_defaults=[], defaults=[]"
+    value = f"JoinedStr(values=[FormattedValue(value=Name(id='x', ctx=Load()), conversion=-1, format_spec={nested})])"
+    function = f"FunctionDef(name='f', args=arguments({arguments}), body=[Return(value={value})], decorator_list=[])"
+    assert text == f"Module(body=[{function}], type_ignores=[])"
