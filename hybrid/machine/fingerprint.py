@@ -51,7 +51,10 @@ def _dump(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):  # 3.12 adds an empty string to some
             node.values = [value for value in node.values if not (isinstance(value, ast.Constant) and value.value == "")]
-    text = ast.dump(tree, show_empty=True) if sys.version_info >= (3, 13) else ast.dump(tree)
+    if sys.version_info >= (3, 13):
+        text = ast.dump(tree, show_empty=True)
+    else:
+        text = ast.dump(tree)
     return text.replace(", type_params=[]", "")  # of 3.12 and later
 
 
