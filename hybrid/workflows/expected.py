@@ -33,7 +33,7 @@ class Comparison:
     method: str
     metric: str
     yours: float
-    committed: float  # of the same seed if there is one, else of the first run
+    committed: float  # of the newest run with the same seed if there is one, else of the first run
     low: float | None  # lower end of the expected range; None: too few outcomes
     high: float | None  # upper end
 
@@ -85,7 +85,8 @@ def compare(experiment: Experiment, methods: tuple[str, ...] = tuple(METHODS)) -
         for metric, yours in kept["metrics"].items() if kept is not None else ():
             having = [run for run in runs if metric in run["metrics"]]
             if having and table.is_shown(metric):
-                committed = next((run for run in having if run["seed"] == experiment.seed), having[0])["metrics"][metric]
+                same = [run for run in having if run["seed"] == experiment.seed]
+                committed = (same[-1] if same else having[0])["metrics"][metric]
                 low, high = expected_range([run["metrics"][metric] for run in having], metric)
                 compared.append(Comparison(name, metric, yours, committed, low, high))
     return compared

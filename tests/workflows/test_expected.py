@@ -66,6 +66,8 @@ def test_runs_are_added_and_compared(outcomes):
     (one,) = compare(outcomes(7, 91.5))
     assert one.committed == 90.0 and not one.outside  # no seed 7 among them: the first's
     assert verdict([one]) == "All 1 numbers lie in the expected range."
+    add(outcomes(0, 90.5, "2 cores of B"))
+    assert compare(outcomes(0, 70.0))[0].committed == 90.5  # the newest of this seed
 
 
 def test_a_run_takes_the_place_of_its_own_alone(outcomes):
